@@ -1,0 +1,6 @@
+//! The operators of Highwater dataflows: one file, one operator.
+//!
+//! An operator may use the runtime (`highwater`); never another operator's
+//! insides, never a pipeline.
+
+pub mod ingest;
