@@ -5,6 +5,10 @@
 //! dropped (B2). What encoders need is taken once, at the start, so that a full
 //! reading side can never starve the writing side (B3).
 
+mod limit;
+
+pub use limit::{Allowance, LimitOrigin, MemoryLimit, default_workers};
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
