@@ -44,7 +44,9 @@ pub(super) fn listed(connection: &Connection) -> rusqlite::Result<Vec<Listed>> {
 /// The entry called `table`, as SQLite compares names.
 pub(super) fn find(connection: &Connection, table: &str) -> rusqlite::Result<Option<Listed>> {
     let all = listed(connection)?;
-    Ok(all.into_iter().find(|listed| listed.name.eq_ignore_ascii_case(table)))
+    Ok(all
+        .into_iter()
+        .find(|listed| listed.name.eq_ignore_ascii_case(table)))
 }
 
 /// One column as declared.
@@ -98,9 +100,8 @@ pub(super) fn indexes(connection: &Connection, table: &str) -> rusqlite::Result<
     let mut statement = connection.prepare(
         "SELECT name, \"unique\", origin, partial FROM pragma_index_list(?1, 'main') ORDER BY seq",
     )?;
-    let mut columns = connection.prepare(
-        "SELECT name FROM pragma_index_xinfo(?1, 'main') WHERE key = 1 ORDER BY seqno",
-    )?;
+    let mut columns = connection
+        .prepare("SELECT name FROM pragma_index_xinfo(?1, 'main') WHERE key = 1 ORDER BY seqno")?;
     let mut found = Vec::new();
     let mut rows = statement.query([table])?;
     while let Some(row) = rows.next()? {

@@ -26,7 +26,11 @@ pub(super) enum ColumnBuilder {
     Date(Date32Builder),
     Timestamp(TimestampMicrosecondBuilder),
     Instant(TimestampMicrosecondBuilder),
-    Decimal { column: Decimal128Builder, precision: u8, scale: i8 },
+    Decimal {
+        column: Decimal128Builder,
+        precision: u8,
+        scale: i8,
+    },
 }
 
 impl ColumnBuilder {
@@ -64,21 +68,25 @@ impl ColumnBuilder {
             Self::Long(column) => long(value).map(|value| column.append_value(value)),
             Self::Double(column) => double(value).map(|value| column.append_value(value)),
             Self::Text(column) => text(value).map(|value| column.append_value(value)),
-            Self::Literal(column) => {
-                literal::exact(value).ok_or(NOT_UTF8).map(|value| column.append_value(value))
-            }
+            Self::Literal(column) => literal::exact(value)
+                .ok_or(NOT_UTF8)
+                .map(|value| column.append_value(value)),
             Self::Binary(column) => binary(value).map(|value| column.append_value(value)),
             Self::Boolean(column) => boolean(value).map(|value| column.append_value(value)),
-            Self::Date(column) => {
-                iso(value).and_then(temporal::date).map(|value| column.append_value(value))
-            }
-            Self::Timestamp(column) => {
-                iso(value).and_then(temporal::timestamp).map(|value| column.append_value(value))
-            }
-            Self::Instant(column) => {
-                iso(value).and_then(temporal::instant).map(|value| column.append_value(value))
-            }
-            Self::Decimal { column, precision, scale } => text(value)
+            Self::Date(column) => iso(value)
+                .and_then(temporal::date)
+                .map(|value| column.append_value(value)),
+            Self::Timestamp(column) => iso(value)
+                .and_then(temporal::timestamp)
+                .map(|value| column.append_value(value)),
+            Self::Instant(column) => iso(value)
+                .and_then(temporal::instant)
+                .map(|value| column.append_value(value)),
+            Self::Decimal {
+                column,
+                precision,
+                scale,
+            } => text(value)
                 .and_then(|value| decimal::scaled(&value, *precision, *scale))
                 .map(|value| column.append_value(value)),
         };
@@ -170,12 +178,20 @@ fn long(value: ValueRef<'_>) -> Exactly<i64> {
             #[allow(clippy::cast_possible_truncation)]
             let whole = real as i64;
             let back = exact_double(whole).map(f64::to_bits);
-            if back == Some(real.to_bits()) { Ok(whole) } else { Err(NOT_LONG) }
+            if back == Some(real.to_bits()) {
+                Ok(whole)
+            } else {
+                Err(NOT_LONG)
+            }
         }
         ValueRef::Text(bytes) => {
             let text = utf8(bytes)?;
             let value: i64 = text.parse().map_err(|_| NOT_LONG)?;
-            if value.to_string() == text { Ok(value) } else { Err("it is not an integer's plain spelling") }
+            if value.to_string() == text {
+                Ok(value)
+            } else {
+                Err("it is not an integer's plain spelling")
+            }
         }
         ValueRef::Null | ValueRef::Blob(_) => Err(NOT_LONG),
     }
@@ -191,7 +207,11 @@ fn double(value: ValueRef<'_>) -> Exactly<f64> {
             let text = utf8(bytes)?;
             let value: f64 = text.parse().map_err(|_| "it is not a number")?;
             let own = literal::real(value) == text || value.to_string() == text;
-            if value.is_finite() && own { Ok(value) } else { Err("it is not a double's own spelling") }
+            if value.is_finite() && own {
+                Ok(value)
+            } else {
+                Err("it is not a double's own spelling")
+            }
         }
         ValueRef::Null | ValueRef::Blob(_) => Err("it is not a number"),
     }
@@ -247,7 +267,10 @@ mod tests {
     fn longs() {
         assert_eq!(long(ValueRef::Integer(i64::MIN)), Ok(i64::MIN));
         assert_eq!(long(ValueRef::Real(3.0)), Ok(3));
-        assert_eq!(long(ValueRef::Real(-9_223_372_036_854_775_808.0)), Ok(i64::MIN));
+        assert_eq!(
+            long(ValueRef::Real(-9_223_372_036_854_775_808.0)),
+            Ok(i64::MIN)
+        );
         assert_eq!(long(TEXT("-12")), Ok(-12));
         for refused in [0.5, -0.0, 9_223_372_036_854_775_808.0, f64::INFINITY] {
             assert!(long(ValueRef::Real(refused)).is_err(), "{refused}");
@@ -259,10 +282,16 @@ mod tests {
 
     #[test]
     fn doubles() {
-        assert_eq!(double(ValueRef::Integer(1 << 53)), Ok(9_007_199_254_740_992.0));
+        assert_eq!(
+            double(ValueRef::Integer(1 << 53)),
+            Ok(9_007_199_254_740_992.0)
+        );
         assert!(double(ValueRef::Integer((1 << 53) + 1)).is_err());
         assert!(double(ValueRef::Integer(i64::MAX)).is_err());
-        assert_eq!(double(ValueRef::Integer(i64::MIN)), Ok(-9_223_372_036_854_775_808.0));
+        assert_eq!(
+            double(ValueRef::Integer(i64::MIN)),
+            Ok(-9_223_372_036_854_775_808.0)
+        );
         assert_eq!(double(TEXT("0.1")), Ok(0.1));
         assert_eq!(double(TEXT("5")), Ok(5.0));
         assert!(double(TEXT("0.10")).is_err());

@@ -19,7 +19,6 @@ const READONLY_ROLLBACK: i32 = rusqlite::ffi::SQLITE_READONLY_ROLLBACK;
 const READONLY_RECOVERY: i32 = rusqlite::ffi::SQLITE_READONLY_RECOVERY;
 
 /// One connection, usable from any thread, one at a time.
-#[derive(Debug)]
 pub(super) struct Line {
     path: PathBuf,
     connection: Mutex<Connection>,
@@ -31,12 +30,18 @@ impl Line {
     pub(super) fn open(path: &Path) -> Result<Self, SourceError> {
         let connection = connect(path).map_err(|error| said(path, error))?;
         let interrupt = connection.get_interrupt_handle();
-        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection), interrupt })
+        Ok(Self {
+            path: path.to_owned(),
+            connection: Mutex::new(connection),
+            interrupt,
+        })
     }
 
     /// The connection; waits while another thread uses it.
     pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the statement that runs on this connection now, if any.
@@ -169,7 +174,10 @@ pub(super) fn said(path: &Path, error: rusqlite::Error) -> SourceError {
                 | ErrorCode::AuthorizationForStatementDenied,
             ),
             _,
-        ) => (Refused, format!("refused: {error}. Check the file's permissions")),
+        ) => (
+            Refused,
+            format!("refused: {error}. Check the file's permissions"),
+        ),
         (Some(ErrorCode::DatabaseCorrupt), _) => (
             Failed,
             "the file is damaged. `PRAGMA integrity_check` says where; `.recover` of the sqlite3 \
@@ -190,7 +198,9 @@ fn extended(error: &rusqlite::Error) -> i32 {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
 ) -> Result<T, SourceError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|died| Err(thread_died(died)))
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|died| Err(thread_died(died)))
 }
 
 /// A reading thread ended without an answer: a defect of this program.

@@ -15,7 +15,9 @@ pub(super) fn written(value: ValueRef<'_>) -> Option<String> {
         ValueRef::Null => None,
         ValueRef::Integer(value) => Some(format!("i:{value}")),
         ValueRef::Real(value) => Some(format!("r:{value:?}")),
-        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(|text| format!("t:{text}")),
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes)
+            .ok()
+            .map(|text| format!("t:{text}")),
         ValueRef::Blob(bytes) => Some(format!("b:{}", literal::hexadecimal(bytes))),
     }
 }
@@ -32,7 +34,9 @@ pub(super) fn read(text: &str) -> Result<Value, SourceError> {
     value.ok_or_else(|| {
         SourceError::new(
             SourceErrorKind::Failed,
-            format!("the watermark `{text}` is not a SQLite cursor: was another source read before?"),
+            format!(
+                "the watermark `{text}` is not a SQLite cursor: was another source read before?"
+            ),
         )
     })
 }
@@ -59,7 +63,9 @@ mod tests {
     fn any_value() -> impl Strategy<Value = Value> {
         prop_oneof![
             any::<i64>().prop_map(Value::Integer),
-            any::<f64>().prop_filter("NaN is NULL", |v| !v.is_nan()).prop_map(Value::Real),
+            any::<f64>()
+                .prop_filter("NaN is NULL", |v| !v.is_nan())
+                .prop_map(Value::Real),
             ".*".prop_map(Value::Text),
             any::<Vec<u8>>().prop_map(Value::Blob),
         ]

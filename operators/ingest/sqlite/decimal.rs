@@ -9,14 +9,20 @@ pub(super) fn scaled(text: &str, precision: u8, scale: i8) -> Result<i128, &'sta
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
     let (mantissa, exponent) = match digits.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| NOT_A_NUMBER)?),
+        Some((mantissa, exponent)) => {
+            (mantissa, exponent.parse::<i32>().map_err(|_| NOT_A_NUMBER)?)
+        }
         None => (digits, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     if whole.is_empty() && fraction.is_empty() {
         return Err(NOT_A_NUMBER);
     }
-    if !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
+    if !whole
+        .bytes()
+        .chain(fraction.bytes())
+        .all(|byte| byte.is_ascii_digit())
+    {
         return Err(NOT_A_NUMBER);
     }
     // digits x 10^(exponent - fraction length), without its outer zeros.
@@ -34,8 +40,14 @@ pub(super) fn scaled(text: &str, precision: u8, scale: i8) -> Result<i128, &'sta
     if length(significant.len()) + shift > i64::from(precision) {
         return Err("it has more digits than the decimal keeps");
     }
-    let power = u32::try_from(shift).ok().and_then(|shift| 10_i128.checked_pow(shift));
-    let value = significant.parse::<i128>().ok().zip(power).and_then(|(v, p)| v.checked_mul(p));
+    let power = u32::try_from(shift)
+        .ok()
+        .and_then(|shift| 10_i128.checked_pow(shift));
+    let value = significant
+        .parse::<i128>()
+        .ok()
+        .zip(power)
+        .and_then(|(v, p)| v.checked_mul(p));
     let value = value.ok_or("it has more digits than the decimal keeps")?;
     Ok(if negative { -value } else { value })
 }
@@ -66,7 +78,22 @@ mod tests {
         ] {
             assert_eq!(scaled(text, 10, 2), Ok(expected), "{text}");
         }
-        for text in ["", ".", "-", "1.001", "1e-3", "123456789", "1e9", "abc", "1 ", "0x1", "inf", "1e", "1_0", "٣"] {
+        for text in [
+            "",
+            ".",
+            "-",
+            "1.001",
+            "1e-3",
+            "123456789",
+            "1e9",
+            "abc",
+            "1 ",
+            "0x1",
+            "inf",
+            "1e",
+            "1_0",
+            "٣",
+        ] {
             assert!(scaled(text, 10, 2).is_err(), "{text}");
         }
         assert_eq!(scaled(&"9".repeat(38), 38, 0), Ok(10_i128.pow(38) - 1));

@@ -22,8 +22,14 @@ pub(super) fn discover(
     let all = catalog::listed(connection)?;
     let mut found = unknown_names(&chosen, selection, &all);
     let sizes = Sizes::of(connection)?;
-    for listed in all.iter().filter(|listed| listed.is_table() && chosen.takes(&listed.name)) {
-        let name = TableName { schema: None, name: listed.name.clone() };
+    for listed in all
+        .iter()
+        .filter(|listed| listed.is_table() && chosen.takes(&listed.name))
+    {
+        let name = TableName {
+            schema: None,
+            name: listed.name.clone(),
+        };
         let options = selection.options(&name);
         let table = one(connection, &name, &options, &sizes).map_err(|problem| problem.at(path));
         found.push(Discovered { name, table });
@@ -34,23 +40,40 @@ pub(super) fn discover(
 
 /// Names that the user wrote and that no table has.
 fn unknown_names(chosen: &Chosen, selection: &Selection, all: &[Listed]) -> Vec<Discovered> {
-    let tables = || all.iter().filter(|listed| listed.is_table()).map(|listed| listed.name.as_str());
-    let included = chosen.named().filter(|name| !tables().any(|t| t.eq_ignore_ascii_case(name)));
+    let tables = || {
+        all.iter()
+            .filter(|listed| listed.is_table())
+            .map(|listed| listed.name.as_str())
+    };
+    let included = chosen
+        .named()
+        .filter(|name| !tables().any(|t| t.eq_ignore_ascii_case(name)));
     // Options are found by their exact name, so a wrong case would be lost.
-    let optioned = selection.tables.keys().filter(|name| !tables().any(|t| t == name.as_str()));
+    let optioned = selection
+        .tables
+        .keys()
+        .filter(|name| !tables().any(|t| t == name.as_str()));
     let mut unknown: Vec<&str> = included.chain(optioned.map(String::as_str)).collect();
     unknown.sort_unstable();
     unknown.dedup();
     let explained = unknown.into_iter().map(|name| {
-        let other = all.iter().find(|listed| listed.name.eq_ignore_ascii_case(name));
+        let other = all
+            .iter()
+            .find(|listed| listed.name.eq_ignore_ascii_case(name));
         let message = match other {
             Some(listed) if !listed.is_table() => {
-                format!("`{name}` is a {} table or view: only tables are read", listed.kind)
+                format!(
+                    "`{name}` is a {} table or view: only tables are read",
+                    listed.kind
+                )
             }
             _ => format!("there is no table `{name}`{}", nearest(name, tables())),
         };
         Discovered {
-            name: TableName { schema: None, name: name.to_owned() },
+            name: TableName {
+                schema: None,
+                name: name.to_owned(),
+            },
             table: Err(SourceError::new(SourceErrorKind::Usage, message)),
         }
     });
@@ -65,8 +88,11 @@ fn one(
 ) -> Result<Table, Problem> {
     let physical = Physical::of(connection, name)?;
     check_options(name, &physical, options)?;
-    let selected: Vec<&DeclaredColumn> =
-        physical.columns.iter().filter(|column| is_selected(column, options)).collect();
+    let selected: Vec<&DeclaredColumn> = physical
+        .columns
+        .iter()
+        .filter(|column| is_selected(column, options))
+        .collect();
     if selected.is_empty() {
         return Err(usage(format!("{name}: no column is left to read")).into());
     }
@@ -78,8 +104,18 @@ fn one(
     let key = key_columns(connection, &physical)?;
     let place = |key: &String| columns.iter().position(|column| column.name == *key);
     // A key is whole or none: a part of it does not tell rows apart.
-    let key = key.iter().map(place).collect::<Option<Vec<_>>>().unwrap_or_default();
-    let table = Table { name: name.clone(), columns, key, estimated_rows, estimated_bytes };
+    let key = key
+        .iter()
+        .map(place)
+        .collect::<Option<Vec<_>>>()
+        .unwrap_or_default();
+    let table = Table {
+        name: name.clone(),
+        columns,
+        key,
+        estimated_rows,
+        estimated_bytes,
+    };
     check_reading(connection, &physical, &table, options)?;
     Ok(table)
 }
@@ -96,7 +132,11 @@ fn check_options(
     physical: &Physical,
     options: &TableOptions,
 ) -> Result<(), SourceError> {
-    let named = options.columns.iter().chain(&options.exclude_columns).chain(options.types.keys());
+    let named = options
+        .columns
+        .iter()
+        .chain(&options.exclude_columns)
+        .chain(options.types.keys());
     for column in named {
         physical.qualified(name, column)?;
     }
@@ -110,11 +150,17 @@ fn lake_column(
     options: &TableOptions,
 ) -> Result<Column, SourceError> {
     let rowid = physical.is_rowid(&column.name);
-    let chosen = options.types.iter().find(|(name, _)| name.eq_ignore_ascii_case(&column.name));
+    let chosen = options
+        .types
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(&column.name));
     let (rule, fidelity) = match chosen {
-        None => {
-            Declared { name: &column.declared, strict: physical.strict, rowid }.rule()
+        None => Declared {
+            name: &column.declared,
+            strict: physical.strict,
+            rowid,
         }
+        .rule(),
         Some((_, wanted)) => {
             let rule = Rule::named(wanted).ok_or_else(|| {
                 usage(format!(
@@ -144,25 +190,37 @@ fn key_columns(connection: &Connection, physical: &Physical) -> rusqlite::Result
     if let Some(rowid) = &physical.rowid_column {
         return Ok(vec![rowid.clone()]);
     }
-    let mut primary: Vec<_> =
-        physical.columns.iter().filter(|column| column.key_place > 0).collect();
+    let mut primary: Vec<_> = physical
+        .columns
+        .iter()
+        .filter(|column| column.key_place > 0)
+        .collect();
     primary.sort_by_key(|column| column.key_place);
-    let names = primary.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+    let names = primary
+        .iter()
+        .map(|column| column.name.clone())
+        .collect::<Vec<_>>();
     // SQLite lets NULL into the primary key of an ordinary table, by an old
     // defect that it keeps: such a key is one only while no row makes use of it.
-    let never_null = physical.without_rowid
-        || physical.strict
-        || primary.iter().all(|column| column.not_null);
+    let never_null =
+        physical.without_rowid || physical.strict || primary.iter().all(|column| column.not_null);
     if !names.is_empty() && (never_null || !any_null(connection, physical, &names)?) {
         return Ok(names);
     }
     let not_null = |name: &String| {
-        physical.columns.iter().any(|column| column.name == *name && column.not_null)
+        physical
+            .columns
+            .iter()
+            .any(|column| column.name == *name && column.not_null)
     };
-    let unique = physical.indexes.iter().filter(|index| index.unique).filter_map(|index| {
-        let columns = index.columns.iter().cloned().collect::<Option<Vec<_>>>()?;
-        (!columns.is_empty() && columns.iter().all(not_null)).then_some(columns)
-    });
+    let unique = physical
+        .indexes
+        .iter()
+        .filter(|index| index.unique)
+        .filter_map(|index| {
+            let columns = index.columns.iter().cloned().collect::<Option<Vec<_>>>()?;
+            (!columns.is_empty() && columns.iter().all(not_null)).then_some(columns)
+        });
     Ok(unique.min_by_key(Vec::len).unwrap_or_default())
 }
 

@@ -29,17 +29,23 @@ pub(super) fn exact(value: ValueRef<'_>) -> Option<String> {
         ValueRef::Null => "NULL".to_owned(),
         ValueRef::Integer(value) => value.to_string(),
         ValueRef::Real(value) => real(value),
-        ValueRef::Text(bytes) => format!("'{}'", std::str::from_utf8(bytes).ok()?.replace('\'', "''")),
+        ValueRef::Text(bytes) => {
+            format!("'{}'", std::str::from_utf8(bytes).ok()?.replace('\'', "''"))
+        }
         ValueRef::Blob(bytes) => format!("x'{}'", hexadecimal(bytes)),
     })
 }
 
 /// Bytes as lower-case hexadecimal.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
     let digit = |nibble: u8| DIGITS.get(usize::from(nibble & 15)).copied().unwrap_or('?');
-    bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte)]).collect()
+    bytes
+        .iter()
+        .flat_map(|&byte| [digit(byte >> 4), digit(byte)])
+        .collect()
 }
 
 /// The literal of `value` for people, cut after about `limit` bytes.
@@ -62,7 +68,10 @@ pub(super) fn shown(value: ValueRef<'_>, limit: usize) -> String {
         other => exact(other).unwrap_or_default(),
     };
     if text.len() > limit {
-        let cut = (0..=limit).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let cut = (0..=limit)
+            .rev()
+            .find(|&at| text.is_char_boundary(at))
+            .unwrap_or(0);
         text.truncate(cut);
     }
     text

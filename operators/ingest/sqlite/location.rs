@@ -20,11 +20,14 @@ pub(super) fn locate(url: &str) -> Result<PathBuf, SourceError> {
         _ => fail(SourceErrorKind::Failed, "cannot look at this file").caused_by(error),
     })?;
     if !metadata.is_file() {
-        return Err(fail(SourceErrorKind::Usage, "not a file: name the database file itself"));
+        return Err(fail(
+            SourceErrorKind::Usage,
+            "not a file: name the database file itself",
+        ));
     }
-    written.canonicalize().map_err(|error| {
-        fail(SourceErrorKind::Failed, "cannot resolve this path").caused_by(error)
-    })
+    written
+        .canonicalize()
+        .map_err(|error| fail(SourceErrorKind::Failed, "cannot resolve this path").caused_by(error))
 }
 
 /// The path as written in the URL, percent-decoded.
@@ -50,7 +53,9 @@ fn path_of(url: &str) -> Result<PathBuf, SourceError> {
         return usage("a database in memory belongs to one program and cannot be read by another");
     }
     if path.contains(['?', '#']) {
-        return usage("options are not known here (a `?` in a file name is written %3F, a `#` %23)");
+        return usage(
+            "options are not known here (a `?` in a file name is written %3F, a `#` %23)",
+        );
     }
     match percent_decoded(path) {
         Some(path) if !path.is_empty() && !path.contains('\0') => Ok(PathBuf::from(path)),
@@ -81,10 +86,22 @@ mod tests {
 
     #[test]
     fn relative_and_absolute() {
-        assert_eq!(path_of("sqlite:data/shop.sqlite").unwrap(), PathBuf::from("data/shop.sqlite"));
-        assert_eq!(path_of("sqlite:///srv/a%20b.db").unwrap(), PathBuf::from("/srv/a b.db"));
-        assert_eq!(path_of("sqlite:/srv/a.db").unwrap(), PathBuf::from("/srv/a.db"));
-        assert_eq!(path_of("sqlite://localhost/a.db").unwrap(), PathBuf::from("/a.db"));
+        assert_eq!(
+            path_of("sqlite:data/shop.sqlite").unwrap(),
+            PathBuf::from("data/shop.sqlite")
+        );
+        assert_eq!(
+            path_of("sqlite:///srv/a%20b.db").unwrap(),
+            PathBuf::from("/srv/a b.db")
+        );
+        assert_eq!(
+            path_of("sqlite:/srv/a.db").unwrap(),
+            PathBuf::from("/srv/a.db")
+        );
+        assert_eq!(
+            path_of("sqlite://localhost/a.db").unwrap(),
+            PathBuf::from("/a.db")
+        );
     }
 
     #[test]

@@ -42,12 +42,20 @@ impl Layout {
                 )
             })
         });
-        Ok(Self { rules: rules.collect::<Result<_, _>>()?, schema: table.schema(), table: table.clone() })
+        Ok(Self {
+            rules: rules.collect::<Result<_, _>>()?,
+            schema: table.schema(),
+            table: table.clone(),
+        })
     }
 
     /// What one row takes in Arrow memory, at most.
     pub(super) fn row_bytes(&self, cells: &[ValueRef<'_>]) -> u64 {
-        self.rules.iter().zip(cells).map(|(&rule, &cell)| arrow_bytes(rule, cell)).sum()
+        self.rules
+            .iter()
+            .zip(cells)
+            .map(|(&rule, &cell)| arrow_bytes(rule, cell))
+            .sum()
     }
 }
 
@@ -100,7 +108,11 @@ impl Page {
 
     /// What the next page will probably be like.
     pub(super) fn shape(&self) -> Shape {
-        Shape { rows: self.rows, widths: self.widths.clone(), bytes: self.bytes }
+        Shape {
+            rows: self.rows,
+            widths: self.widths.clone(),
+            bytes: self.bytes,
+        }
     }
 
     fn sized(layout: &Arc<Layout>, rows: usize, widths: &[usize]) -> Self {
@@ -136,7 +148,12 @@ impl Page {
     /// has no key.
     pub(super) fn push(&mut self, row: Option<i64>, cells: &[ValueRef<'_>], bytes: u64) {
         let mut refused = None;
-        let columns = self.columns.iter_mut().zip(&mut self.widths).zip(cells).enumerate();
+        let columns = self
+            .columns
+            .iter_mut()
+            .zip(&mut self.widths)
+            .zip(cells)
+            .enumerate();
         for (position, ((column, width), &cell)) in columns {
             let width_of_cell = source_bytes(cell);
             self.source_bytes += width_of_cell;
@@ -173,11 +190,20 @@ impl Page {
         if key.is_empty() {
             key.extend(row.map(|row| ("rowid".to_owned(), Some(row.to_string()))));
         }
-        let (column, value, declared) = named(position).map_or_else(Default::default, |(column, cell)| {
-            (column.name.clone(), literal::shown(cell, SHOWN_BYTES), column.source_type.clone())
-        });
+        let (column, value, declared) =
+            named(position).map_or_else(Default::default, |(column, cell)| {
+                (
+                    column.name.clone(),
+                    literal::shown(cell, SHOWN_BYTES),
+                    column.source_type.clone(),
+                )
+            });
         let class = cells.get(position).map_or("value", |cell| class(*cell));
-        let lake = self.layout.rules.get(position).map(|rule| rule.lake_type().to_string());
+        let lake = self
+            .layout
+            .rules
+            .get(position)
+            .map(|rule| rule.lake_type().to_string());
         BadRow {
             key,
             column,
@@ -191,27 +217,39 @@ impl Page {
 
     /// The batch, without the rows that were set aside.
     pub(super) fn finish(self) -> Result<Finished, SourceError> {
-        let columns: Vec<ArrayRef> = self.columns.into_iter().map(ColumnBuilder::finish).collect();
-        let built = RecordBatch::try_new(Arc::clone(&self.layout.schema), columns).and_then(|rows| {
-            if self.left_out.is_empty() {
-                return Ok(rows);
-            }
-            let mut keep = vec![true; self.rows];
-            for &row in &self.left_out {
-                if let Some(keep) = keep.get_mut(row) {
-                    *keep = false;
+        let columns: Vec<ArrayRef> = self
+            .columns
+            .into_iter()
+            .map(ColumnBuilder::finish)
+            .collect();
+        let built =
+            RecordBatch::try_new(Arc::clone(&self.layout.schema), columns).and_then(|rows| {
+                if self.left_out.is_empty() {
+                    return Ok(rows);
                 }
-            }
-            filter_record_batch(&rows, &BooleanArray::from(keep))
-        });
+                let mut keep = vec![true; self.rows];
+                for &row in &self.left_out {
+                    if let Some(keep) = keep.get_mut(row) {
+                        *keep = false;
+                    }
+                }
+                filter_record_batch(&rows, &BooleanArray::from(keep))
+            });
         let rows = built.map_err(|error| {
             SourceError::new(
                 SourceErrorKind::Failed,
-                format!("{}: rows did not make a batch: {error}", self.layout.table.name),
+                format!(
+                    "{}: rows did not make a batch: {error}",
+                    self.layout.table.name
+                ),
             )
             .caused_by(error)
         })?;
-        Ok(Finished { rows, source_bytes: self.source_bytes, bad: self.bad })
+        Ok(Finished {
+            rows,
+            source_bytes: self.source_bytes,
+            bad: self.bad,
+        })
     }
 }
 

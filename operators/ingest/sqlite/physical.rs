@@ -66,7 +66,9 @@ impl Physical {
 
     /// Whether `column` is the rowid.
     pub(super) fn is_rowid(&self, column: &str) -> bool {
-        self.rowid_column.as_ref().is_some_and(|rowid| rowid.eq_ignore_ascii_case(column))
+        self.rowid_column
+            .as_ref()
+            .is_some_and(|rowid| rowid.eq_ignore_ascii_case(column))
     }
 
     /// Whether an index over the whole table begins with `column`.
@@ -80,7 +82,11 @@ impl Physical {
 
     /// `column`, quoted and qualified, if the table has it.
     pub(super) fn qualified(&self, table: &TableName, column: &str) -> Result<String, SourceError> {
-        if self.columns.iter().any(|known| known.name.eq_ignore_ascii_case(column)) {
+        if self
+            .columns
+            .iter()
+            .any(|known| known.name.eq_ignore_ascii_case(column))
+        {
             return Ok(format!("{}.{}", self.quoted, identifier(column)));
         }
         let names = self.columns.iter().map(|known| known.name.as_str());
@@ -97,7 +103,8 @@ impl Physical {
         connection: &Connection,
         table: &TableName,
     ) -> rusqlite::Result<String> {
-        let version: i64 = connection.pragma_query_value(None, "schema_version", |row| row.get(0))?;
+        let version: i64 =
+            connection.pragma_query_value(None, "schema_version", |row| row.get(0))?;
         let root: i64 = connection.query_row(
             "SELECT rootpage FROM sqlite_schema WHERE type = 'table' AND lower(name) = lower(?1)",
             [&table.name],

@@ -32,7 +32,10 @@ impl Stamp {
         wal.push("-wal");
         // An empty WAL, which even a reader leaves behind, holds nothing.
         let wal = FileStamp::of(&PathBuf::from(wal)).filter(|wal| wal.size > 0);
-        Self { database: FileStamp::of(path), wal }
+        Self {
+            database: FileStamp::of(path),
+            wal,
+        }
     }
 
     /// Whether a later change would show in it for certain.
@@ -61,7 +64,11 @@ impl FileStamp {
     fn of(path: &Path) -> Option<Self> {
         let metadata = path.metadata().ok()?;
         let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        Some(Self { file: (0, 0), size: metadata.len(), changed })
+        Some(Self {
+            file: (0, 0),
+            size: metadata.len(),
+            changed,
+        })
     }
 
     fn written(&self) -> String {
@@ -88,7 +95,9 @@ pub(super) fn bound(
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     if let Some(stamp) = stamp {
         for (name, file) in [("file", &stamp.database), ("wal", &stamp.wal)] {
-            let written = file.as_ref().map_or_else(|| "none".to_owned(), FileStamp::written);
+            let written = file
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), FileStamp::written);
             position.push_str(&format!(" {name}={written}"));
         }
     }
@@ -97,5 +106,8 @@ pub(super) fn bound(
         position.push_str(&format!(" unsettled={}", uuid::Uuid::now_v7()));
     }
     let at = chrono::DateTime::<chrono::Utc>::from(now);
-    Ok(Bound { position, at: at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true) })
+    Ok(Bound {
+        position,
+        at: at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+    })
 }

@@ -1,7 +1,7 @@
 //! The SQL that reads a split.
 
 use highwater::dataset::TableName;
-use highwater::source::{CursorRange, Split, SourceError, SourceErrorKind, TableRead};
+use highwater::source::{CursorRange, SourceError, SourceErrorKind, Split, TableRead};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Rows, Statement, params_from_iter};
 
@@ -26,7 +26,11 @@ impl Query {
         split: Option<&Split>,
     ) -> Result<Self, SourceError> {
         let name = &read.table.name;
-        let mut query = Self { sql: String::new(), bound: Vec::new(), has_rowid: false };
+        let mut query = Self {
+            sql: String::new(),
+            bound: Vec::new(),
+            has_rowid: false,
+        };
         // The planner is left alone only where it may use the cursor's index:
         // NOT INDEXED walks the table in rowid order, without sorting rows.
         let by_index = read.cursor.is_some() && split.is_none_or(is_whole);
@@ -57,10 +61,20 @@ impl Query {
         cursor: &CursorRange,
     ) -> Result<Self, SourceError> {
         let column = physical.qualified(&read.table.name, &cursor.column)?;
-        let mut query = Self { sql: String::new(), bound: Vec::new(), has_rowid: false };
-        let everything = TableRead { cursor: None, ..read.clone() };
+        let mut query = Self {
+            sql: String::new(),
+            bound: Vec::new(),
+            has_rowid: false,
+        };
+        let everything = TableRead {
+            cursor: None,
+            ..read.clone()
+        };
         let condition = query.conditions(physical, &everything, None)?;
-        query.sql = format!("SELECT max({column}) FROM main.{}{condition}", physical.quoted);
+        query.sql = format!(
+            "SELECT max({column}) FROM main.{}{condition}",
+            physical.quoted
+        );
         Ok(query)
     }
 
@@ -87,7 +101,11 @@ impl Query {
             // On a line of its own: the user's text may end in a comment.
             all.push(format!("(\n{filter}\n)"));
         }
-        Ok(if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) })
+        Ok(if all.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", all.join(" AND "))
+        })
     }
 
     fn cursor_conditions(
@@ -101,7 +119,10 @@ impl Query {
         match (from, to) {
             (None, None) => {}
             (None, Some(to)) => {
-                all.push(format!("({column} <= {} OR {column} IS NULL)", self.bind(to)));
+                all.push(format!(
+                    "({column} <= {} OR {column} IS NULL)",
+                    self.bind(to)
+                ));
             }
             (Some(from), to) => {
                 all.push(format!("{column} >= {}", self.bind(from)));

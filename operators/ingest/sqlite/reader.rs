@@ -56,7 +56,10 @@ impl SqliteReader {
 
 impl Drop for SqliteReader {
     fn drop(&mut self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&self.line));
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&self.line));
     }
 }
 
@@ -71,7 +74,10 @@ impl Reader for SqliteReader {
         let (allow, allowed) = mpsc::channel(1);
         let (reply, mut replies) = mpsc::channel(1);
         let (line, read, split) = (Arc::clone(&self.line), read.clone(), split.clone());
-        let mut running = Running { line: Arc::clone(&line), ended: false };
+        let mut running = Running {
+            line: Arc::clone(&line),
+            ended: false,
+        };
         let thread = tokio::task::spawn_blocking(move || {
             let mut pages = Pages { allowed, reply };
             line.with(|connection| pages.fill(connection, &read, &split))
@@ -82,14 +88,17 @@ impl Reader for SqliteReader {
             let mut permit = out.permit(bytes).await;
             // Whether it still listens shows in its reply.
             let _ = allow.send(Allowance(bytes)).await;
-            let Some(reply) = replies.recv().await else { break };
+            let Some(reply) = replies.recv().await else {
+                break;
+            };
             next = reply.next;
             for row in reply.page.bad {
                 out.quarantine(row).await?;
             }
             if reply.page.rows.num_rows() > 0 {
                 permit.shrink_to(reply.page.rows.get_array_memory_size() as u64);
-                out.batch(reply.page.rows, permit, reply.page.source_bytes).await?;
+                out.batch(reply.page.rows, permit, reply.page.source_bytes)
+                    .await?;
             }
         }
         let ended = thread.await.unwrap_or_else(|died| Err(thread_died(died)));
@@ -157,7 +166,10 @@ impl Pages {
 
     fn send(&self, page: Page, next: Next) -> Result<(), Problem> {
         let page = page.finish()?;
-        Ok(self.reply.blocking_send(Reply { page, next }).map_err(|_| stopped())?)
+        Ok(self
+            .reply
+            .blocking_send(Reply { page, next })
+            .map_err(|_| stopped())?)
     }
 }
 

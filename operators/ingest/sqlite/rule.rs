@@ -68,7 +68,10 @@ impl Rule {
             return Some(*rule);
         }
         let digits = name.strip_prefix("decimal")?.trim();
-        let (precision, scale) = digits.strip_prefix('(')?.strip_suffix(')')?.split_once(',')?;
+        let (precision, scale) = digits
+            .strip_prefix('(')?
+            .strip_suffix(')')?
+            .split_once(',')?;
         let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
         let fits = (1..=38).contains(&precision) && (0..=38).contains(&scale);
         (fits && i16::from(scale) <= i16::from(precision))
@@ -94,9 +97,10 @@ impl Rule {
             DataType::Date32 => Self::Date,
             DataType::Timestamp(TimeUnit::Microsecond, None) => Self::Timestamp,
             DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Self::Instant,
-            DataType::Decimal128(precision, scale) => {
-                Self::Decimal { precision: *precision, scale: *scale }
-            }
+            DataType::Decimal128(precision, scale) => Self::Decimal {
+                precision: *precision,
+                scale: *scale,
+            },
             _ => return None,
         })
     }
@@ -136,7 +140,9 @@ impl Rule {
                 "values that are not ISO-8601 text with zone, to the microsecond, are quarantined; \
                  the instant is kept, not the zone"
             }
-            Self::Decimal { .. } => "numbers with more digits, and what is no number, are quarantined",
+            Self::Decimal { .. } => {
+                "numbers with more digits, and what is no number, are quarantined"
+            }
         };
         Fidelity::Partial(because.to_owned())
     }
@@ -166,29 +172,40 @@ impl Declared<'_> {
     pub(super) fn rule(self) -> (Rule, Fidelity) {
         let partial = |because: &str| Fidelity::Partial(because.to_owned());
         let enforced = |because: &str| {
-            if self.strict { Fidelity::Exact } else { partial(because) }
+            if self.strict {
+                Fidelity::Exact
+            } else {
+                partial(because)
+            }
         };
         if self.rowid {
             return (Rule::Long, Fidelity::Exact);
         }
         match affinity(self.name) {
             Affinity::Any => (Rule::Literal, literal()),
-            Affinity::Integer => {
-                (Rule::Long, enforced("values that are not integers are quarantined"))
-            }
-            Affinity::Real => {
-                (Rule::Double, enforced("values that are not numbers are quarantined"))
-            }
-            Affinity::Blob => (Rule::Binary, enforced("values that are not blobs are quarantined")),
+            Affinity::Integer => (
+                Rule::Long,
+                enforced("values that are not integers are quarantined"),
+            ),
+            Affinity::Real => (
+                Rule::Double,
+                enforced("values that are not numbers are quarantined"),
+            ),
+            Affinity::Blob => (
+                Rule::Binary,
+                enforced("values that are not blobs are quarantined"),
+            ),
             Affinity::Text if self.strict => {
                 (Rule::Text, partial("text that is not UTF-8 is quarantined"))
             }
-            Affinity::Text => {
-                (Rule::Text, partial("blobs, and text that is not UTF-8, are quarantined"))
-            }
-            Affinity::Boolean => {
-                (Rule::Boolean, partial("values other than 0 and 1 are quarantined"))
-            }
+            Affinity::Text => (
+                Rule::Text,
+                partial("blobs, and text that is not UTF-8, are quarantined"),
+            ),
+            Affinity::Boolean => (
+                Rule::Boolean,
+                partial("values other than 0 and 1 are quarantined"),
+            ),
             Affinity::Moment => (
                 Rule::Text,
                 partial(
@@ -229,7 +246,10 @@ enum Affinity {
 fn affinity(declared: &str) -> Affinity {
     let declared = declared.trim().to_ascii_uppercase();
     let has = |part: &str| declared.contains(part);
-    let word = declared.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    let word = declared
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .next()
+        .unwrap_or_default();
     if declared.is_empty() || declared == "ANY" {
         Affinity::Any
     } else if has("INT") {
@@ -242,7 +262,10 @@ fn affinity(declared: &str) -> Affinity {
         Affinity::Real
     } else if matches!(word, "BOOL" | "BOOLEAN") {
         Affinity::Boolean
-    } else if matches!(word, "DATE" | "DATETIME" | "TIME" | "TIMESTAMP" | "TIMESTAMPTZ") {
+    } else if matches!(
+        word,
+        "DATE" | "DATETIME" | "TIME" | "TIMESTAMP" | "TIMESTAMPTZ"
+    ) {
         Affinity::Moment
     } else {
         Affinity::Numeric
@@ -292,16 +315,30 @@ mod tests {
             };
             assert_eq!(Rule::of(&column), Some(rule), "{name}");
         }
-        for name in ["decimal", "decimal(0,0)", "decimal(39,1)", "decimal(4,5)", "decimal(4,-1)", "varchar"] {
+        for name in [
+            "decimal",
+            "decimal(0,0)",
+            "decimal(39,1)",
+            "decimal(4,5)",
+            "decimal(4,-1)",
+            "varchar",
+        ] {
             assert_eq!(Rule::named(name), None, "{name}");
         }
     }
 
     #[test]
     fn declared_rules_are_found_again_too() {
-        for name in ["", "ANY", "INT", "TEXT", "BLOB", "REAL", "BOOL", "DATE", "NUMERIC"] {
+        for name in [
+            "", "ANY", "INT", "TEXT", "BLOB", "REAL", "BOOL", "DATE", "NUMERIC",
+        ] {
             for (strict, rowid) in [(false, false), (true, false), (false, true)] {
-                let (rule, fidelity) = Declared { name, strict, rowid }.rule();
+                let (rule, fidelity) = Declared {
+                    name,
+                    strict,
+                    rowid,
+                }
+                .rule();
                 let column = Column {
                     name: "c".to_owned(),
                     source_type: name.to_owned(),

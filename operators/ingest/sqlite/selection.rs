@@ -37,7 +37,11 @@ impl Chosen {
     /// The patterns of `include` that are plain names.
     pub(super) fn named(&self) -> impl Iterator<Item = &str> {
         let plain = |text: &&String| !text.contains(['*', '?', '[', '{', '\\']);
-        self.include.texts.iter().filter(plain).map(|text| without_schema(text))
+        self.include
+            .texts
+            .iter()
+            .filter(plain)
+            .map(|text| without_schema(text))
     }
 }
 
@@ -56,8 +60,13 @@ impl Patterns {
                 usage(format!("`{text}` is not a glob: {}", error.kind())).caused_by(error)
             })?);
         }
-        let globs = globs.build().map_err(|error| usage("these globs are too many").caused_by(error))?;
-        Ok(Self { texts: texts.to_vec(), globs })
+        let globs = globs
+            .build()
+            .map_err(|error| usage("these globs are too many").caused_by(error))?;
+        Ok(Self {
+            texts: texts.to_vec(),
+            globs,
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -66,7 +75,9 @@ impl Patterns {
 
     fn matches(&self, table: &str) -> bool {
         // A name that looks like a glob still names itself.
-        self.texts.iter().any(|text| without_schema(text).eq_ignore_ascii_case(table))
+        self.texts
+            .iter()
+            .any(|text| without_schema(text).eq_ignore_ascii_case(table))
             || self.globs.is_match(table)
             || self.globs.is_match(format!("{SCHEMA}.{table}"))
     }
@@ -87,7 +98,9 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> S
     scored
         .max_by(|left, right| left.0.total_cmp(&right.0))
         .filter(|(score, _)| *score > 0.6)
-        .map_or_else(String::new, |(_, known)| format!(": did you mean `{known}`?"))
+        .map_or_else(String::new, |(_, known)| {
+            format!(": did you mean `{known}`?")
+        })
 }
 
 #[cfg(test)]
@@ -97,8 +110,11 @@ mod tests {
 
     fn chosen(include: &[&str], exclude: &[&str]) -> Chosen {
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
-        let selection =
-            Selection { include: owned(include), exclude: owned(exclude), ..Selection::default() };
+        let selection = Selection {
+            include: owned(include),
+            exclude: owned(exclude),
+            ..Selection::default()
+        };
         Chosen::new(&selection).unwrap()
     }
 
@@ -110,20 +126,34 @@ mod tests {
         assert!(chosen(&["main.*"], &[]).takes("orders"));
         assert!(!chosen(&["ord*"], &["*ers"]).takes("orders"));
         assert!(chosen(&["odd[name]"], &[]).takes("odd[name]"));
-        assert_eq!(chosen(&["a", "b*", "main.c"], &[]).named().collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(
+            chosen(&["a", "b*", "main.c"], &[])
+                .named()
+                .collect::<Vec<_>>(),
+            ["a", "c"]
+        );
     }
 
     #[test]
     fn what_is_no_glob_is_refused() {
-        let selection = Selection { include: vec!["a[".to_owned()], ..Selection::default() };
+        let selection = Selection {
+            include: vec!["a[".to_owned()],
+            ..Selection::default()
+        };
         assert!(Chosen::new(&selection).is_err());
-        let selection = Selection { schemas: vec!["public".to_owned()], ..Selection::default() };
+        let selection = Selection {
+            schemas: vec!["public".to_owned()],
+            ..Selection::default()
+        };
         assert!(Chosen::new(&selection).is_err());
     }
 
     #[test]
     fn nearest_names() {
-        assert_eq!(nearest("custmers", ["orders", "customers"].into_iter()), ": did you mean `customers`?");
+        assert_eq!(
+            nearest("custmers", ["orders", "customers"].into_iter()),
+            ": did you mean `customers`?"
+        );
         assert_eq!(nearest("zzz", ["orders"].into_iter()), "");
     }
 }

@@ -31,7 +31,11 @@ impl Sizes {
             |row| row.get(0),
         )?;
         let has_dbstat = connection.prepare("SELECT 1 FROM dbstat LIMIT 0").is_ok();
-        Ok(Self { file_bytes: pages * page_bytes, has_statistics, has_dbstat })
+        Ok(Self {
+            file_bytes: pages * page_bytes,
+            has_statistics,
+            has_dbstat,
+        })
     }
 
     /// Rows, where something tells, and bytes of one table.
@@ -45,7 +49,9 @@ impl Sizes {
             return counted(connection, &name.name);
         }
         let row_bytes = sampled_row_bytes(connection, physical)?;
-        let Some(row_bytes) = row_bytes else { return Ok((Some(0), 0)) };
+        let Some(row_bytes) = row_bytes else {
+            return Ok((Some(0), 0));
+        };
         let rows = match self.by_statistics(connection, &name.name)? {
             Some(rows) => Some(rows),
             None => rowid_span(connection, physical)?,
@@ -53,7 +59,10 @@ impl Sizes {
         // Row ids may have gaps; the file cannot hold more than it is large.
         let fits = self.file_bytes / row_bytes.max(1);
         let rows = rows.map(|rows| rows.min(fits));
-        Ok((rows, rows.map_or(self.file_bytes, |rows| rows.saturating_mul(row_bytes))))
+        Ok((
+            rows,
+            rows.map_or(self.file_bytes, |rows| rows.saturating_mul(row_bytes)),
+        ))
     }
 
     fn by_statistics(&self, connection: &Connection, table: &str) -> rusqlite::Result<Option<u64>> {
@@ -101,7 +110,12 @@ fn sampled_row_bytes(
     let widths: Vec<_> = physical
         .columns
         .iter()
-        .map(|column| format!("1 + coalesce(octet_length({}), 0)", identifier(&column.name)))
+        .map(|column| {
+            format!(
+                "1 + coalesce(octet_length({}), 0)",
+                identifier(&column.name)
+            )
+        })
         .collect();
     let sql = format!(
         "SELECT avg(width) FROM (SELECT {} AS width FROM main.{} LIMIT {SAMPLED_ROWS})",
@@ -116,7 +130,9 @@ fn sampled_row_bytes(
 /// The number of row ids between the least and the greatest: at least as many
 /// as there are rows.
 fn rowid_span(connection: &Connection, physical: &Physical) -> rusqlite::Result<Option<u64>> {
-    let Some((least, greatest)) = rowid_ends(connection, physical)? else { return Ok(None) };
+    let Some((least, greatest)) = rowid_ends(connection, physical)? else {
+        return Ok(None);
+    };
     Ok(Some(greatest.abs_diff(least).saturating_add(1)))
 }
 
@@ -126,7 +142,9 @@ pub(super) fn rowid_ends(
     connection: &Connection,
     physical: &Physical,
 ) -> rusqlite::Result<Option<(i64, i64)>> {
-    let Some(rowid) = &physical.rowid else { return Ok(None) };
+    let Some(rowid) = &physical.rowid else {
+        return Ok(None);
+    };
     let end = |which: &str| -> rusqlite::Result<Option<i64>> {
         let sql = format!("SELECT {which}({rowid}) FROM main.{}", physical.quoted);
         connection.query_row(&sql, [], |row| row.get(0))

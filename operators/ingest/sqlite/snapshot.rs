@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use highwater::source::{
-    Reader, Snapshot, SourceError, SourceErrorKind, SplitPlan, TableRead,
-};
+use highwater::source::{Reader, Snapshot, SourceError, SourceErrorKind, SplitPlan, TableRead};
 use highwater::watermark::Bound;
 use rusqlite::Connection;
 
@@ -53,10 +51,23 @@ impl SqliteSnapshot {
             (join(path, readers), Some(Stamp::of(path)))
         };
         let bound = control.with(|connection| {
-            Ok(position::bound(connection, stamp.as_ref(), SystemTime::now())?)
+            Ok(position::bound(
+                connection,
+                stamp.as_ref(),
+                SystemTime::now(),
+            )?)
         })?;
-        let lines = if lines.is_empty() { vec![Arc::clone(&control)] } else { lines };
-        Ok(Self { bound, control, readers: lines.len(), idle: Arc::new(Mutex::new(lines)) })
+        let lines = if lines.is_empty() {
+            vec![Arc::clone(&control)]
+        } else {
+            lines
+        };
+        Ok(Self {
+            bound,
+            control,
+            readers: lines.len(),
+            idle: Arc::new(Mutex::new(lines)),
+        })
     }
 }
 
@@ -101,7 +112,8 @@ fn join(path: &Path, readers: usize) -> Vec<Arc<Line>> {
             line.with(|connection| Ok(begin(connection)?))?;
             Ok(line)
         });
-        line.inspect_err(|error| tracing::info!(%error, "one reader less")).ok()
+        line.inspect_err(|error| tracing::info!(%error, "one reader less"))
+            .ok()
     });
     joined.map(Arc::new).collect()
 }
@@ -123,7 +135,11 @@ impl Snapshot for SqliteSnapshot {
     }
 
     async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {
-        let free = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         let line = free.ok_or_else(|| {
             SourceError::new(
                 SourceErrorKind::Failed,

@@ -32,7 +32,9 @@ impl Source for SqliteSource {
                 Ok(connection.pragma_query_value(None, "application_id", |row| row.get(0))?)
             })?;
             // A path that is not UTF-8 is written so that no two become equal.
-            let path = path.to_str().map_or_else(|| format!("{path:?}"), ToOwned::to_owned);
+            let path = path
+                .to_str()
+                .map_or_else(|| format!("{path:?}"), ToOwned::to_owned);
             Ok(Identity {
                 kind: "sqlite".to_owned(),
                 id: format!("{path}?application_id={application}"),

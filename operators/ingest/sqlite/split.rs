@@ -30,13 +30,20 @@ pub(super) fn plan(
         _ => rowid_ends(connection, &physical)?,
     };
     let splits = match ends {
-        Some((least, greatest)) => {
-            cut(least, greatest, bytes.div_ceil(target_bytes.max(1)), bytes)
-        }
-        None => vec![Split { ordinal: 0, start: None, end: None, estimated_bytes: bytes }],
+        Some((least, greatest)) => cut(least, greatest, bytes.div_ceil(target_bytes.max(1)), bytes),
+        None => vec![Split {
+            ordinal: 0,
+            start: None,
+            end: None,
+            estimated_bytes: bytes,
+        }],
     };
     let layout = physical.layout(connection, &read.table.name)?;
-    Ok(SplitPlan { splits, cursor_max, layout })
+    Ok(SplitPlan {
+        splits,
+        cursor_max,
+        layout,
+    })
 }
 
 fn cursor_max(

@@ -11,7 +11,9 @@ const NOT_A_TIMESTAMP: &str = "not a timestamp of the form YYYY-MM-DD HH:MM:SS.f
 
 /// Days since 1970-01-01.
 pub(super) fn date(text: &str) -> Result<i32, &'static str> {
-    let days = calendar_date(text).ok_or(NOT_A_DATE)?.signed_duration_since(NaiveDate::default());
+    let days = calendar_date(text)
+        .ok_or(NOT_A_DATE)?
+        .signed_duration_since(NaiveDate::default());
     i32::try_from(days.num_days()).map_err(|_| NOT_A_DATE)
 }
 
@@ -65,7 +67,12 @@ fn calendar_date(text: &str) -> Option<NaiveDate> {
 
 fn clock_time(text: &str) -> Result<NaiveTime, &'static str> {
     let bytes = text.as_bytes();
-    let field = |at: usize| bytes.get(at..at + 2).and_then(digits).ok_or(NOT_A_TIMESTAMP);
+    let field = |at: usize| {
+        bytes
+            .get(at..at + 2)
+            .and_then(digits)
+            .ok_or(NOT_A_TIMESTAMP)
+    };
     let colon = |at: usize| bytes.get(at) == Some(&b':');
     let (hour, minute) = (field(0)?, field(3)?);
     let (second, micros) = match bytes.len() {
@@ -117,7 +124,8 @@ fn offset_seconds(zone: &str) -> Option<i64> {
 
 fn digits(bytes: &[u8]) -> Option<u32> {
     bytes.iter().try_fold(0_u32, |value, &byte| {
-        byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0'))
+        byte.is_ascii_digit()
+            .then(|| value * 10 + u32::from(byte - b'0'))
     })
 }
 
@@ -133,7 +141,16 @@ mod tests {
         assert_eq!(date("1970-01-02"), Ok(1));
         assert_eq!(date("0000-01-01"), Ok(-719_528));
         assert_eq!(date("9999-12-31"), Ok(2_932_896));
-        for text in ["", "2024-02-30", "2023-02-29", "2024-1-1", "2024-01-01 00:00", "0000-00-00", "20240101", "-024-01-01"] {
+        for text in [
+            "",
+            "2024-02-30",
+            "2023-02-29",
+            "2024-1-1",
+            "2024-01-01 00:00",
+            "0000-00-00",
+            "20240101",
+            "-024-01-01",
+        ] {
             assert!(date(text).is_err(), "{text}");
         }
     }
@@ -151,9 +168,18 @@ mod tests {
             assert_eq!(timestamp(text), Ok(micros), "{text}");
         }
         for text in [
-            "", "1970-01-01", "1970-01-01 24:00", "1970-01-01 00:00:60", "1970-01-01 00:00:00.",
-            "1970-01-01 00:00:00.1234567", "1970-01-01 00:00:00Z", "1970-01-01  00:00", "1970-01-01 0:00",
-            "1970-01-01 00:00:00 x", "1970-01-01 00.00", "1970-01-01é00:00",
+            "",
+            "1970-01-01",
+            "1970-01-01 24:00",
+            "1970-01-01 00:00:60",
+            "1970-01-01 00:00:00.",
+            "1970-01-01 00:00:00.1234567",
+            "1970-01-01 00:00:00Z",
+            "1970-01-01  00:00",
+            "1970-01-01 0:00",
+            "1970-01-01 00:00:00 x",
+            "1970-01-01 00.00",
+            "1970-01-01é00:00",
         ] {
             assert!(timestamp(text).is_err(), "{text}");
         }
@@ -162,9 +188,20 @@ mod tests {
     #[test]
     fn instants() {
         assert_eq!(instant("1970-01-01T00:00:00Z"), Ok(0));
-        assert_eq!(instant("1970-01-01 00:00:00-05:00"), Ok(5 * 3600 * 1_000_000));
-        assert_eq!(instant("1970-01-01 00:00:00.25+0130"), Ok(-5_400_000_000 + 250_000));
-        for text in ["1970-01-01 00:00:00", "1970-01-01 00:00:00+25:00", "1970-01-01 00:00:00+1", "1970-01-01 00:00 UTC"] {
+        assert_eq!(
+            instant("1970-01-01 00:00:00-05:00"),
+            Ok(5 * 3600 * 1_000_000)
+        );
+        assert_eq!(
+            instant("1970-01-01 00:00:00.25+0130"),
+            Ok(-5_400_000_000 + 250_000)
+        );
+        for text in [
+            "1970-01-01 00:00:00",
+            "1970-01-01 00:00:00+25:00",
+            "1970-01-01 00:00:00+1",
+            "1970-01-01 00:00 UTC",
+        ] {
             assert!(instant(text).is_err(), "{text}");
         }
     }
