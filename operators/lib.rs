@@ -4,3 +4,5 @@
 //! insides, never a pipeline.
 
 pub mod ingest;
+pub mod sink;
+pub mod transform;

@@ -1,3 +1,361 @@
 //! `table-backup`: tables of a database become Delta tables in a lake.
+//!
+//! Splits are handed to readers, whose batches are encoded into files, whose
+//! epochs are committed when the frontier has passed them.
 
-fn main() {}
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use highwater::app::{self, Failure, Pipeline, RunContext};
+use highwater::budget::MemoryBudget;
+use highwater::dataset::Table;
+use highwater::flow::{Assign, Assignment, Ingest, IngestTable, Settle, assign, commit, ingest};
+use highwater::ledger;
+use highwater::run::prepare::{Prepared, PreparedTable, TableShape, prepare, table_folder};
+use highwater::run::publish::{Publisher, TableReports};
+use highwater::run::report::{MemoryPlan, PlanReport, RunReport, StatusReport, TablePlan};
+use highwater::run::stages::Stages;
+use highwater::run::{Config, Secret, TableConfig, init, status};
+use highwater::source::{Selection, Source};
+use highwater::store::{Conditional, Store, probe_conditional_put};
+use highwater::telemetry::progress::TableProgress;
+use highwater_operators::ingest as sources;
+use highwater_operators::sink::lake::{FileFormat, LakeSink, SinkTable, lake_sink};
+use highwater_operators::transform::partition::Partitioning;
+use highwater_operators::transform::repeats::{Repeats, drop_repeats};
+use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    app::main(TableBackup)
+}
+
+/// The pipeline.
+struct TableBackup;
+
+impl Pipeline for TableBackup {
+    fn name(&self) -> &'static str {
+        "table-backup"
+    }
+
+    fn about(&self) -> &'static str {
+        "Keeps Delta tables in a lake equal to the tables of a database."
+    }
+
+    fn run(&self, config: Config, context: RunContext) -> Result<RunReport, Failure> {
+        let stages = Arc::new(Stages::default());
+        let started = Instant::now();
+        let source = sources::open(config.source.expose())?;
+        let lake = context.runtime.block_on(open_lake(&config, true))?;
+        let prepared = context.runtime.block_on(prepare_run(&config, &context, &*source, &lake))?;
+        stages.plan.add(started.elapsed());
+
+        let mut report = RunReport::new(
+            context.run,
+            self.name(),
+            lake.url().as_str(),
+            context.started,
+            context.memory_limit.as_u64(),
+        );
+        report.warnings.clone_from(&context.warnings);
+        let budget = Budget::divide(&config, &context);
+        let tables = flow(&config, &context, &lake, prepared, &budget, &stages)?;
+        report.tables = std::mem::take(&mut tables.lock().unwrap_or_else(PoisonError::into_inner));
+        report.seconds = stages.seconds();
+        report.memory_waits = budget.reading.waits();
+        report.conclude(context.started, chrono::Utc::now());
+        record(&context, &lake, &mut report);
+        Ok(report)
+    }
+
+    fn plan(&self, config: Config, context: RunContext) -> Result<PlanReport, Failure> {
+        let source = sources::open(config.source.expose())?;
+        let lake = context.runtime.block_on(open_lake(&config, false))?;
+        let prepared = context.runtime.block_on(prepare_run(&config, &context, &*source, &lake))?;
+        let mut tables: Vec<TablePlan> = prepared.tables.iter().map(plan_table).collect();
+        tables.extend(prepared.failed.into_iter().map(|(name, failure)| TablePlan {
+            name: name.to_string(),
+            error: Some(failure.into()),
+            ..TablePlan::default()
+        }));
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(PlanReport {
+            pipeline: self.name().to_owned(),
+            source: config.source.to_string(),
+            lake: lake.url().to_string(),
+            tables,
+            memory: MemoryPlan {
+                limit_bytes: context.memory_limit.as_u64(),
+                origin: context.memory_origin.to_string(),
+                fixed_bytes: context.allowance.fixed.as_u64(),
+                budget_bytes: context.allowance.budget.as_u64(),
+                workers: context.workers as u64,
+            },
+            warnings: context.warnings,
+        })
+    }
+
+    fn status(&self, config: Config, context: RunContext) -> Result<StatusReport, Failure> {
+        let lake = context.runtime.block_on(open_lake(&config, false))?;
+        context.runtime.block_on(status::lake_status(&lake))
+    }
+
+    fn init(&self, url: Secret, context: RunContext) -> Result<String, Failure> {
+        let source = sources::open(url.expose())?;
+        let tables = context.runtime.block_on(source.discover(&Selection::default()))?;
+        Ok(init::configuration(&url, &tables))
+    }
+}
+
+/// Opens the lake and finds out, before any work is done, whether it can be used.
+async fn open_lake(config: &Config, to_write: bool) -> Result<Store, Failure> {
+    let options =
+        config.store.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect();
+    let lake = Store::open(&config.lake, &options)?;
+    if to_write {
+        lake.check().await?;
+        if probe_conditional_put(&lake).await? == Conditional::Unsupported {
+            return Err(Failure::failed(format!(
+                "{} overwrites objects that must not exist yet, so two runs could not be told apart",
+                lake.url()
+            ))
+            .hint("use a store with conditional put (If-None-Match)"));
+        }
+    }
+    Ok(lake)
+}
+
+async fn prepare_run(
+    config: &Config,
+    context: &RunContext,
+    source: &dyn Source,
+    lake: &Store,
+) -> Result<Prepared, Failure> {
+    let shape = |table: &Table, options: &TableConfig| {
+        let partitioning = Partitioning::new(&table.schema(), &options.partition_by)?;
+        Ok(TableShape {
+            schema: partitioning.table_schema(),
+            partition_columns: partitioning.columns(),
+        })
+    };
+    prepare(config, source, lake, context.workers, &shape).await
+}
+
+fn plan_table(prepared: &PreparedTable) -> TablePlan {
+    TablePlan {
+        mode: Some(prepared.mode),
+        action: prepared.action(),
+        splits: prepared.remaining().count() as u64,
+        partition_by: prepared.shape.partition_columns.clone(),
+        warnings: prepared.warnings(),
+        ..TablePlan::from(&prepared.read.table)
+    }
+}
+
+/// How the memory limit is divided (B3): encoders own their share from the
+/// start, so that a full reading side can never starve the writing side.
+struct Budget {
+    reading: MemoryBudget,
+    batch_bytes: u64,
+    format: FileFormat,
+}
+
+impl Budget {
+    fn divide(config: &Config, context: &RunContext) -> Self {
+        const MIB: u64 = 1 << 20;
+        let budget = context.allowance.budget.as_u64();
+        let workers = context.workers.max(1) as u64;
+        let writing = budget / 2;
+        // Per worker: open row groups, and as much again on its way to the store.
+        let open_bytes = writing / workers / 2;
+        // Two epochs may be open at once.
+        let fitting = (open_bytes / 2).clamp(MIB, 64 * MIB);
+        let row_group_bytes =
+            config.files.row_group.map_or(fitting, |wanted| wanted.as_u64().min(fitting));
+        let reading = budget - writing;
+        Self {
+            reading: MemoryBudget::new(reading),
+            batch_bytes: (reading / workers / 6).clamp(MIB / 4, 8 * MIB),
+            format: FileFormat {
+                compression: config.files.compression.to_parquet(),
+                file_bytes: config.files.target.as_u64(),
+                row_group_bytes,
+                open_bytes,
+                in_flight_bytes: open_bytes,
+            },
+        }
+    }
+}
+
+/// Runs the dataflow to its end; the reports of all tables are complete then.
+fn flow(
+    config: &Config,
+    context: &RunContext,
+    lake: &Store,
+    prepared: Prepared,
+    budget: &Budget,
+    stages: &Arc<Stages>,
+) -> Result<TableReports, Failure> {
+    let plan = FlowPlan::new(config, context, lake, &prepared, budget, stages)?;
+    let (mut publisher, reports) = Publisher::new(
+        context.run,
+        lake.clone(),
+        prepared,
+        plan.progress.clone(),
+        Arc::clone(stages),
+    );
+    context.runtime.block_on(publisher.publish_complete());
+    let publisher: Mutex<Option<Box<dyn Settle>>> = Mutex::new(Some(Box::new(publisher)));
+    let runtime = context.runtime.clone();
+    let workers = timely::execute(timely::Config::process(context.workers), move |worker| {
+        let publisher = if worker.index() == 0 {
+            publisher.lock().unwrap_or_else(PoisonError::into_inner).take()
+        } else {
+            None
+        };
+        worker.dataflow(|scope| {
+            let (more, requests) = scope.feedback(1);
+            let (forget, settled) = scope.feedback(1);
+            let splits = assign(scope, plan.assign.clone(), requests, settled);
+            let read = ingest(scope, splits, plan.ingest.clone());
+            let rows = drop_repeats(read.batches, Arc::clone(&plan.repeats));
+            let files = lake_sink(scope, rows, plan.sink.clone());
+            let events = scope.concatenate([read.events, files]);
+            let done = commit(scope, events, publisher, &runtime);
+            read.requests.connect_loop(more);
+            done.connect_loop(forget);
+        });
+    })
+    .map_err(|reason| Failure::failed("cannot start the workers").because(reason))?;
+    for worker in workers.join() {
+        worker.map_err(|reason| Failure::failed("a worker died").because(reason))?;
+    }
+    Ok(reports)
+}
+
+/// What the operators are given; shared by all workers.
+#[derive(Clone)]
+struct FlowPlan {
+    assign: Assign,
+    ingest: Ingest,
+    repeats: Arc<Vec<Option<Repeats>>>,
+    sink: LakeSink,
+    progress: Vec<TableProgress>,
+}
+
+impl FlowPlan {
+    fn new(
+        config: &Config,
+        context: &RunContext,
+        lake: &Store,
+        prepared: &Prepared,
+        budget: &Budget,
+        stages: &Arc<Stages>,
+    ) -> Result<Self, Failure> {
+        let mut progress = Vec::new();
+        let mut splits = Vec::new();
+        let (mut reads, mut sinks, mut repeats) = (Vec::new(), Vec::new(), Vec::new());
+        for (table, prepared) in prepared.tables.iter().enumerate() {
+            let shown = show(context, prepared);
+            let remaining = prepared.remaining();
+            splits.extend(remaining.map(|split| Assignment {
+                table,
+                split: split.ordinal,
+                estimated_bytes: split.estimated_bytes,
+            }));
+            reads.push(IngestTable {
+                read: prepared.read.clone(),
+                splits: prepared.splits.iter().map(|s| (s.ordinal, s.clone())).collect(),
+                progress: shown.clone(),
+            });
+            let folder = lake.child(&table_folder(prepared.name()));
+            repeats.push(context.runtime.block_on(Repeats::find(prepared, &folder, &budget.reading))?);
+            sinks.push(sink_table(prepared, &folder, &shown)?);
+            progress.push(shown);
+        }
+        context.progress.planned();
+        Ok(Self {
+            assign: Assign {
+                splits,
+                epoch_bytes: config.epoch.bytes.as_u64(),
+                epoch_duration: config.epoch.duration(),
+                cancelled: cancel_flag(context),
+            },
+            ingest: Ingest {
+                snapshot: Arc::clone(&prepared.snapshot),
+                tables: Arc::new(reads),
+                budget: budget.reading.clone(),
+                batch_bytes: budget.batch_bytes,
+                fail_on_bad_row: config.on_bad_row == highwater::run::OnBadRow::Fail,
+                runtime: context.runtime.clone(),
+                stages: Arc::clone(stages),
+            },
+            repeats: Arc::new(repeats),
+            sink: LakeSink {
+                tables: Arc::new(sinks),
+                format: budget.format,
+                runtime: context.runtime.clone(),
+                stages: Arc::clone(stages),
+            },
+            progress,
+        })
+    }
+}
+
+fn show(context: &RunContext, prepared: &PreparedTable) -> TableProgress {
+    let table = &prepared.read.table;
+    let whole: u64 = prepared.splits.iter().map(|split| split.estimated_bytes).sum();
+    let left: u64 = prepared.remaining().map(|split| split.estimated_bytes).sum();
+    let name = table.name.to_string();
+    let shown = context.progress.table(&name, table.estimated_rows.unwrap_or(0), whole);
+    if left < whole {
+        shown.resumed(0, whole - left);
+    }
+    shown.state("reading");
+    shown
+}
+
+fn sink_table(
+    prepared: &PreparedTable,
+    folder: &Store,
+    shown: &TableProgress,
+) -> Result<SinkTable, Failure> {
+    let schema = prepared.read.table.schema();
+    let partitioning =
+        Partitioning::new(&schema, &prepared.config.partition_by).map_err(Failure::usage)?;
+    Ok(SinkTable {
+        file_schema: partitioning.file_schema(),
+        partitioning,
+        folder: folder.objects(),
+        progress: shown.clone(),
+    })
+}
+
+/// A flag that is set when the user wants the run to end.
+fn cancel_flag(context: &RunContext) -> Arc<AtomicBool> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let (set, cancel) = (Arc::clone(&flag), context.cancel.clone());
+    context.runtime.spawn(async move {
+        cancel.cancelled().await;
+        set.store(true, Ordering::Relaxed);
+    });
+    flag
+}
+
+/// Puts the report into the lake. The tables are committed already, so a failure
+/// here is worth a warning and no more.
+fn record(context: &RunContext, lake: &Store, report: &mut RunReport) {
+    let written = serde_json::to_value(&*report)
+        .map_err(|error| error.to_string())
+        .and_then(|json| {
+            let put = ledger::put_report(lake, context.run, &json);
+            context.runtime.block_on(put).map_err(|error| error.to_string())
+        });
+    if let Err(reason) = written {
+        report.warnings.push(format!("the report was not written into the lake: {reason}"));
+    }
+}

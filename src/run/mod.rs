@@ -2,9 +2,15 @@
 
 pub mod config;
 pub mod failure;
+mod failures;
+pub mod init;
 pub mod load_config;
+pub mod prepare;
+pub mod publish;
 pub mod report;
 pub mod secret;
+pub mod stages;
+pub mod status;
 
 pub use config::{Compression, Config, OnBadRow, PartitionBy, TableConfig};
 pub use failure::{Exit, Failure};

@@ -1,0 +1,3 @@
+//! Where batches end: one file or folder for each kind of sink.
+
+pub mod lake;

@@ -1,0 +1,431 @@
+//! From a configuration to what is to be done for each table: which ledger,
+//! which splits, new load or continued one. Nothing is written here.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::config::{Config, TableConfig};
+use super::failure::{Exit, Failure};
+use crate::dataset::{Table, TableName};
+use crate::ledger::{Head, Ledger, LoadLog};
+use crate::source::{CursorRange, Discovered, Snapshot, Source, Split, TableOptions, TableRead};
+use crate::store::Store;
+use crate::watermark::{Bound, Cursor, Identity, Mode, Watermark};
+
+/// Tables that are opened at the store at once.
+const OPENED_AT_ONCE: usize = 16;
+
+/// What the lake table looks like, which the sink decides: date parts of
+/// columns may become columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableShape {
+    /// All columns of the lake table.
+    pub schema: SchemaRef,
+    /// Names of the partition columns, in order.
+    pub partition_columns: Vec<String>,
+}
+
+/// Decides the shape of a table, or says why its configuration cannot be met.
+pub type Shape<'a> = &'a (dyn Fn(&Table, &TableConfig) -> Result<TableShape, String> + Sync);
+
+/// Everything a run is going to do.
+pub struct Prepared {
+    /// Who the source is.
+    pub identity: Identity,
+    /// The one view that every reader of this run sees (T1).
+    pub snapshot: Arc<dyn Snapshot>,
+    /// The tables, in name order.
+    pub tables: Vec<PreparedTable>,
+    /// Tables that cannot be done, and why.
+    pub failed: Vec<(TableName, Failure)>,
+}
+
+/// What a run is going to do for one table.
+pub struct PreparedTable {
+    /// How it is kept.
+    pub mode: Mode,
+    /// What the configuration says of it.
+    pub config: TableConfig,
+    /// What is read.
+    pub read: TableRead,
+    /// What the lake table looks like.
+    pub shape: TableShape,
+    /// All its splits, those already done included.
+    pub splits: Vec<Split>,
+    /// Splits that an earlier run recorded.
+    pub done: BTreeSet<u32>,
+    /// Token of the layout that split coordinates refer to.
+    pub layout: String,
+    /// The bound that the new watermark will carry: of this snapshot, or the
+    /// earlier one of a continued load.
+    pub bound: Bound,
+    /// How the load relates to an earlier, unfinished one.
+    pub load: LoadKind,
+    /// The table's commit log.
+    pub ledger: Ledger,
+    /// The log of the unfinished load, if any.
+    pub load_log: LoadLog,
+    /// Whether this commit replaces the table (else it adds to it).
+    pub replace: bool,
+}
+
+/// How a load relates to an earlier, unfinished one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoadKind {
+    /// There is none.
+    Fresh,
+    /// It continues one whose snapshot holds the same contents.
+    Continued,
+    /// It continues one under a later snapshot: rows that changed in between may
+    /// be missing or doubled until the next run.
+    CatchingUp,
+    /// There is one that cannot be continued, for this reason.
+    StartOver(String),
+}
+
+impl PreparedTable {
+    /// The table's name.
+    #[must_use]
+    pub fn name(&self) -> &TableName {
+        &self.read.table.name
+    }
+
+    /// Splits that are still to be read.
+    pub fn remaining(&self) -> impl Iterator<Item = &Split> {
+        self.splits.iter().filter(|split| !self.done.contains(&split.ordinal))
+    }
+
+    /// What the run is going to do, in a few words.
+    #[must_use]
+    pub fn action(&self) -> String {
+        let what = match (&self.read.cursor, self.ledger.head()) {
+            (Some(CursorRange { column, from: Some(from), .. }), _) => {
+                return format!("append rows with {column} >= {from}");
+            }
+            (_, None) => "first load",
+            (_, Some(_)) => "replace the table",
+        };
+        match &self.load {
+            LoadKind::Continued | LoadKind::CatchingUp => {
+                format!("continue a load: {} of {} splits are done", self.done.len(), self.splits.len())
+            }
+            LoadKind::StartOver(reason) => format!("{what}; an unfinished load starts over: {reason}"),
+            LoadKind::Fresh => what.to_owned(),
+        }
+    }
+
+    /// What the user should know of this table.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.mode == Mode::Append {
+            warnings.push(
+                "at risk: rows that commit late with a cursor below the last one are lost, and \
+                 deletes are not seen (T6)"
+                    .to_owned(),
+            );
+        }
+        if self.load == LoadKind::CatchingUp {
+            warnings.push(
+                "the load continues under a later snapshot: rows that changed in between may be \
+                 missing or doubled until the next run"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+
+    /// The watermark that the commit will carry.
+    #[must_use]
+    pub fn watermark(&self, source: &Identity) -> Watermark {
+        Watermark {
+            source: source.clone(),
+            mode: self.mode,
+            bound: self.bound.clone(),
+            cursor: self.read.cursor.as_ref().map(|range| Cursor {
+                column: range.column.clone(),
+                value: range.to.clone().or_else(|| range.from.clone()),
+            }),
+            catching_up: self.load == LoadKind::CatchingUp,
+        }
+    }
+}
+
+/// Where a table lives inside the lake.
+#[must_use]
+pub fn table_folder(name: &TableName) -> String {
+    let encode = |part: &str| part.replace('%', "%25").replace('/', "%2F");
+    match &name.schema {
+        Some(schema) => format!("{}/{}", encode(schema), encode(&name.name)),
+        None => encode(&name.name),
+    }
+}
+
+/// Plans a run: discovers tables, opens their ledgers, takes the snapshot and
+/// cuts the work into splits.
+///
+/// # Errors
+/// What concerns the whole run: the source or the lake as such.
+pub async fn prepare(
+    config: &Config,
+    source: &dyn Source,
+    lake: &Store,
+    readers: usize,
+    shape: Shape<'_>,
+) -> Result<Prepared, Failure> {
+    let identity = source.identity().await?;
+    let discovered = source.discover(&config.selection()).await?;
+    check_names(config, &discovered)?;
+    let mut failed = Vec::new();
+    let mut found = Vec::new();
+    for Discovered { name, table } in discovered {
+        match table {
+            Ok(table) => found.push(table),
+            Err(error) => failed.push((name, Failure::from(error))),
+        }
+    }
+    let opened: Vec<_> = stream::iter(found)
+        .map(|table| open_table(config, lake, table, shape))
+        .buffered(OPENED_AT_ONCE)
+        .collect()
+        .await;
+    let snapshot = source.snapshot(readers).await?;
+    let target_bytes = split_bytes(config, readers);
+    let mut tables = Vec::new();
+    for opened in opened {
+        let (name, outcome) = match opened {
+            Ok(opened) => {
+                let name = opened.table.name.clone();
+                (name, plan_table(config, opened, &identity, &*snapshot, target_bytes).await)
+            }
+            Err((name, failure)) => (name, Err(failure)),
+        };
+        match outcome {
+            Ok(table) => tables.push(table),
+            Err(failure) => failed.push((name, failure)),
+        }
+    }
+    Ok(Prepared { identity, snapshot, tables, failed })
+}
+
+/// A `[tables.x]` section that names no table is a mistake, not a no-op.
+fn check_names(config: &Config, discovered: &[Discovered]) -> Result<(), Failure> {
+    for wanted in config.tables.keys() {
+        let is_wanted = |table: &&Discovered| {
+            table.name.to_string() == *wanted || table.name.name == *wanted
+        };
+        if !discovered.iter().any(|table| is_wanted(&table)) {
+            let names = discovered.iter().map(|table| table.name.to_string());
+            let nearest = names.max_by(|a, b| {
+                strsim::jaro(a, wanted).total_cmp(&strsim::jaro(b, wanted))
+            });
+            let hint = match nearest {
+                Some(nearest) => format!("the nearest is {nearest}; correct the name or remove the section"),
+                None => "correct the name or remove the section".to_owned(),
+            };
+            return Err(Failure::usage(format!(
+                "the configuration has a section [tables.\"{wanted}\"], but the source has no such \
+                 table among those selected"
+            ))
+            .hint(hint));
+        }
+    }
+    Ok(())
+}
+
+struct Opened {
+    table: Table,
+    config: TableConfig,
+    mode: Mode,
+    shape: TableShape,
+    ledger: Ledger,
+    load_log: LoadLog,
+}
+
+async fn open_table(
+    config: &Config,
+    lake: &Store,
+    table: Table,
+    shape: Shape<'_>,
+) -> Result<Opened, (TableName, Failure)> {
+    let name = table.name.clone();
+    let opening = async {
+        let options = config.table(&name);
+        let mode = config.mode_of(&name);
+        let shape = shape(&table, &options).map_err(Failure::usage)?;
+        let folder = lake.child(&table_folder(&name));
+        let ledger = Ledger::open(folder.clone()).await?;
+        let from = ledger.head().map_or(0, |head| head.commit);
+        let load_log = LoadLog::open(&folder, from).await?;
+        Ok(Opened { config: options, mode, shape, ledger, load_log, table })
+    };
+    opening.await.map_err(|failure: Failure| (name.clone(), failure))
+}
+
+async fn plan_table(
+    config: &Config,
+    opened: Opened,
+    identity: &Identity,
+    snapshot: &dyn Snapshot,
+    target_bytes: u64,
+) -> Result<PreparedTable, Failure> {
+    let Opened { table, config: options, mode, shape, ledger, load_log } = opened;
+    let filter = config.selection().options(&table.name).filter;
+    let (cursor, replace) = match mode {
+        Mode::Full => (None, true),
+        Mode::Append => append_range(&table, &options, &shape, ledger.head(), identity)?,
+    };
+    let mut read = TableRead { table, filter, cursor };
+    let plan = snapshot.split(&read, target_bytes).await?;
+    if let Some(range) = &mut read.cursor {
+        range.to = plan.cursor_max;
+    }
+    let mut prepared = PreparedTable {
+        mode,
+        config: options,
+        read,
+        shape,
+        splits: plan.splits,
+        done: BTreeSet::new(),
+        layout: plan.layout,
+        bound: snapshot.bound().clone(),
+        load: LoadKind::Fresh,
+        ledger,
+        load_log,
+        replace,
+    };
+    continue_load(&mut prepared, identity);
+    Ok(prepared)
+}
+
+/// The range an append reads, and whether the commit replaces the table: the
+/// first append does.
+fn append_range(
+    table: &Table,
+    options: &TableConfig,
+    shape: &TableShape,
+    head: Option<&Head>,
+    identity: &Identity,
+) -> Result<(Option<CursorRange>, bool), Failure> {
+    let name = &table.name;
+    let Some(column) = options.cursor.clone() else {
+        return Err(Failure::usage(format!("table {name} is in append mode without a cursor"))
+            .hint("name one with `cursor`, or use mode = \"full\""));
+    };
+    if table.key.is_empty() {
+        return Err(Failure::usage(format!(
+            "table {name} has no key, so rows read twice at the cursor could not be told apart"
+        ))
+        .hint("give the table a primary key, or use mode = \"full\""));
+    }
+    let Some(cursor) = table.columns.iter().find(|c| c.name == column) else {
+        return Err(Failure::usage(format!("table {name} has no column {column} to use as a cursor")));
+    };
+    if !is_ordered(&cursor.lake_type) {
+        return Err(Failure::usage(format!(
+            "column {column} of {name} is {} and cannot be a cursor", cursor.source_type
+        ))
+        .hint("use a column of whole numbers, decimals, dates or timestamps"));
+    }
+    let range = |from| Some(CursorRange { column: column.clone(), from, to: None });
+    let Some(head) = head else { return Ok((range(None), true)) };
+    let last = head.watermark.cursor.as_ref().filter(|last| last.column == column);
+    let Some(last) = last.filter(|_| head.watermark.mode == Mode::Append) else {
+        return Ok((range(None), true));
+    };
+    if head.watermark.source != *identity {
+        return Err(Failure::failed(format!(
+            "table {name} in the lake came from another source ({} {}, now {} {})",
+            head.watermark.source.kind, head.watermark.source.id, identity.kind, identity.id
+        ))
+        .hint("a cursor of one source means nothing in another: use another lake, or run once with mode = \"full\""));
+    }
+    if head.schema != shape.schema || head.partition_columns != shape.partition_columns {
+        return Err(Failure::new(
+            Exit::SchemaRefused,
+            format!("the columns of table {name} have changed since the last run: {}",
+                difference(&head.schema, &shape.schema)),
+        )
+        .hint("run once with mode = \"full\" to take the new columns"));
+    }
+    Ok((range(last.value.clone()), false))
+}
+
+fn is_ordered(lake_type: &arrow::datatypes::DataType) -> bool {
+    use arrow::datatypes::DataType as T;
+    lake_type.is_integer() || matches!(lake_type, T::Decimal128(..) | T::Date32 | T::Timestamp(..))
+}
+
+/// Which columns differ, for people.
+fn difference(was: &SchemaRef, is: &SchemaRef) -> String {
+    let mut words = Vec::new();
+    for field in is.fields() {
+        match was.field_with_name(field.name()) {
+            Err(_) => words.push(format!("{} is new", field.name())),
+            Ok(old) if old.data_type() != field.data_type() => words.push(format!(
+                "{} was {} and is {}", field.name(), old.data_type(), field.data_type()
+            )),
+            Ok(old) if old.metadata() != field.metadata() => {
+                words.push(format!("{} has another type in the source", field.name()));
+            }
+            Ok(_) => {}
+        }
+    }
+    let gone = was.fields().iter().filter(|field| is.field_with_name(field.name()).is_err());
+    words.extend(gone.map(|field| format!("{} is gone", field.name())));
+    if words.is_empty() { "their order or the partition columns".to_owned() } else { words.join(", ") }
+}
+
+/// Decides whether an unfinished load can be continued, and takes over what it
+/// recorded.
+fn continue_load(prepared: &mut PreparedTable, identity: &Identity) {
+    let state = prepared.load_log.state();
+    let Some(begin) = &state.begin else { return };
+    let same_request = begin.read.table == prepared.read.table
+        && begin.read.filter == prepared.read.filter
+        && begin.read.cursor.as_ref().map(|c| (&c.column, &c.from))
+            == prepared.read.cursor.as_ref().map(|c| (&c.column, &c.from))
+        && begin.partition_columns == prepared.shape.partition_columns;
+    let exact = begin.bound.position == prepared.bound.position && !state.catching_up;
+    let refusal = if begin.identity != *identity {
+        Some("it was read from another source")
+    } else if !same_request {
+        Some("the table's columns, condition or partitions have changed")
+    } else if begin.layout != prepared.layout {
+        Some("the source has rewritten the table")
+    } else if begin.mode != prepared.mode {
+        Some("the mode has changed")
+    } else if prepared.read.table.key.is_empty() && !exact {
+        Some("the table has no key and may have changed")
+    } else {
+        None
+    };
+    prepared.load = match refusal {
+        Some(reason) => LoadKind::StartOver(reason.to_owned()),
+        None => {
+            prepared.splits.clone_from(&begin.splits);
+            // The request is the same but for the estimates, which may have moved.
+            prepared.read = begin.read.clone();
+            prepared.bound = begin.bound.clone();
+            prepared.done = state.splits_done.clone();
+            if exact { LoadKind::Continued } else { LoadKind::CatchingUp }
+        }
+    };
+}
+
+/// The size of a split: small enough that an epoch holds several for each
+/// worker, large enough that starting one costs nothing.
+fn split_bytes(config: &Config, readers: usize) -> u64 {
+    const LEAST: u64 = 1 << 20;
+    const MOST: u64 = 32 << 20;
+    (config.epoch.bytes.as_u64() / (readers.max(1) as u64 * 2)).clamp(LEAST, MOST)
+}
+
+/// What is asked of a table, as sources understand it.
+#[must_use]
+pub fn options_of(config: &Config, name: &TableName) -> TableOptions {
+    config.selection().options(name)
+}

@@ -1,0 +1,369 @@
+//! Makes epochs permanent: records them in the load log while a table is
+//! incomplete, publishes the table with its watermark when it is whole.
+//!
+//! One commit publishes all files of a load at once, so that readers never see
+//! half a table; a run that dies repeats at most the epochs that were open.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use uuid::Uuid;
+
+use super::failure::{Exit, Failure};
+use super::prepare::{LoadKind, Prepared, PreparedTable};
+use super::report::{TableOutcome, TableReport};
+use super::stages::Stages;
+use crate::flow::event::FailureKind;
+use crate::flow::{Epoch, Event, Settle, Settled, TableFailure};
+use crate::ledger::{self, Begin, Change, ChangeKind, DataFile, Resume};
+use crate::source::BadRow;
+use crate::store::Store;
+use crate::telemetry::progress::TableProgress;
+use crate::watermark::{Identity, Mode};
+
+/// What became of the tables so far; shared with whoever writes the report.
+pub type TableReports = Arc<Mutex<Vec<TableReport>>>;
+
+/// Settles the epochs of one run.
+pub struct Publisher {
+    lake: Store,
+    tables: Vec<Publishing>,
+    reports: TableReports,
+    stages: Arc<Stages>,
+}
+
+/// A table on its way to a commit.
+struct Publishing {
+    run: Uuid,
+    identity: Identity,
+    prepared: PreparedTable,
+    progress: TableProgress,
+    remaining: BTreeSet<u32>,
+    /// Recorded by this run or one that it continues.
+    files: Vec<DataFile>,
+    /// Whether this run has written its own first entry into the load log.
+    logging: bool,
+    over: bool,
+    report: TableReport,
+    quarantine_files: u64,
+    started: Instant,
+}
+
+/// What one epoch brought for one table.
+#[derive(Default)]
+struct Share {
+    splits: BTreeSet<u32>,
+    files: Vec<DataFile>,
+    bad_rows: Vec<BadRow>,
+    source_bytes: u64,
+    failure: Option<TableFailure>,
+}
+
+impl Publisher {
+    /// A publisher for everything that was prepared; `progress` by position.
+    pub fn new(
+        run: Uuid,
+        lake: Store,
+        prepared: Prepared,
+        progress: Vec<TableProgress>,
+        stages: Arc<Stages>,
+    ) -> (Self, TableReports) {
+        let reports = TableReports::default();
+        let Prepared { identity, tables, failed, .. } = prepared;
+        {
+            let mut reports = reports.lock().unwrap_or_else(PoisonError::into_inner);
+            reports.extend(failed.into_iter().map(|(name, failure)| {
+                TableReport::failed(name.to_string(), failure)
+            }));
+        }
+        let tables = tables
+            .into_iter()
+            .zip(progress)
+            .map(|(prepared, progress)| Publishing::new(run, &identity, prepared, progress))
+            .collect();
+        (Self { lake, tables, reports: Arc::clone(&reports), stages }, reports)
+    }
+
+    /// Publishes tables that have nothing left to read: empty ones, and loads of
+    /// which only the commit is missing.
+    pub async fn publish_complete(&mut self) {
+        self.settle_shares(BTreeMap::new()).await;
+    }
+
+    async fn settle_shares(&mut self, mut shares: BTreeMap<usize, Share>) -> Settled {
+        let started = Instant::now();
+        let lake = &self.lake;
+        let settling = self.tables.iter_mut().enumerate().filter_map(|(index, table)| {
+            let share = shares.remove(&index);
+            let complete = table.remaining.is_empty();
+            (!table.over && (share.is_some() || complete)).then(|| async move {
+                table.settle(lake, share.unwrap_or_default()).await;
+                (index, table)
+            })
+        });
+        let mut settled = Settled::default();
+        for (index, table) in join_all(settling).await {
+            if table.over {
+                settled.skip.push(index);
+                let report = std::mem::take(&mut table.report);
+                self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
+            }
+        }
+        self.stages.commit.add(started.elapsed());
+        settled
+    }
+}
+
+impl Drop for Publisher {
+    /// What is not over when the run ends was interrupted.
+    fn drop(&mut self) {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        for table in self.tables.iter_mut().filter(|table| !table.over) {
+            table.interrupt();
+            reports.push(std::mem::take(&mut table.report));
+        }
+    }
+}
+
+#[async_trait]
+impl Settle for Publisher {
+    async fn settle(&mut self, epoch: Epoch, events: Vec<Event>) -> Settled {
+        let mut shares: BTreeMap<usize, Share> = BTreeMap::new();
+        for event in events {
+            match event {
+                Event::SplitRead { table, split, source_bytes, .. } => {
+                    let share = shares.entry(table).or_default();
+                    share.splits.insert(split);
+                    share.source_bytes += source_bytes;
+                }
+                Event::File { table, file } => shares.entry(table).or_default().files.push(file),
+                Event::Quarantined { table, row } => {
+                    shares.entry(table).or_default().bad_rows.push(row);
+                }
+                Event::Failed { table, failure } => {
+                    shares.entry(table).or_default().failure.get_or_insert(failure);
+                }
+            }
+        }
+        tracing::debug!(epoch, tables = shares.len(), "an epoch is complete");
+        self.settle_shares(shares).await
+    }
+}
+
+impl Publishing {
+    fn new(
+        run: Uuid,
+        identity: &Identity,
+        prepared: PreparedTable,
+        progress: TableProgress,
+    ) -> Self {
+        let remaining = prepared.remaining().map(|split| split.ordinal).collect();
+        let continued = matches!(prepared.load, LoadKind::Continued | LoadKind::CatchingUp);
+        let state = prepared.load_log.state();
+        let (files, quarantined) =
+            if continued { (state.files.clone(), state.quarantined) } else { (Vec::new(), 0) };
+        let report = TableReport {
+            name: prepared.name().to_string(),
+            mode: Some(prepared.mode),
+            splits: prepared.splits.len() as u64,
+            splits_resumed: prepared.done.len() as u64,
+            continued,
+            catching_up: prepared.load == LoadKind::CatchingUp,
+            at_risk: prepared.mode == Mode::Append,
+            quarantined,
+            ..TableReport::default()
+        };
+        Self {
+            run,
+            identity: identity.clone(),
+            prepared,
+            progress,
+            remaining,
+            files,
+            logging: false,
+            over: false,
+            report,
+            quarantine_files: 0,
+            started: Instant::now(),
+        }
+    }
+
+    async fn settle(&mut self, lake: &Store, share: Share) {
+        self.report.source_bytes += share.source_bytes;
+        let outcome = match share.failure {
+            Some(failure) => Err(failure.into()),
+            None => self.make_permanent(lake, share).await,
+        };
+        if let Err(failure) = outcome {
+            self.fail(failure);
+        }
+    }
+
+    async fn make_permanent(&mut self, lake: &Store, share: Share) -> Result<(), Failure> {
+        let Share { splits, mut files, bad_rows, .. } = share;
+        // Uploads of one epoch report in any order; the log should not depend on it.
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        if !bad_rows.is_empty() {
+            self.set_aside(lake, &bad_rows).await?;
+        }
+        for split in &splits {
+            self.remaining.remove(split);
+        }
+        if self.remaining.is_empty() {
+            self.files.append(&mut files);
+            self.publish().await
+        } else {
+            self.record(splits, files, bad_rows.len() as u64).await
+        }
+    }
+
+    /// Writes bad rows where the user finds them, before anything that counts
+    /// them becomes permanent.
+    async fn set_aside(&mut self, lake: &Store, rows: &[BadRow]) -> Result<(), Failure> {
+        self.report.quarantined += rows.len() as u64;
+        self.quarantine_files += 1;
+        let name = self.prepared.name().to_string();
+        ledger::put_quarantine(lake, self.run, &name, self.quarantine_files, rows).await?;
+        Ok(())
+    }
+
+    /// Records an epoch of an incomplete load.
+    async fn record(
+        &mut self,
+        splits: BTreeSet<u32>,
+        files: Vec<DataFile>,
+        quarantined: u64,
+    ) -> Result<(), Failure> {
+        if splits.is_empty() && files.is_empty() {
+            return Ok(());
+        }
+        self.open_load_log().await?;
+        let epoch = ledger::LoadedEpoch {
+            run: self.run,
+            splits: splits.into_iter().collect(),
+            files: files.clone(),
+            quarantined,
+        };
+        self.prepared.load_log.epoch(epoch).await?;
+        self.files.extend(files);
+        tracing::info!(
+            "{}: {} of {} splits are recorded",
+            self.report.name,
+            self.prepared.splits.len() - self.remaining.len(),
+            self.prepared.splits.len()
+        );
+        Ok(())
+    }
+
+    /// Writes this run's first entry: from then on an earlier run that is still
+    /// alive cannot record anything more.
+    async fn open_load_log(&mut self) -> Result<(), Failure> {
+        if self.logging {
+            return Ok(());
+        }
+        let prepared = &mut self.prepared;
+        match &prepared.load {
+            LoadKind::Continued | LoadKind::CatchingUp => {
+                let catching_up = prepared.load == LoadKind::CatchingUp;
+                prepared.load_log.resume(Resume { run: self.run, catching_up }).await?;
+            }
+            LoadKind::Fresh | LoadKind::StartOver(_) => {
+                if let LoadKind::StartOver(reason) = &prepared.load {
+                    prepared.load_log.start_over(self.run, reason).await?;
+                }
+                let begin = Begin {
+                    run: self.run,
+                    identity: self.identity.clone(),
+                    mode: prepared.mode,
+                    bound: prepared.bound.clone(),
+                    read: prepared.read.clone(),
+                    partition_columns: prepared.shape.partition_columns.clone(),
+                    splits: prepared.splits.clone(),
+                    layout: prepared.layout.clone(),
+                };
+                prepared.load_log.begin(begin).await?;
+            }
+        }
+        self.logging = true;
+        Ok(())
+    }
+
+    /// Publishes the whole table with its watermark.
+    async fn publish(&mut self) -> Result<(), Failure> {
+        self.over = true;
+        if self.files.is_empty() && !self.prepared.replace {
+            self.conclude(TableOutcome::Unchanged);
+            return Ok(());
+        }
+        self.progress.state("committing");
+        let prepared = &mut self.prepared;
+        let change = Change {
+            run: self.run,
+            schema: Arc::clone(&prepared.shape.schema),
+            partition_columns: prepared.shape.partition_columns.clone(),
+            kind: if prepared.replace { ChangeKind::Replace } else { ChangeKind::Append },
+            files: std::mem::take(&mut self.files),
+            watermark: prepared.watermark(&self.identity),
+            from: prepared.ledger.head().map_or(0, |head| head.commit),
+        };
+        self.report.files = change.files.len() as u64;
+        self.report.rows = change.files.iter().map(|file| file.rows).sum();
+        self.report.lake_bytes = change.files.iter().map(|file| file.bytes).sum();
+        prepared.ledger.commit(change).await?;
+        self.conclude(TableOutcome::Committed);
+        Ok(())
+    }
+
+    fn conclude(&mut self, outcome: TableOutcome) {
+        self.report.outcome = outcome;
+        if let Some(head) = self.prepared.ledger.head() {
+            self.report.version = Some(head.version);
+            self.report.watermark = serde_json::to_value(&head.watermark).unwrap_or_default();
+        }
+        self.report.seconds.insert("total".to_owned(), self.started.elapsed().as_secs_f64());
+        self.progress.done();
+        tracing::debug!(table = %self.report.name, ?outcome, "a table is over");
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.over = true;
+        let (files, rows) = (0, 0);
+        self.report.outcome = match failure.exit {
+            Exit::Overtaken => TableOutcome::Overtaken,
+            _ => TableOutcome::Failed,
+        };
+        self.report.error = Some(failure.into());
+        (self.report.files, self.report.rows, self.report.lake_bytes) = (files, rows, 0);
+        self.progress.state("failed");
+    }
+
+    fn interrupt(&mut self) {
+        let done = self.prepared.splits.len() - self.remaining.len();
+        self.report.outcome = TableOutcome::Interrupted;
+        let recorded = if self.logging || self.report.continued { done } else { 0 };
+        self.report.error = Some(
+            Failure::interrupted(format!(
+                "interrupted with {recorded} of {} splits recorded; the lake is as it was",
+                self.prepared.splits.len()
+            ))
+            .hint("run again: recorded splits are not repeated")
+            .into(),
+        );
+    }
+}
+
+impl From<TableFailure> for Failure {
+    fn from(failure: TableFailure) -> Self {
+        let exit = match failure.kind {
+            FailureKind::Usage => Exit::Usage,
+            FailureKind::Retryable => Exit::Retry,
+            FailureKind::Overtaken => Exit::Overtaken,
+            FailureKind::Schema => Exit::SchemaRefused,
+            FailureKind::Failed => Exit::Failed,
+        };
+        Self::new(exit, failure.message)
+    }
+}
