@@ -5,8 +5,10 @@ pub mod failure;
 pub mod load_config;
 pub mod report;
 pub mod secret;
+pub mod template;
 
 pub use config::{Compression, Config, OnBadRow, PartitionBy, TableConfig};
 pub use failure::{Exit, Failure};
 pub use report::{PlanReport, RunReport, StatusReport};
 pub use secret::Secret;
+pub use template::Template;
