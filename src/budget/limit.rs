@@ -77,8 +77,14 @@ impl MemoryLimit {
             (None, None) => (ASSUMED.0, LimitOrigin::Assumed),
         };
         let (bytes, origin) = found;
-        let found = Self { bytes: ByteSize(bytes), origin, warning: None };
-        let Some((bytes, origin)) = told else { return found };
+        let found = Self {
+            bytes: ByteSize(bytes),
+            origin,
+            warning: None,
+        };
+        let Some((bytes, origin)) = told else {
+            return found;
+        };
         match cgroup {
             Some((granted, _)) if bytes.0 > granted => Self {
                 warning: Some(format!(
@@ -89,7 +95,11 @@ impl MemoryLimit {
                 )),
                 ..found
             },
-            _ => Self { bytes, origin, warning: None },
+            _ => Self {
+                bytes,
+                origin,
+                warning: None,
+            },
         }
     }
 }
@@ -103,7 +113,12 @@ fn cgroup_limit(root: &Path) -> Option<(u64, PathBuf)> {
             let mut parts = line.splitn(3, ':');
             let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
             match controllers {
-                "" => Some(tightest(root, "sys/fs/cgroup", path, &["memory.max", "memory.high"])),
+                "" => Some(tightest(
+                    root,
+                    "sys/fs/cgroup",
+                    path,
+                    &["memory.max", "memory.high"],
+                )),
                 _ if controllers.split(',').any(|name| name == "memory") => {
                     let file = ["memory.limit_in_bytes"];
                     Some(tightest(root, "sys/fs/cgroup/memory", path, &file))
@@ -122,11 +137,19 @@ fn tightest(root: &Path, mount: &str, path: &str, files: &[&str]) -> Option<(u64
     let inside = Path::new(path.trim_start_matches('/'));
     inside
         .ancestors()
-        .flat_map(|group| files.iter().map(move |file| Path::new(mount).join(group).join(file)))
+        .flat_map(|group| {
+            files
+                .iter()
+                .map(move |file| Path::new(mount).join(group).join(file))
+        })
         .filter_map(|file| {
             let text = std::fs::read_to_string(root.join(&file)).ok()?;
             // "max" is no number; version 1 says "no limit" by a number near 2^63.
-            let bytes = text.trim().parse::<u64>().ok().filter(|bytes| *bytes < 1 << 60)?;
+            let bytes = text
+                .trim()
+                .parse::<u64>()
+                .ok()
+                .filter(|bytes| *bytes < 1 << 60)?;
             Some((bytes, Path::new("/").join(file)))
         })
         .min()
@@ -134,8 +157,15 @@ fn tightest(root: &Path, mount: &str, path: &str, files: &[&str]) -> Option<(u64
 
 fn machine_memory(root: &Path) -> Option<u64> {
     let text = std::fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 /// The limit, split into what the process needs anyway and what batches,
@@ -173,12 +203,20 @@ impl Allowance {
                 units::bytes(needed)
             ));
         }
-        Ok(Self { limit, fixed, budget: ByteSize(limit.0 - fixed.0) })
+        Ok(Self {
+            limit,
+            fixed,
+            budget: ByteSize(limit.0 - fixed.0),
+        })
     }
 }
 
 fn fixed(workers: usize) -> ByteSize {
-    ByteSize(FIXED.0.saturating_add(FIXED_PER_WORKER.0.saturating_mul(workers as u64)))
+    ByteSize(
+        FIXED
+            .0
+            .saturating_add(FIXED_PER_WORKER.0.saturating_mul(workers as u64)),
+    )
 }
 
 /// As many workers as there are cores, fewer where memory is short: what they
@@ -191,7 +229,9 @@ pub fn default_workers(limit: ByteSize) -> usize {
 
 fn workers_within(limit: ByteSize, cores: usize) -> usize {
     let room = (limit.0 / 2).saturating_sub(FIXED.0) / FIXED_PER_WORKER.0;
-    usize::try_from(room).unwrap_or(usize::MAX).clamp(1, cores.max(1))
+    usize::try_from(room)
+        .unwrap_or(usize::MAX)
+        .clamp(1, cores.max(1))
 }
 
 #[cfg(test)]
@@ -210,7 +250,10 @@ mod tests {
         root
     }
 
-    const MACHINE: (&str, &str) = ("proc/meminfo", "MemTotal:       8388608 kB\nMemFree: 1 kB\n");
+    const MACHINE: (&str, &str) = (
+        "proc/meminfo",
+        "MemTotal:       8388608 kB\nMemFree: 1 kB\n",
+    );
 
     fn found(files: &[(&str, &str)], told: Option<u64>) -> (u64, String, Option<String>) {
         let told = told.map(|mebibytes| (ByteSize::mib(mebibytes), LimitOrigin::Flag));
@@ -228,7 +271,10 @@ mod tests {
         ];
         let (mebibytes, origin, _) = found(&files, None);
         assert_eq!(mebibytes, 921);
-        assert_eq!(origin, "90% of the cgroup's limit, /sys/fs/cgroup/user.slice/memory.max");
+        assert_eq!(
+            origin,
+            "90% of the cgroup's limit, /sys/fs/cgroup/user.slice/memory.max"
+        );
     }
 
     #[test]
@@ -246,8 +292,14 @@ mod tests {
         let files = [
             MACHINE,
             ("proc/self/cgroup", "5:cpu,cpuacct:/\n4:memory:/job\n0::/\n"),
-            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
-            ("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "536870912\n"),
+            (
+                "sys/fs/cgroup/memory/memory.limit_in_bytes",
+                "9223372036854771712\n",
+            ),
+            (
+                "sys/fs/cgroup/memory/job/memory.limit_in_bytes",
+                "536870912\n",
+            ),
         ];
         assert_eq!(found(&files, None).0, 460);
     }
@@ -261,13 +313,19 @@ mod tests {
             ("sys/fs/cgroup/memory.max", "99999999999\n"),
         ];
         let (mebibytes, origin, _) = found(&unlimited, None);
-        assert_eq!((mebibytes, origin.as_str()), (4096, "half of this machine's memory"));
+        assert_eq!(
+            (mebibytes, origin.as_str()),
+            (4096, "half of this machine's memory")
+        );
         assert_eq!(found(&[], None).0, 1024);
     }
 
     #[test]
     fn what_was_told_counts_unless_it_cannot_be_kept() {
-        assert_eq!(found(&[MACHINE], Some(256)), (256, "from --memory".to_owned(), None));
+        assert_eq!(
+            found(&[MACHINE], Some(256)),
+            (256, "from --memory".to_owned(), None)
+        );
         let files = [
             MACHINE,
             ("proc/self/cgroup", "0::/\n"),
@@ -285,7 +343,10 @@ mod tests {
 
     #[test]
     fn workers_leave_room_for_work() {
-        assert_eq!(Allowance::split(ByteSize::mib(256), 2).unwrap().budget, ByteSize::mib(204));
+        assert_eq!(
+            Allowance::split(ByteSize::mib(256), 2).unwrap().budget,
+            ByteSize::mib(204)
+        );
         assert_eq!(
             Allowance::split(ByteSize::mib(64), 16).unwrap_err(),
             "64 MiB of memory is too little for 16 workers: they need 92 MiB"

@@ -52,7 +52,11 @@ pub struct Config {
     pub workers: Option<usize>,
     /// The memory limit of the whole process, for instance `"512MiB"`; from the
     /// cgroup or the machine when absent.
-    #[serde(default, with = "size::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "size::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Option<size::SizeText>")]
     pub memory: Option<ByteSize>,
     /// What happens to a row that cannot be represented in the lake.
@@ -78,9 +82,7 @@ fn default_mode() -> Mode {
 }
 
 /// What happens to a row that cannot be represented in the lake.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnBadRow {
     /// It is set aside in `_highwater/quarantine/`, counted, and the run ends
@@ -114,7 +116,10 @@ impl EpochConfig {
 
 impl Default for EpochConfig {
     fn default() -> Self {
-        Self { bytes: ByteSize::gib(1), seconds: 60 }
+        Self {
+            bytes: ByteSize::gib(1),
+            seconds: 60,
+        }
     }
 }
 
@@ -263,15 +268,23 @@ mod tests {
     use super::*;
 
     fn name(schema: Option<&str>, name: &str) -> TableName {
-        TableName { schema: schema.map(str::to_owned), name: name.to_owned() }
+        TableName {
+            schema: schema.map(str::to_owned),
+            name: name.to_owned(),
+        }
     }
 
     #[test]
     fn a_table_is_found_by_full_name_before_its_own() {
         let mut config = Config::new("sqlite:x".into(), "file:lake");
-        let by_name = TableConfig { mode: Some(Mode::Append), ..Default::default() };
+        let by_name = TableConfig {
+            mode: Some(Mode::Append),
+            ..Default::default()
+        };
         config.tables.insert("orders".into(), by_name);
-        config.tables.insert("sales.orders".into(), TableConfig::default());
+        config
+            .tables
+            .insert("sales.orders".into(), TableConfig::default());
         assert_eq!(config.mode_of(&name(Some("sales"), "orders")), Mode::Full);
         assert_eq!(config.mode_of(&name(Some("old"), "orders")), Mode::Append);
         assert_eq!(config.mode_of(&name(None, "items")), Mode::Full);
@@ -281,7 +294,10 @@ mod tests {
     fn selection_carries_what_sources_need() {
         let mut config = Config::new("sqlite:x".into(), "file:lake");
         config.exclude = vec!["tmp_*".into()];
-        let orders = TableConfig { filter: Some("id > 3".into()), ..Default::default() };
+        let orders = TableConfig {
+            filter: Some("id > 3".into()),
+            ..Default::default()
+        };
         config.tables.insert("orders".into(), orders);
         let selection = config.selection();
         assert_eq!(selection.exclude, ["tmp_*"]);
@@ -292,7 +308,9 @@ mod tests {
     #[test]
     fn scrubbing_hides_keys_but_not_places() {
         let mut config = Config::new("postgres://a:canary@h/d".into(), "s3://b/l");
-        config.store.insert("secret_access_key".into(), "hidden-thing".into());
+        config
+            .store
+            .insert("secret_access_key".into(), "hidden-thing".into());
         config.store.insert("region".into(), "eu-west-1".into());
         assert_eq!(
             config.scrub("canary, hidden-thing at eu-west-1"),
@@ -303,8 +321,13 @@ mod tests {
     #[test]
     fn nothing_serialised_holds_a_secret() {
         let mut config = Config::new("postgres://a:canary@h/d".into(), "s3://b/l");
-        config.store.insert("secret_access_key".into(), "hidden-thing".into());
+        config
+            .store
+            .insert("secret_access_key".into(), "hidden-thing".into());
         let json = serde_json::to_string(&config).unwrap();
-        assert!(!json.contains("canary") && !json.contains("hidden"), "{json}");
+        assert!(
+            !json.contains("canary") && !json.contains("hidden"),
+            "{json}"
+        );
     }
 }

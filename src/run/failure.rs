@@ -116,7 +116,12 @@ pub struct Failure {
 impl Failure {
     /// A failure that ends with `exit` and says `message`.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), causes: Vec::new(), hint: None }
+        Self {
+            exit,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+        }
     }
 
     /// Wrong usage or configuration (exit 2).

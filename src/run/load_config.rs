@@ -16,6 +16,7 @@ use toml::de::{DeTable, Deserializer};
 
 pub use expand::{Surroundings, expand};
 use outline::Outline;
+pub(super) use outline::element;
 
 use super::config::Config;
 
@@ -68,7 +69,11 @@ pub fn parse(text: &str, file: &Path, around: &Surroundings<'_>) -> Result<Confi
     let mut outline = Outline::of(root.get_ref());
     expand::expand_values(root.get_mut(), around, &mut outline).map_err(|refused| {
         let key = outline::spell(&refused.path);
-        page.error(Some(refused.offset), format!("`{key}`: {}", refused.message), refused.hint)
+        page.error(
+            Some(refused.offset),
+            format!("`{key}`: {}", refused.message),
+            refused.hint,
+        )
     })?;
     let config = Config::deserialize(Deserializer::from(root))
         .map_err(|error| page.unfit(&error, &outline))?;
@@ -95,13 +100,21 @@ impl Page<'_> {
         hint: Option<String>,
     ) -> ConfigError {
         let position = offset.map(|offset| line_and_column(self.text, offset));
-        ConfigError { file: self.file.to_owned(), position, message: message.into(), hint }
+        ConfigError {
+            file: self.file.to_owned(),
+            position,
+            message: message.into(),
+            hint,
+        }
     }
 
     fn syntax(&self, error: &toml::de::Error) -> ConfigError {
         let message = match error.message() {
             "duplicate key" => "this key or table is given twice".to_owned(),
-            other => format!("not TOML: {other}"),
+            other => format!(
+                "not TOML: {}",
+                other.trim_end_matches(", expected literal string")
+            ),
         };
         let hint = match error.message() {
             "duplicate key" => "keep one of them",
@@ -110,7 +123,11 @@ impl Page<'_> {
             }
             _ => "correct the line; strings need quotes, tables look like [tables.orders]",
         };
-        self.error(error.span().map(|span| span.start), message, Some(hint.to_owned()))
+        self.error(
+            error.span().map(|span| span.start),
+            message,
+            Some(hint.to_owned()),
+        )
     }
 
     /// An error of serde, told in terms of keys.
@@ -118,7 +135,11 @@ impl Page<'_> {
         let said = error.message();
         let names: Vec<&str> = said.split('`').skip(1).step_by(2).collect();
         if let (true, Some(&missing)) = (said.starts_with("missing field"), names.first()) {
-            return self.error(None, format!("`{missing}` is missing"), Some(example_of(missing)));
+            return self.error(
+                None,
+                format!("`{missing}` is missing"),
+                Some(example_of(missing)),
+            );
         }
         let offset = error.span().map(|span| span.start);
         let entry = offset.and_then(|offset| outline.at(offset));
@@ -127,23 +148,45 @@ impl Page<'_> {
         {
             let place = entry.map_or(String::new(), |entry| place_of(&entry.path));
             let hint = nearest_of(unknown, known, |key| format!("did you mean `{key}`?"));
-            return self.error(offset, format!("unknown key `{unknown}` {place}"), Some(hint));
+            return self.error(
+                offset,
+                format!("unknown key `{unknown}` {place}"),
+                Some(hint),
+            );
         }
-        let key = entry.map_or(String::new(), |entry| format!("`{}`: ", outline::spell(&entry.path)));
+        let key = entry.map_or(String::new(), |entry| {
+            format!("`{}`: ", outline::spell(&entry.path))
+        });
         if let (true, Some((unknown, known))) =
             (said.starts_with("unknown variant"), names.split_first())
         {
             let unknown = entry.map_or((*unknown).to_owned(), |entry| entry.conceal(unknown));
-            let hint = nearest_of(&unknown, known, |choice| format!("did you mean \"{choice}\"?"));
-            return self.error(offset, format!("{key}\"{unknown}\" is not known"), Some(hint));
+            let hint = nearest_of(&unknown, known, |choice| {
+                format!("did you mean \"{choice}\"?")
+            });
+            return self.error(
+                offset,
+                format!("{key}\"{unknown}\" is not known"),
+                Some(hint),
+            );
         }
         let said = entry.map_or(said.to_owned(), |entry| entry.conceal(said));
-        let (message, hint) = match said.strip_prefix("invalid type: ").and_then(|s| s.split_once(", expected ")) {
-            Some((found, wanted)) => {
-                (format!("{key}found {found}"), Some(format!("write {}", kind_of_value(wanted))))
-            }
+        let (message, hint) = match said
+            .strip_prefix("invalid type: ")
+            .and_then(|s| s.split_once(", expected "))
+        {
+            Some((found, wanted)) => (
+                format!("{key}found {}", kind_of_found(found)),
+                Some(format!("write {}", kind_of_value(wanted))),
+            ),
+            None if said.starts_with("invalid value: integer") => (
+                format!("{key}this number is out of range"),
+                Some("write a whole number, not below 0".to_owned()),
+            ),
             None => match said.split_once(": ") {
-                Some((what, hint)) if what.contains(" is no ") => (format!("{key}{what}"), Some(hint.to_owned())),
+                Some((what, hint)) if what.contains(" is no ") => {
+                    (format!("{key}{what}"), Some(hint.to_owned()))
+                }
                 _ => (format!("{key}{said}"), None),
             },
         };
@@ -151,14 +194,28 @@ impl Page<'_> {
     }
 }
 
+/// Serde's words for what was found, without the value: it may be a secret that
+/// somebody forgot to quote.
+fn kind_of_found(found: &str) -> &str {
+    match found.split([' ', ',']).next().unwrap_or_default() {
+        "integer" => "a whole number",
+        "floating" => "a number with a fraction",
+        "boolean" => "true or false",
+        "string" => "a text",
+        "sequence" => "a list",
+        "map" => "a table",
+        _ => "something else",
+    }
+}
+
 /// Serde's and Rust's words for what was wanted, in the words of TOML.
 fn kind_of_value(wanted: &str) -> String {
     match wanted {
+        "usize" | "u64" => "a whole number".to_owned(),
         "a string" => "a text in double quotes".to_owned(),
         "a boolean" => "true or false".to_owned(),
         "a sequence" => "a list: [\"one\", \"two\"]".to_owned(),
         "a map" => "a table of keys and values".to_owned(),
-        "usize" | "u64" => "a whole number".to_owned(),
         other if other.starts_with("struct ") => "a table of keys and values".to_owned(),
         other => other.to_owned(),
     }
@@ -192,7 +249,9 @@ fn nearest_of(unknown: &str, known: &[&str], ask: impl Fn(&str) -> String) -> St
     };
     match best {
         // More than a third of the letters wrong is no slip of the finger.
-        Some((name, distance)) if distance <= (name.len().max(unknown.len()) / 3).max(1) => ask(name),
+        Some((name, distance)) if distance <= (name.len().max(unknown.len()) / 3).max(1) => {
+            ask(name)
+        }
         Some((name, _)) if name.starts_with(unknown) || unknown.starts_with(name) => ask(name),
         _ => all(),
     }
@@ -202,7 +261,11 @@ fn nearest_of(unknown: &str, known: &[&str], ask: impl Fn(&str) -> String) -> St
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset.min(text.len())).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(0, |line| line.chars().count())
+        + 1;
     (line, column)
 }
 

@@ -3,7 +3,6 @@
 pub mod config;
 pub mod failure;
 mod failures;
-pub mod init;
 pub mod load_config;
 pub mod prepare;
 pub mod publish;
@@ -11,8 +10,10 @@ pub mod report;
 pub mod secret;
 pub mod stages;
 pub mod status;
+pub mod template;
 
 pub use config::{Compression, Config, OnBadRow, PartitionBy, TableConfig};
 pub use failure::{Exit, Failure};
 pub use report::{PlanReport, RunReport, StatusReport};
 pub use secret::Secret;
+pub use template::Template;

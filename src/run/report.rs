@@ -24,9 +24,7 @@ use crate::telemetry::memory;
 use crate::watermark::Mode;
 
 /// How one run ended.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     /// Everything was done.
@@ -61,9 +59,7 @@ impl RunOutcome {
 }
 
 /// How one table ended.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TableOutcome {
     /// A new version was committed.
@@ -110,8 +106,18 @@ pub struct TableError {
 
 impl From<Failure> for TableError {
     fn from(failure: Failure) -> Self {
-        let Failure { exit, message, causes, hint } = failure;
-        Self { exit, message, causes, hint }
+        let Failure {
+            exit,
+            message,
+            causes,
+            hint,
+        } = failure;
+        Self {
+            exit,
+            message,
+            causes,
+            hint,
+        }
     }
 }
 
@@ -164,7 +170,12 @@ impl TableReport {
             Exit::Interrupted => TableOutcome::Interrupted,
             _ => TableOutcome::Failed,
         };
-        Self { name: name.into(), outcome, error: Some(failure.into()), ..Self::default() }
+        Self {
+            name: name.into(),
+            outcome,
+            error: Some(failure.into()),
+            ..Self::default()
+        }
     }
 
     /// The exit code that this table alone would give.
@@ -309,7 +320,9 @@ impl RunReport {
 
     /// Tables that were not committed.
     pub fn failed(&self) -> impl Iterator<Item = &TableReport> {
-        self.tables.iter().filter(|table| !matches!(table.exit(), Exit::Done | Exit::Quarantined))
+        self.tables
+            .iter()
+            .filter(|table| !matches!(table.exit(), Exit::Done | Exit::Quarantined))
     }
 
     /// The failure to print at the very end, if tables failed: which, and why.
@@ -319,21 +332,38 @@ impl RunReport {
         let first = failed.first()?;
         let hint = first.error.as_ref().and_then(|error| error.hint.clone());
         if let ([table], Some(error)) = (failed.as_slice(), &first.error) {
-            let mut failure = Failure::new(self.exit, format!("table {}: {}", table.name, error.message));
+            let mut failure = Failure::new(
+                self.exit,
+                format!("table {}: {}", table.name, error.message),
+            );
             failure.causes.clone_from(&error.causes);
             failure.hint = hint;
             return Some(self.with_rest(failure));
         }
-        let message = format!("{} of {} tables were not committed", failed.len(), self.tables.len());
+        let message = format!(
+            "{} of {} tables were not committed",
+            failed.len(),
+            self.tables.len()
+        );
         let mut failure = Failure::new(self.exit, message);
         for table in &failed {
-            let why = table.error.as_ref().map_or(table.outcome.word().to_lowercase(), |error| {
-                [&error.message].into_iter().chain(&error.causes).cloned().collect::<Vec<_>>().join(": ")
-            });
+            let why = table
+                .error
+                .as_ref()
+                .map_or(table.outcome.word().to_lowercase(), |error| {
+                    [&error.message]
+                        .into_iter()
+                        .chain(&error.causes)
+                        .cloned()
+                        .collect::<Vec<_>>()
+                        .join(": ")
+                });
             failure = failure.because(format!("{}: {why}", table.name));
         }
         // One remedy is only right for all if all need the same one.
-        let agree = |table: &&TableReport| table.error.as_ref().and_then(|error| error.hint.as_ref()) == hint.as_ref();
+        let agree = |table: &&TableReport| {
+            table.error.as_ref().and_then(|error| error.hint.as_ref()) == hint.as_ref()
+        };
         if failed.iter().all(agree) {
             failure.hint = hint;
         }

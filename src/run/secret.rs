@@ -37,7 +37,8 @@ const OPEN_PARAMETERS: [&str; 13] = [
 /// values of unknown parameters; everything else is shown as `***`.
 #[derive(Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Secret(#[schemars(with = "String")] String);
+#[schemars(inline)]
+pub struct Secret(String);
 
 impl Secret {
     /// Takes a text into hiding.
@@ -57,7 +58,10 @@ impl Secret {
     pub fn password(&self) -> Option<&str> {
         let (_, rest) = self.0.split_once("://")?;
         let userinfo = rest.get(..userinfo_end(rest)?)?;
-        userinfo.split_once(':').map(|(_, password)| password).filter(|p| !p.is_empty())
+        userinfo
+            .split_once(':')
+            .map(|(_, password)| password)
+            .filter(|p| !p.is_empty())
     }
 
     /// The URL with `placeholder` in place of its password, for a configuration
@@ -109,7 +113,9 @@ fn split_userinfo(rest: &str) -> Option<(&str, Option<&str>, &str)> {
 }
 
 fn without_parameter_values(tail: &str) -> String {
-    let Some((place, query)) = tail.split_once('?') else { return tail.to_owned() };
+    let Some((place, query)) = tail.split_once('?') else {
+        return tail.to_owned();
+    };
     let shown: Vec<String> = query
         .split('&')
         .map(|parameter| match parameter.split_once('=') {
@@ -129,12 +135,19 @@ impl fmt::Display for Secret {
         if let Some((scheme, rest)) = self.0.split_once("://") {
             return match split_userinfo(rest) {
                 Some((user, Some(_), tail)) => {
-                    write!(f, "{scheme}://{user}:{HIDDEN}@{}", without_parameter_values(tail))
+                    write!(
+                        f,
+                        "{scheme}://{user}:{HIDDEN}@{}",
+                        without_parameter_values(tail)
+                    )
                 }
                 _ => write!(f, "{scheme}://{}", without_parameter_values(rest)),
             };
         }
-        if OPAQUE_SCHEMES.iter().any(|scheme| self.0.starts_with(scheme)) {
+        if OPAQUE_SCHEMES
+            .iter()
+            .any(|scheme| self.0.starts_with(scheme))
+        {
             return f.write_str(&without_parameter_values(&self.0));
         }
         f.write_str(HIDDEN)
@@ -167,11 +180,23 @@ mod tests {
     #[test]
     fn shows_everything_but_the_secret() {
         for (text, shown) in [
-            ("postgres://ann:canary@db:5432/shop", "postgres://ann:***@db:5432/shop"),
-            ("postgres://ann@db/shop?sslmode=require", "postgres://ann@db/shop?sslmode=require"),
-            ("postgres://db/shop?user=ann&password=canary", "postgres://db/shop?user=ann&password=***"),
+            (
+                "postgres://ann:canary@db:5432/shop",
+                "postgres://ann:***@db:5432/shop",
+            ),
+            (
+                "postgres://ann@db/shop?sslmode=require",
+                "postgres://ann@db/shop?sslmode=require",
+            ),
+            (
+                "postgres://db/shop?user=ann&password=canary",
+                "postgres://db/shop?user=ann&password=***",
+            ),
             // Unescaped separators inside a password.
-            ("postgres://ann:ca/na@ry?#@db/shop", "postgres://ann:***@db/shop"),
+            (
+                "postgres://ann:ca/na@ry?#@db/shop",
+                "postgres://ann:***@db/shop",
+            ),
             ("sqlite:data/shop.sqlite", "sqlite:data/shop.sqlite"),
             ("http://localhost:9000", "http://localhost:9000"),
             ("s3://key:canary@bucket/lake", "s3://key:***@bucket/lake"),
@@ -189,9 +214,15 @@ mod tests {
     #[test]
     fn password_can_be_named_instead() {
         let url = Secret::new("postgres://ann:canary@db/shop");
-        assert_eq!(url.with_password("${PGPASSWORD}"), "postgres://ann:${PGPASSWORD}@db/shop");
+        assert_eq!(
+            url.with_password("${PGPASSWORD}"),
+            "postgres://ann:${PGPASSWORD}@db/shop"
+        );
         let none = Secret::new("postgres://ann@db/shop");
-        assert_eq!(none.with_password("${PGPASSWORD}"), "postgres://ann@db/shop");
+        assert_eq!(
+            none.with_password("${PGPASSWORD}"),
+            "postgres://ann@db/shop"
+        );
     }
 
     #[test]

@@ -59,7 +59,11 @@ struct Clock {
 
 impl FormatTime for Clock {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let format = if self.milliseconds { "%H:%M:%S%.3f" } else { "%H:%M:%S" };
+        let format = if self.milliseconds {
+            "%H:%M:%S%.3f"
+        } else {
+            "%H:%M:%S"
+        };
         write!(writer, "{}", chrono::Local::now().format(format))
     }
 }
@@ -84,13 +88,20 @@ pub fn start(level: LogLevel, json: bool, binary: &str, progress: &Progress) {
     let verbose = level == LogLevel::Verbose;
     let lines = tracing_subscriber::fmt::layer().with_writer(out);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = if json {
-        Box::new(lines.json().flatten_event(true).with_filter(filter(level, binary)))
+        Box::new(
+            lines
+                .json()
+                .flatten_event(true)
+                .with_filter(filter(level, binary)),
+        )
     } else {
         let lines = lines
             .compact()
             .with_target(verbose)
             .with_ansi(io::stderr().is_terminal())
-            .with_timer(Clock { milliseconds: verbose });
+            .with_timer(Clock {
+                milliseconds: verbose,
+            });
         Box::new(lines.with_filter(filter(level, binary)))
     };
     // Already started (tests, several runs in one process): the first one stays.
@@ -110,15 +121,18 @@ mod tests {
 
     #[test]
     fn tiers_let_through_what_they_promise() {
-        let passes = |level, target: &str, event| {
-            filter(level, "table-backup").would_enable(target, &event)
-        };
+        let passes =
+            |level, target: &str, event| filter(level, "table-backup").would_enable(target, &event);
         assert!(!passes(LogLevel::Silent, "highwater::run", Level::WARN));
         assert!(passes(LogLevel::Silent, "highwater::run", Level::ERROR));
         assert!(passes(LogLevel::Normal, "table_backup", Level::INFO));
         assert!(!passes(LogLevel::Normal, "highwater::run", Level::DEBUG));
         assert!(!passes(LogLevel::Normal, "delta_kernel", Level::INFO));
-        assert!(passes(LogLevel::Verbose, "highwater_operators::ingest", Level::DEBUG));
+        assert!(passes(
+            LogLevel::Verbose,
+            "highwater_operators::ingest",
+            Level::DEBUG
+        ));
         assert!(!passes(LogLevel::Verbose, "highwater", Level::TRACE));
         assert!(shows(LogLevel::Verbose, Level::DEBUG));
     }

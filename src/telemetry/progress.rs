@@ -110,9 +110,9 @@ impl Progress {
     #[must_use]
     pub fn start(style: ProgressStyle) -> Self {
         let screen = match style {
-            ProgressStyle::Bars => MultiProgress::with_draw_target(
-                indicatif::ProgressDrawTarget::stderr_with_hz(10),
-            ),
+            ProgressStyle::Bars => {
+                MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::stderr_with_hz(10))
+            }
             _ => MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden()),
         };
         let shared = Arc::new(Shared {
@@ -155,7 +155,9 @@ impl Progress {
 
     /// Ends the drawing and clears the bars. Nothing is shown after it.
     pub fn finish(&self) {
-        let Some(ticker) = lock(&self.shared.ticker).take() else { return };
+        let Some(ticker) = lock(&self.shared.ticker).take() else {
+            return;
+        };
         *lock(&ticker.stop.0) = true;
         ticker.stop.1.notify_all();
         // The thread only draws; if it died, there is nothing left to clear up.
@@ -193,7 +195,9 @@ impl TableProgress {
     /// Rows and source bytes need not be read: an earlier run did. They count as
     /// done, but not for the speed.
     pub fn resumed(&self, rows: u64, bytes: u64) {
-        self.counters.resumed_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.counters
+            .resumed_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
         self.read(rows, bytes);
     }
 
@@ -216,7 +220,9 @@ impl TableProgress {
 
 impl fmt::Debug for TableProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TableProgress").field(&self.counters.name).finish()
+        f.debug_tuple("TableProgress")
+            .field(&self.counters.name)
+            .finish()
     }
 }
 
@@ -225,7 +231,10 @@ impl Shared {
         Snapshot {
             elapsed: self.started.elapsed(),
             planned: self.planned.load(Ordering::Relaxed),
-            tables: lock(&self.tables).iter().map(|counters| counters.view()).collect(),
+            tables: lock(&self.tables)
+                .iter()
+                .map(|counters| counters.view())
+                .collect(),
         }
     }
 }
@@ -266,22 +275,24 @@ fn start_ticker(shared: &Arc<Shared>, style: ProgressStyle, interval: Duration) 
     // Weak: progress that was forgotten must not draw for ever.
     let (weak, told) = (Arc::downgrade(shared), Arc::clone(&stop));
     let mut drawing = Drawing::new(style, &shared.screen);
-    let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(move || {
-        loop {
-            let (stopped, _) = told
-                .1
-                .wait_timeout_while(lock(&told.0), interval, |stopped| !*stopped)
-                .unwrap_or_else(PoisonError::into_inner);
-            let over = *stopped;
-            drop(stopped);
-            let Some(shared) = weak.upgrade() else { break };
-            if over {
-                break;
+    let thread = std::thread::Builder::new()
+        .name("progress".to_owned())
+        .spawn(move || {
+            loop {
+                let (stopped, _) = told
+                    .1
+                    .wait_timeout_while(lock(&told.0), interval, |stopped| !*stopped)
+                    .unwrap_or_else(PoisonError::into_inner);
+                let over = *stopped;
+                drop(stopped);
+                let Some(shared) = weak.upgrade() else { break };
+                if over {
+                    break;
+                }
+                drawing.draw(&shared.snapshot());
             }
-            drawing.draw(&shared.snapshot());
-        }
-        drawing.clear();
-    });
+            drawing.clear();
+        });
     // Without a thread there is no progress, but the run can do without.
     thread.ok().map(|thread| Ticker { stop, thread })
 }
@@ -296,7 +307,11 @@ struct Drawing {
 impl Drawing {
     fn new(style: ProgressStyle, screen: &MultiProgress) -> Self {
         let bars = (style == ProgressStyle::Bars).then(|| Bars::new(screen.clone()));
-        Self { style, estimate: Estimate::default(), bars }
+        Self {
+            style,
+            estimate: Estimate::default(),
+            bars,
+        }
     }
 
     fn draw(&mut self, now: &Snapshot) {
@@ -308,10 +323,18 @@ impl Drawing {
                 }
             }
             ProgressStyle::Lines => {
-                let _ = writeln!(std::io::stderr().lock(), "{}", lines::plain(now, &self.estimate));
+                let _ = writeln!(
+                    std::io::stderr().lock(),
+                    "{}",
+                    lines::plain(now, &self.estimate)
+                );
             }
             ProgressStyle::Json => {
-                let _ = writeln!(std::io::stdout().lock(), "{}", lines::json(now, &self.estimate));
+                let _ = writeln!(
+                    std::io::stdout().lock(),
+                    "{}",
+                    lines::json(now, &self.estimate)
+                );
             }
             ProgressStyle::Nothing => {}
         }
@@ -338,9 +361,19 @@ mod tests {
         orders.state("reading");
         progress.table("items", 0, 0).done();
         let now = progress.shared.snapshot();
-        assert_eq!((now.sum(|t| t.rows), now.sum(|t| t.read), now.sum(|t| t.written)), (5, 50, 7));
+        assert_eq!(
+            (
+                now.sum(|t| t.rows),
+                now.sum(|t| t.read),
+                now.sum(|t| t.written)
+            ),
+            (5, 50, 7)
+        );
         assert_eq!(now.done(), 1);
-        assert_eq!(now.tables.first().map(|t| t.state.as_str()), Some("reading"));
+        assert_eq!(
+            now.tables.first().map(|t| t.state.as_str()),
+            Some("reading")
+        );
     }
 
     #[test]

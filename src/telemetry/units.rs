@@ -28,7 +28,11 @@ pub fn counted(number: u64, noun: &str) -> String {
 /// A size in binary units: `3.1 MiB`; whole numbers lose their `.0`.
 #[must_use]
 pub fn bytes(number: u64) -> String {
-    ByteSize(number).display().iec().to_string().replacen(".0 ", " ", 1)
+    ByteSize(number)
+        .display()
+        .iec()
+        .to_string()
+        .replacen(".0 ", " ", 1)
 }
 
 /// A rate in binary units: `3.1 MiB/s`.

@@ -3,6 +3,7 @@
 use bytesize::ByteSize;
 use globset::Glob;
 
+use super::super::load_config::element;
 use super::{Config, TableConfig};
 use crate::telemetry::units;
 use crate::watermark::Mode;
@@ -14,7 +15,7 @@ pub const MEMORY_FLOOR: ByteSize = ByteSize::mib(64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Keys from the top to the value: `["tables", "orders", "mode"]`; an
-    /// element of a list is named by its position.
+    /// element of a list is named by its position, `[0]`.
     pub path: Vec<String>,
     /// What is wrong, starting with the key or the table.
     pub message: String,
@@ -25,7 +26,11 @@ pub struct Problem {
 impl Problem {
     fn at(path: &[&str], message: impl Into<String>, hint: impl Into<String>) -> Self {
         let path = path.iter().map(|&key| key.to_owned()).collect();
-        Self { path, message: message.into(), hint: hint.into() }
+        Self {
+            path,
+            message: message.into(),
+            hint: hint.into(),
+        }
     }
 }
 
@@ -83,7 +88,7 @@ impl Config {
             for (position, glob) in globs.iter().enumerate() {
                 if let Err(error) = Glob::new(glob) {
                     found.push(Problem::at(
-                        &[key, &position.to_string()],
+                        &[key, &element(position)],
                         format!("\"{glob}\" in `{key}` is no glob: {}", error.kind()),
                         "`*` stands for any text, `?` for one letter, `[ab]` for one of them",
                     ));
@@ -109,8 +114,18 @@ impl Config {
         }
         let sizes = [
             ("epoch", "bytes", Some(self.epoch.bytes), ByteSize::kib(64)),
-            ("files", "target", Some(self.files.target), ByteSize::kib(64)),
-            ("files", "row_group", self.files.row_group, ByteSize::kib(64)),
+            (
+                "files",
+                "target",
+                Some(self.files.target),
+                ByteSize::kib(64),
+            ),
+            (
+                "files",
+                "row_group",
+                self.files.row_group,
+                ByteSize::kib(64),
+            ),
         ];
         for (table, key, size, least) in sizes {
             if let Some(size) = size.filter(|size| *size < least) {
@@ -122,7 +137,11 @@ impl Config {
             }
         }
         if self.epoch.seconds == 0 {
-            found.push(Problem::at(&["epoch", "seconds"], "`epoch.seconds` is 0", "write at least 1"));
+            found.push(Problem::at(
+                &["epoch", "seconds"],
+                "`epoch.seconds` is 0",
+                "write at least 1",
+            ));
         }
     }
 
@@ -131,7 +150,11 @@ impl Config {
         match (mode, &table.cursor) {
             (Mode::Append, _) => {
                 if let Some(mut problem) = table.append_problem(name) {
-                    let key = if table.mode.is_some() { vec!["tables", name, "mode"] } else { vec!["tables", name] };
+                    let key = if table.mode.is_some() {
+                        vec!["tables", name, "mode"]
+                    } else {
+                        vec!["tables", name]
+                    };
                     problem.path = key.into_iter().map(str::to_owned).collect();
                     found.push(problem);
                 }
@@ -164,8 +187,12 @@ impl TableConfig {
         if self.cursor.is_none() {
             return Some(Problem::at(
                 &["tables", name],
-                format!("table `{name}`: mode \"append\" needs `cursor`, the column that only grows"),
-                format!("add `cursor = \"updated_at\"` (or another column) to [tables.{name}], or use mode \"full\""),
+                format!(
+                    "table `{name}`: mode \"append\" needs `cursor`, the column that only grows"
+                ),
+                format!(
+                    "add `cursor = \"updated_at\"` (or another column) to [tables.{name}], or use mode \"full\""
+                ),
             ));
         }
         // T6: a naive cursor exists only behind an explicit word.
@@ -183,10 +210,16 @@ impl TableConfig {
 }
 
 fn check_columns(name: &str, table: &TableConfig, found: &mut Vec<Problem>) {
-    if let Some(both) = table.columns.iter().find(|&column| table.exclude_columns.contains(column)) {
+    if let Some(both) = table
+        .columns
+        .iter()
+        .find(|&column| table.exclude_columns.contains(column))
+    {
         found.push(Problem::at(
             &["tables", name, "exclude_columns"],
-            format!("table `{name}`: column `{both}` is both in `columns` and in `exclude_columns`"),
+            format!(
+                "table `{name}`: column `{both}` is both in `columns` and in `exclude_columns`"
+            ),
             "remove it from one of them",
         ));
     }
@@ -194,7 +227,12 @@ fn check_columns(name: &str, table: &TableConfig, found: &mut Vec<Problem>) {
         .cursor
         .iter()
         .map(|column| ("cursor", column.as_str()))
-        .chain(table.partition_by.iter().map(|by| ("partition_by", by.column())));
+        .chain(
+            table
+                .partition_by
+                .iter()
+                .map(|by| ("partition_by", by.column())),
+        );
     for (key, column) in needed {
         let left_out = table.exclude_columns.iter().any(|other| other == column)
             || !table.columns.is_empty() && !table.columns.iter().any(|other| other == column);
@@ -207,15 +245,24 @@ fn check_columns(name: &str, table: &TableConfig, found: &mut Vec<Problem>) {
         }
     }
     for (position, by) in table.partition_by.iter().enumerate() {
-        if table.partition_by.iter().take(position).any(|earlier| earlier == by) {
+        if table
+            .partition_by
+            .iter()
+            .take(position)
+            .any(|earlier| earlier == by)
+        {
             found.push(Problem::at(
-                &["tables", name, "partition_by", &position.to_string()],
+                &["tables", name, "partition_by", &element(position)],
                 format!("table `{name}`: partition \"{by}\" is named twice"),
                 "remove one",
             ));
         }
     }
-    if table.filter.as_deref().is_some_and(|filter| filter.trim().is_empty()) {
+    if table
+        .filter
+        .as_deref()
+        .is_some_and(|filter| filter.trim().is_empty())
+    {
         found.push(Problem::at(
             &["tables", name, "where"],
             format!("table `{name}`: `where` is empty"),
@@ -229,6 +276,8 @@ fn has_scheme(url: &str) -> bool {
         scheme.len() > 1
             && !rest.is_empty()
             && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
     })
 }

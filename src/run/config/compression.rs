@@ -39,15 +39,20 @@ impl FromStr for Compression {
             "lz4" => Ok(Self::Lz4),
             "snappy" => Ok(Self::Snappy),
             "none" => Ok(Self::None),
-            other => zstd_level(other).map(Self::Zstd).ok_or_else(|| {
-                format!("\"{text}\" is no compression: choose {CHOICES}")
-            }),
+            other => zstd_level(other)
+                .map(Self::Zstd)
+                .ok_or_else(|| format!("\"{text}\" is no compression: choose {CHOICES}")),
         }
     }
 }
 
 fn zstd_level(text: &str) -> Option<u8> {
-    let level = text.strip_prefix("zstd(")?.strip_suffix(')')?.trim().parse().ok()?;
+    let level = text
+        .strip_prefix("zstd(")?
+        .strip_suffix(')')?
+        .trim()
+        .parse()
+        .ok()?;
     (1..=22).contains(&level).then_some(level)
 }
 
@@ -70,7 +75,9 @@ impl Serialize for Compression {
 
 impl<'de> Deserialize<'de> for Compression {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 

@@ -42,7 +42,10 @@ impl FromStr for PartitionBy {
                 column => Ok(Self::Column(column.to_owned())),
             };
         };
-        let column = rest.strip_suffix(')').map(str::trim).filter(|column| !column.is_empty());
+        let column = rest
+            .strip_suffix(')')
+            .map(str::trim)
+            .filter(|column| !column.is_empty());
         let column = column.ok_or_else(|| refused(text))?.to_owned();
         match part.trim() {
             "year" => Ok(Self::Year(column)),
@@ -79,7 +82,9 @@ impl Serialize for PartitionBy {
 
 impl<'de> Deserialize<'de> for PartitionBy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -103,7 +108,10 @@ mod tests {
     fn other_functions_are_refused() {
         for text in ["hour(at)", "year()", "year(at", "(at)", ""] {
             let error = text.parse::<PartitionBy>().unwrap_err();
-            assert!(error.contains(&format!("\"{text}\" is no partition")), "{error}");
+            assert!(
+                error.contains(&format!("\"{text}\" is no partition")),
+                "{error}"
+            );
         }
     }
 }

@@ -12,7 +12,9 @@ use serde::{Deserializer, Serializer};
 #[expect(dead_code, reason = "describes a form; never made")]
 pub(crate) enum SizeText {
     /// A number and its unit: `"512MiB"`, `"1.5 GB"`.
-    Text(#[schemars(regex(pattern = r"^\s*[0-9]+(\.[0-9]+)?\s*([kKmMgGtT]?[iI]?[bB]?)\s*$"))] String),
+    Text(
+        #[schemars(regex(pattern = r"^\s*[0-9]+(\.[0-9]+)?\s*([kKmMgGtT]?[iI]?[bB]?)\s*$"))] String,
+    ),
     /// A number of bytes.
     Bytes(u64),
 }
@@ -20,13 +22,20 @@ pub(crate) enum SizeText {
 /// Reads a size, in words that a user understands when it is none.
 pub(crate) fn parse(text: &str) -> Result<ByteSize, String> {
     text.trim().parse().map_err(|_| {
-        format!("\"{text}\" is no size: write a number and a unit, for instance \"512MiB\" or \"1.5GB\"")
+        format!(
+            "\"{text}\" is no size: write a number and a unit, for instance \"512MiB\" or \"1.5GB\""
+        )
     })
 }
 
 /// A size as short as it can be written exactly.
 fn exact(size: ByteSize) -> String {
-    for (unit, name) in [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
+    for (unit, name) in [
+        (1 << 40, "TiB"),
+        (1 << 30, "GiB"),
+        (1 << 20, "MiB"),
+        (1 << 10, "KiB"),
+    ] {
         if size.0 >= unit && size.0.is_multiple_of(unit) {
             return format!("{}{name}", size.0 / unit);
         }
@@ -104,7 +113,11 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_written_exactly() {
-        for (text, bytes) in [("256MiB", 256 << 20), ("1.5 GB", 1_500_000_000), (" 10 ", 10)] {
+        for (text, bytes) in [
+            ("256MiB", 256 << 20),
+            ("1.5 GB", 1_500_000_000),
+            (" 10 ", 10),
+        ] {
             assert_eq!(parse(text).unwrap().0, bytes, "{text}");
         }
         assert_eq!(exact(ByteSize::mib(1536)), "1536MiB");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::outline::{Outline, joined};
+use super::outline::{Outline, element, joined};
 
 /// What values may ask for: the environment and files. Given as functions, so
 /// that tests need neither.
@@ -76,13 +76,22 @@ fn expand_value(
         }
         DeValue::Table(table) => table.iter_mut().try_for_each(|(key, value)| {
             let offset = value.span().start;
-            expand_value(value.get_mut(), offset, joined(&path, key.get_ref()), around, outline)
+            expand_value(
+                value.get_mut(),
+                offset,
+                joined(&path, key.get_ref()),
+                around,
+                outline,
+            )
         }),
-        DeValue::Array(array) => array.iter_mut().enumerate().try_for_each(|(position, value)| {
-            let offset = value.span().start;
-            let path = joined(&path, &position.to_string());
-            expand_value(value.get_mut(), offset, path, around, outline)
-        }),
+        DeValue::Array(array) => array
+            .iter_mut()
+            .enumerate()
+            .try_for_each(|(position, value)| {
+                let offset = value.span().start;
+                let path = joined(&path, &element(position));
+                expand_value(value.get_mut(), offset, path, around, outline)
+            }),
         _ => Ok(()),
     }
 }
@@ -220,8 +229,14 @@ mod tests {
             ("${USER", "`${` without its `}`"),
             ("${}", "`${}` names no variable"),
             ("${1A}", "`${1A}` names no variable"),
-            ("${NONE:-${USER}}", "the default of `${NONE:-...}` holds another `${`"),
-            ("${file:none}", "cannot read the file `none`: there is no such file"),
+            (
+                "${NONE:-${USER}}",
+                "the default of `${NONE:-...}` holds another `${`",
+            ),
+            (
+                "${file:none}",
+                "cannot read the file `none`: there is no such file",
+            ),
         ] {
             assert_eq!(expand(text, &around()).unwrap_err().0, message);
         }

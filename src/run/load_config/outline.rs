@@ -50,7 +50,10 @@ impl Outline {
     pub(super) fn offset(&self, path: &[String]) -> Option<usize> {
         (1..=path.len()).rev().find_map(|length| {
             let wanted = path.get(..length)?;
-            self.entries.iter().find(|entry| entry.path == wanted).map(|entry| entry.key.start)
+            self.entries
+                .iter()
+                .find(|entry| entry.path == wanted)
+                .map(|entry| entry.key.start)
         })
     }
 
@@ -82,15 +85,15 @@ fn walk_value(value: &DeValue<'_>, path: &[String], entries: &mut Vec<Entry>) {
     match value {
         DeValue::Table(table) => walk_table(table, path, entries),
         DeValue::Array(array) => {
-            for (position, element) in array.iter().enumerate() {
-                let path = joined(path, &position.to_string());
+            for (position, item) in array.iter().enumerate() {
+                let path = joined(path, &element(position));
                 entries.push(Entry {
                     path: path.clone(),
-                    key: element.span(),
-                    value: element.span(),
+                    key: item.span(),
+                    value: item.span(),
                     expanded: None,
                 });
-                walk_value(element.get_ref(), &path, entries);
+                walk_value(item.get_ref(), &path, entries);
             }
         }
         _ => {}
@@ -101,12 +104,33 @@ pub(super) fn joined(above: &[String], key: &str) -> Vec<String> {
     above.iter().cloned().chain([key.to_owned()]).collect()
 }
 
-/// A path as TOML would spell it: `tables."sales.orders".partition_by`.
+/// The name of an element of a list in a path.
+pub(in crate::run) fn element(position: usize) -> String {
+    format!("[{position}]")
+}
+
+/// A path as TOML would spell it: `tables."sales.orders".partition_by[0]`.
 pub(super) fn spell(path: &[String]) -> String {
-    let bare = |key: &String| {
-        !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    let bare = |key: &str| {
+        !key.is_empty()
+            && key
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
     };
-    let spelled: Vec<String> =
-        path.iter().map(|key| if bare(key) { key.clone() } else { format!("\"{key}\"") }).collect();
-    spelled.join(".")
+    let mut spelled = String::new();
+    for key in path {
+        if key.starts_with('[') {
+            spelled += key;
+            continue;
+        }
+        if !spelled.is_empty() {
+            spelled.push('.');
+        }
+        spelled += &if bare(key) {
+            key.clone()
+        } else {
+            format!("\"{key}\"")
+        };
+    }
+    spelled
 }

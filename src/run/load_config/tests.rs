@@ -35,13 +35,15 @@ fn complaint(text: &str) -> String {
 
 const TOP: &str = "source = \"sqlite:x\"\nlake = \"file:lake\"\n";
 
+/// `REWRITE=1` writes what is said now into the file, to be read and judged.
+///
 /// Cases separated by `----`: the configuration (below [`TOP`] unless it has a
 /// `source` or starts with `!`), a line `=>`, and what the user sees.
 const CASES: &str = include_str!("complaints.txt");
 
 #[test]
 fn every_complaint_names_place_and_remedy() {
-    let mut wrong = String::new();
+    let (mut wrong, mut all) = (String::new(), Vec::new());
     for case in CASES.split("\n----\n") {
         let (given, wanted) = case.split_once("\n=>\n").unwrap();
         let text = match given.strip_prefix("!\n") {
@@ -49,12 +51,23 @@ fn every_complaint_names_place_and_remedy() {
             None => format!("{TOP}{given}"),
         };
         let got = complaint(&text);
+        all.push(format!("{given}\n=>\n{got}"));
         if got != wanted.trim_end() {
             wrong += &format!("{given}\n=>\n{got}\n----\n");
         }
         assert!(!got.contains("canary"), "a secret in: {got}");
     }
-    assert!(wrong.is_empty(), "these differ from complaints.txt:\n{wrong}");
+    if std::env::var_os("REWRITE").is_some() {
+        let file = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src/run/load_config/complaints.txt"
+        );
+        return std::fs::write(file, all.join("\n----\n") + "\n").unwrap();
+    }
+    assert!(
+        wrong.is_empty(),
+        "these differ from complaints.txt:\n{wrong}"
+    );
 }
 
 #[test]
@@ -94,7 +107,10 @@ types = { amount = "decimal(38,9)" }
     assert_eq!(config.files.compression, Compression::Zstd(7));
     let orders = &config.tables["sales.orders"];
     assert_eq!(orders.filter.as_deref(), Some("id > 10"));
-    assert_eq!(orders.partition_by, [PartitionBy::Month("updated_at".into())]);
+    assert_eq!(
+        orders.partition_by,
+        [PartitionBy::Month("updated_at".into())]
+    );
     assert_eq!(config.memory, Some(bytesize::ByteSize::mib(512)));
 }
 
@@ -131,7 +147,10 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn what_is_serialised_loads_again() {
-    let config = read(&format!("{TOP}memory = \"300MB\"\n[tables.a]\npartition_by = [\"day(d)\"]")).unwrap();
+    let config = read(&format!(
+        "{TOP}memory = \"300MB\"\n[tables.a]\npartition_by = [\"day(d)\"]"
+    ))
+    .unwrap();
     let text = toml::to_string(&config).unwrap();
     assert_eq!(read(&text).unwrap(), config, "{text}");
 }

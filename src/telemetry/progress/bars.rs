@@ -24,7 +24,11 @@ pub(super) struct Bars {
 
 impl Bars {
     pub(super) fn new(screen: MultiProgress) -> Self {
-        Self { screen, total: None, tables: BTreeMap::new() }
+        Self {
+            screen,
+            total: None,
+            tables: BTreeMap::new(),
+        }
     }
 
     pub(super) fn draw(&mut self, now: &Snapshot, estimate: &Estimate) {
@@ -72,9 +76,14 @@ impl Bars {
                 None => screen.add(bar),
             }
         });
-        let share = (table.estimated_bytes > 0)
-            .then(|| table.read as f64 / table.estimated_bytes as f64);
-        show(bar, &shortened(&table.name, NAME_WIDTH), share, table_text(table));
+        let share =
+            (table.estimated_bytes > 0).then(|| table.read as f64 / table.estimated_bytes as f64);
+        show(
+            bar,
+            &shortened(&table.name, NAME_WIDTH),
+            share,
+            table_text(table),
+        );
     }
 
     fn draw_total(&mut self, now: &Snapshot, estimate: &Estimate) {
@@ -82,9 +91,20 @@ impl Bars {
             return;
         }
         let screen = &self.screen;
-        let bar = self.total.get_or_insert_with(|| screen.add(ProgressBar::new(STEPS)));
-        let name = format!("{} of {}", now.done(), units::counted(now.tables.len() as u64, "table"));
-        show(bar, &shortened(&name, NAME_WIDTH), estimate.share(), total_text(now, estimate));
+        let bar = self
+            .total
+            .get_or_insert_with(|| screen.add(ProgressBar::new(STEPS)));
+        let name = format!(
+            "{} of {}",
+            now.done(),
+            units::counted(now.tables.len() as u64, "table")
+        );
+        show(
+            bar,
+            &shortened(&name, NAME_WIDTH),
+            estimate.share(),
+            total_text(now, estimate),
+        );
     }
 }
 
@@ -95,7 +115,11 @@ fn show(bar: &ProgressBar, name: &str, share: Option<f64>, text: String) {
         None => "{prefix:22} {spinner:20.cyan} {wide_msg}",
     };
     if let Ok(style) = Style::with_template(template) {
-        bar.set_style(style.progress_chars("━━─").tick_strings(&["·", "··", "···", "··", "·", " "]));
+        bar.set_style(
+            style
+                .progress_chars("━━─")
+                .tick_strings(&["·", "··", "···", "··", "·", " "]),
+        );
     }
     bar.set_prefix(name.to_owned());
     match share {
@@ -112,7 +136,11 @@ fn table_text(table: &TableView) -> String {
         units::bytes(table.read),
         units::bytes(table.written)
     );
-    if table.state.is_empty() { numbers } else { format!("{numbers} · {}", table.state) }
+    if table.state.is_empty() {
+        numbers
+    } else {
+        format!("{numbers} · {}", table.state)
+    }
 }
 
 fn total_text(now: &Snapshot, estimate: &Estimate) -> String {

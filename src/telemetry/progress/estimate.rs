@@ -24,7 +24,11 @@ impl Estimate {
     pub(super) fn observe(&mut self, now: &Snapshot) {
         let fresh = now.sum(|table| table.read.saturating_sub(table.resumed_bytes));
         self.seen.push_back((now.elapsed, fresh));
-        while self.seen.get(1).is_some_and(|(at, _)| now.elapsed.saturating_sub(*at) > WINDOW) {
+        while self
+            .seen
+            .get(1)
+            .is_some_and(|(at, _)| now.elapsed.saturating_sub(*at) > WINDOW)
+        {
             self.seen.pop_front();
         }
         self.share = share_done(now);
@@ -62,7 +66,9 @@ impl Estimate {
             .filter(|table| !table.done)
             .map(|table| table.estimated_bytes.saturating_sub(table.read))
             .fold(0, u64::saturating_add);
-        Duration::try_from_secs_f64(left as f64 / speed).ok().filter(|left| !left.is_zero())
+        Duration::try_from_secs_f64(left as f64 / speed)
+            .ok()
+            .filter(|left| !left.is_zero())
     }
 }
 
@@ -72,7 +78,13 @@ fn share_done(now: &Snapshot) -> Option<f64> {
     let known = now.tables.iter().all(|table| {
         table.done || table.estimated_bytes > 0 && table.read <= table.estimated_bytes
     });
-    let whole = now.sum(|table| if table.done { table.read } else { table.estimated_bytes });
+    let whole = now.sum(|table| {
+        if table.done {
+            table.read
+        } else {
+            table.estimated_bytes
+        }
+    });
     (now.planned && known && whole > 0).then(|| now.sum(|table| table.read) as f64 / whole as f64)
 }
 
@@ -83,8 +95,16 @@ mod tests {
     use super::*;
 
     fn at(seconds: u64, read: u64, estimated: u64) -> Snapshot {
-        let table = TableView { read, estimated_bytes: estimated, ..Default::default() };
-        Snapshot { elapsed: Duration::from_secs(seconds), planned: true, tables: vec![table] }
+        let table = TableView {
+            read,
+            estimated_bytes: estimated,
+            ..Default::default()
+        };
+        Snapshot {
+            elapsed: Duration::from_secs(seconds),
+            planned: true,
+            tables: vec![table],
+        }
     }
 
     #[test]
@@ -92,7 +112,11 @@ mod tests {
         let mut estimate = Estimate::default();
         for second in 0..=30 {
             // 10 bytes a second, then 20.
-            let read = if second <= 10 { second * 10 } else { 100 + (second - 10) * 20 };
+            let read = if second <= 10 {
+                second * 10
+            } else {
+                100 + (second - 10) * 20
+            };
             estimate.observe(&at(second, read, 1_000));
         }
         assert_eq!(estimate.bytes_per_second(), Some(20.0));

@@ -7,7 +7,11 @@ use crate::telemetry::units;
 /// One line for people.
 pub(super) fn plain(now: &Snapshot, estimate: &Estimate) -> String {
     let mut parts = vec![
-        format!("{} of {}", now.done(), units::counted(now.tables.len() as u64, "table")),
+        format!(
+            "{} of {}",
+            now.done(),
+            units::counted(now.tables.len() as u64, "table")
+        ),
         units::counted(now.sum(|table| table.rows), "row"),
         format!("{} read", units::bytes(now.sum(|table| table.read))),
         format!("{} written", units::bytes(now.sum(|table| table.written))),
@@ -22,7 +26,9 @@ pub(super) fn plain(now: &Snapshot, estimate: &Estimate) -> String {
 /// Speed and time left, where they are known.
 pub(super) fn pace(estimate: &Estimate) -> Vec<String> {
     let speed = estimate.bytes_per_second().map(units::rate);
-    let left = estimate.left().map(|left| format!("about {} left", units::duration(left)));
+    let left = estimate
+        .left()
+        .map(|left| format!("about {} left", units::duration(left)));
     speed.into_iter().chain(left).collect()
 }
 
@@ -68,9 +74,16 @@ mod tests {
             estimated_bytes: 1 << 30,
             ..Default::default()
         };
-        let items = TableView { name: "items".to_owned(), done: true, ..Default::default() };
-        let mut now =
-            Snapshot { elapsed: Duration::ZERO, planned: true, tables: vec![orders, items] };
+        let items = TableView {
+            name: "items".to_owned(),
+            done: true,
+            ..Default::default()
+        };
+        let mut now = Snapshot {
+            elapsed: Duration::ZERO,
+            planned: true,
+            tables: vec![orders, items],
+        };
         let mut estimate = Estimate::default();
         estimate.observe(&now);
         now.elapsed = Duration::from_secs(8);

@@ -1,0 +1,150 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::run::config::{check_memory, size};
+use crate::telemetry::logs::LogLevel;
+
+/// What every binary understands.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 done with rows set aside,\n\
+                  4 worth retrying, 5 damage found, 6 schema change refused, 11 another run is ahead,\n\
+                  130 interrupted."
+)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// How a binary talks.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct OutputArgs {
+    /// How much is logged to standard error
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        env = "HIGHWATER_LOG",
+        hide_env_values = true,
+        default_value = "normal",
+        value_name = "LEVEL",
+        help_heading = "Output"
+    )]
+    pub(super) log: LogLevel,
+    /// When progress is shown; auto: bars on a terminal, else a line every few seconds
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        help_heading = "Output"
+    )]
+    pub(super) progress: When,
+    /// Write JSON lines for programs instead of text for people
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(super) json: bool,
+}
+
+/// When something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum When {
+    /// When it makes sense
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Bring the lake up to date with its source
+    Run(RunArgs),
+    /// Write a commented configuration from a live source
+    Init(InitArgs),
+    /// Show what a run would read and write, without doing it
+    Plan(PlanArgs),
+    /// Show what the lake holds, table by table
+    Status(ConfigArgs),
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    /// The configuration file (TOML)
+    #[arg(value_name = "CONFIG", value_hint = ValueHint::FilePath)]
+    pub(super) config: PathBuf,
+    /// Only these tables (a glob; may be repeated); replaces `include`
+    #[arg(long = "table", value_name = "GLOB")]
+    pub(super) tables: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct SizeArgs {
+    /// Worker threads [default: as many as there are cores]
+    #[arg(long, env = "HIGHWATER_WORKERS", hide_env_values = true, value_name = "N", value_parser = workers)]
+    pub(super) workers: Option<usize>,
+    /// Memory limit of the whole process, such as 256MiB [default: from the cgroup or the machine]
+    #[arg(long, env = "HIGHWATER_MEMORY", hide_env_values = true, value_name = "SIZE", value_parser = memory)]
+    pub(super) memory: Option<ByteSize>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    #[command(flatten)]
+    pub(super) size: SizeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    #[command(flatten)]
+    pub(super) size: SizeArgs,
+    /// Also write the JSON report to this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// The source: sqlite:PATH or postgres://USER@HOST/DATABASE; ${NAME} is
+    /// taken from the environment
+    #[arg(value_name = "URL")]
+    pub(super) url: String,
+    /// Write to this file instead of standard output; it must not exist
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) output: Option<PathBuf>,
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".to_owned()),
+        Ok(workers) => Ok(workers),
+        Err(_) => Err("a whole number is needed, such as 4".to_owned()),
+    }
+}
+
+fn memory(text: &str) -> Result<ByteSize, String> {
+    let memory = size::parse(text)?;
+    check_memory(memory).map(|()| memory)
+}

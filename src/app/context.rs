@@ -1,0 +1,90 @@
+//! What a pipeline is given besides its configuration.
+
+use bytesize::ByteSize;
+use chrono::{DateTime, Utc};
+use tokio::runtime::{Builder, Handle, Runtime};
+use uuid::Uuid;
+
+use super::{Cancel, Failure};
+use crate::budget::{Allowance, LimitOrigin, MemoryLimit, default_workers};
+use crate::telemetry::Progress;
+
+/// What a pipeline is given besides its configuration. Everything in it is
+/// found, not configured: flags, environment and file are merged already.
+#[derive(Debug, Clone)]
+pub struct RunContext {
+    /// Where asynchronous input and output runs.
+    pub runtime: Handle,
+    /// Where progress is told.
+    pub progress: Progress,
+    /// Set when the user wants the run to end.
+    pub cancel: Cancel,
+    /// The memory limit of the whole process.
+    pub memory_limit: ByteSize,
+    /// Where that limit comes from, for `plan`.
+    pub memory_origin: LimitOrigin,
+    /// How the limit is split.
+    pub allowance: Allowance,
+    /// Worker threads.
+    pub workers: usize,
+    /// The run's id (a UUID of version 7).
+    pub run: Uuid,
+    /// When it started.
+    pub started: DateTime<Utc>,
+    /// What was noticed before the run, for its report.
+    pub warnings: Vec<String>,
+}
+
+/// What the user said about size, flags first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    pub(super) workers: Option<usize>,
+    pub(super) memory: Option<(ByteSize, LimitOrigin)>,
+}
+
+impl RunContext {
+    /// Finds limits, and starts a runtime that lives as long as the second
+    /// value.
+    pub(super) fn create(told: Told, progress: Progress) -> Result<(Self, Runtime), Failure> {
+        let limit = MemoryLimit::find(told.memory);
+        let workers = told.workers.unwrap_or_else(|| default_workers(limit.bytes));
+        let allowance = Allowance::split(limit.bytes, workers).map_err(|message| {
+            Failure::usage(message).because(format!("the limit is {limit}")).hint(
+                "give more (--memory, or `memory` in the configuration), or use fewer --workers",
+            )
+        })?;
+        let runtime = runtime(workers)?;
+        let context = Self {
+            runtime: runtime.handle().clone(),
+            progress,
+            cancel: Cancel::new(),
+            memory_limit: limit.bytes,
+            memory_origin: limit.origin,
+            allowance,
+            workers,
+            run: Uuid::now_v7(),
+            started: Utc::now(),
+            warnings: limit.warning.into_iter().collect(),
+        };
+        Ok((context, runtime))
+    }
+}
+
+fn runtime(workers: usize) -> Result<Runtime, Failure> {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name_fn(move || {
+            format!(
+                "io-{}",
+                next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+            )
+        })
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::failed("cannot start threads")
+                .caused_by(&error)
+                .hint("use fewer --workers, or raise the limit of processes (ulimit -u)")
+        })
+}

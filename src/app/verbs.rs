@@ -1,0 +1,334 @@
+//! What each verb does: load, prepare, hand over to the pipeline, tell.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::runtime::Runtime;
+
+use super::cli::{Cli, ConfigArgs, InitArgs, OutputArgs, PlanArgs, RunArgs, SizeArgs, Verb, When};
+use super::context::Told;
+use super::{Exit, Failure, Pipeline, RunContext, Terminal, cancel, command};
+use crate::budget::LimitOrigin;
+use crate::run::load_config::{self, ConfigError, Surroundings};
+use crate::run::{Config, RunReport, Secret};
+use crate::telemetry::logs::{self, LogLevel};
+use crate::telemetry::progress::{Progress, ProgressStyle};
+
+/// The widest line of text for people.
+const WIDTH: usize = 100;
+/// How long tasks may take to end after the run; the process ends anyway.
+const GRACE: Duration = Duration::from_millis(500);
+
+pub(super) fn perform(
+    pipeline: &dyn Pipeline,
+    cli: Cli,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let output = cli.output;
+    match cli.verb {
+        Verb::Run(args) => run(pipeline, &args, output, terminal),
+        Verb::Plan(args) => plan(pipeline, &args, output, terminal),
+        Verb::Status(args) => status(pipeline, &args, output, terminal),
+        Verb::Init(args) => init(pipeline, &args, output, terminal),
+        Verb::Schema => {
+            let schema = schemars::schema_for!(Config);
+            terminal.say(&format!("{:#}\n", schema.to_value()));
+            Ok(Exit::Done)
+        }
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(pipeline), pipeline.name(), &mut script);
+            terminal.say(&String::from_utf8_lossy(&script));
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn run(
+    pipeline: &dyn Pipeline,
+    args: &RunArgs,
+    output: OutputArgs,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let config = load(&args.config)?;
+    check_report_place(args.report.as_deref())?;
+    let style = progress_style(output, terminal.interactive);
+    let session = Session::open(pipeline, &args.size, &config, style, output, terminal)?;
+    let clean = config.clone();
+    let outcome = pipeline.run(config, session.context.clone());
+    session.close();
+    let report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
+    tell(&report, output, terminal)?;
+    if let Some(failure) = report.failure() {
+        terminal.fail(&failure.map_texts(|text| clean.scrub(text)), output.json);
+    }
+    if let Some(file) = &args.report {
+        write_report(file, &report)?;
+    }
+    Ok(report.exit)
+}
+
+fn tell(report: &RunReport, output: OutputArgs, terminal: &mut Terminal) -> Result<(), Failure> {
+    if output.json {
+        terminal.say(&event("summary", report)?);
+    } else if output.log != LogLevel::Silent || report.exit != Exit::Done {
+        terminal.say(&report.render(WIDTH, output.log == LogLevel::Verbose));
+    }
+    Ok(())
+}
+
+fn plan(
+    pipeline: &dyn Pipeline,
+    args: &PlanArgs,
+    output: OutputArgs,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let config = load(&args.config)?;
+    let session = Session::open(
+        pipeline,
+        &args.size,
+        &config,
+        ProgressStyle::Nothing,
+        output,
+        terminal,
+    )?;
+    let clean = config.clone();
+    let outcome = pipeline.plan(config, session.context.clone());
+    session.close();
+    let report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
+    let text = if output.json {
+        event("plan", &report)?
+    } else {
+        report.render(WIDTH)
+    };
+    terminal.say(&text);
+    let exits = report
+        .tables
+        .iter()
+        .filter_map(|table| table.error.as_ref().map(|e| e.exit));
+    Ok(Exit::of_parts(exits))
+}
+
+fn status(
+    pipeline: &dyn Pipeline,
+    args: &ConfigArgs,
+    output: OutputArgs,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let config = load(args)?;
+    let size = SizeArgs {
+        workers: None,
+        memory: None,
+    };
+    let session = Session::open(
+        pipeline,
+        &size,
+        &config,
+        ProgressStyle::Nothing,
+        output,
+        terminal,
+    )?;
+    let clean = config.clone();
+    let outcome = pipeline.status(config, session.context.clone());
+    session.close();
+    let report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
+    let text = if output.json {
+        event("lake_status", &report)?
+    } else {
+        report.render(WIDTH)
+    };
+    terminal.say(&text);
+    let exits = report
+        .tables
+        .iter()
+        .filter_map(|table| table.error.as_ref().map(|e| e.exit));
+    Ok(Exit::of_parts(exits))
+}
+
+fn init(
+    pipeline: &dyn Pipeline,
+    args: &InitArgs,
+    output: OutputArgs,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    if let Some(file) = args.output.as_deref().filter(|file| file.exists()) {
+        return Err(file_exists(file));
+    }
+    let url = load_config::expand(&args.url, &Surroundings::real())
+        .map_err(|(message, hint)| Failure::usage(format!("URL: {message}")).hint(hint))?;
+    let config = Config::new(Secret::new(url), "file:lake");
+    let size = SizeArgs {
+        workers: None,
+        memory: None,
+    };
+    let session = Session::open(
+        pipeline,
+        &size,
+        &config,
+        ProgressStyle::Nothing,
+        output,
+        terminal,
+    )?;
+    let outcome = pipeline.init(config.source.clone(), session.context.clone());
+    session.close();
+    let text = outcome.map_err(|failure| failure.map_texts(|text| config.scrub(text)))?;
+    match &args.output {
+        None => terminal.say(&text),
+        Some(file) => {
+            write_new(file, &text)?;
+            let name = pipeline.name();
+            let file = file.display();
+            terminal.say_error(&format!("wrote {file}; next: {name} plan {file}\n"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The configuration of the file, with what the flags replace.
+fn load(args: &ConfigArgs) -> Result<Config, Failure> {
+    let mut config = load_config::load(&args.config)?;
+    if !args.tables.is_empty() {
+        config.include.clone_from(&args.tables);
+        if let Some(problem) = config.problems().into_iter().next() {
+            return Err(Failure::usage(format!("--table: {}", problem.message)).hint(problem.hint));
+        }
+    }
+    Ok(config)
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let failure = Self::usage(error.to_string());
+        match error.hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// What lives while a pipeline works.
+struct Session {
+    context: RunContext,
+    runtime: Runtime,
+}
+
+impl Session {
+    fn open(
+        pipeline: &dyn Pipeline,
+        size: &SizeArgs,
+        config: &Config,
+        style: ProgressStyle,
+        output: OutputArgs,
+        terminal: &Terminal,
+    ) -> Result<Self, Failure> {
+        // Flag before environment (clap does that) before file.
+        let told = Told {
+            workers: size.workers.or(config.workers),
+            memory: size
+                .memory
+                .map(|memory| (memory, LimitOrigin::Flag))
+                .or(config.memory.map(|memory| (memory, LimitOrigin::Config))),
+        };
+        let progress = Progress::start(style);
+        let (context, runtime) = RunContext::create(told, progress)?;
+        if terminal.whole_process {
+            logs::start(output.log, output.json, pipeline.name(), &context.progress);
+            let watch = cancel::watch_signals(context.cancel.clone(), context.progress.clone());
+            runtime.spawn(watch);
+        }
+        for warning in &context.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(Self { context, runtime })
+    }
+
+    fn close(self) {
+        self.context.progress.finish();
+        // A task that hangs must not keep the process.
+        self.runtime.shutdown_timeout(GRACE);
+    }
+}
+
+fn progress_style(output: OutputArgs, interactive: bool) -> ProgressStyle {
+    match (output.progress, output.json, interactive) {
+        (When::Never, _, _) => ProgressStyle::Nothing,
+        (_, true, _) => ProgressStyle::Json,
+        (When::Auto, _, _) if output.log == LogLevel::Silent => ProgressStyle::Nothing,
+        (_, false, true) => ProgressStyle::Bars,
+        (_, false, false) => ProgressStyle::Lines,
+    }
+}
+
+/// One line of JSON, with the name of the event first.
+fn event(name: &str, report: &impl Serialize) -> Result<String, Failure> {
+    #[derive(Serialize)]
+    struct Event<'a, T> {
+        event: &'a str,
+        #[serde(flatten)]
+        report: &'a T,
+    }
+    serde_json::to_string(&Event {
+        event: name,
+        report,
+    })
+    .map(|line| line + "\n")
+    .map_err(|error| Failure::failed("cannot write the report as JSON").caused_by(&error))
+}
+
+/// Known before the run, not after hours of it.
+fn check_report_place(file: Option<&Path>) -> Result<(), Failure> {
+    let Some(file) = file else { return Ok(()) };
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    if folder.is_dir() && !file.is_dir() {
+        return Ok(());
+    }
+    Err(
+        Failure::usage(format!("--report: cannot write {}", file.display()))
+            .because(if file.is_dir() {
+                "it is a folder"
+            } else {
+                "its folder does not exist"
+            })
+            .hint("name a file in a folder that exists"),
+    )
+}
+
+fn write_report(file: &Path, report: &RunReport) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(report)
+        .map_err(|error| Failure::failed("cannot write the report as JSON").caused_by(&error))?;
+    std::fs::write(file, text + "\n").map_err(|error| {
+        Failure::failed(format!("cannot write the report to {}", file.display()))
+            .caused_by(&error)
+            .hint("the run itself is done; the report is also in the lake, under _highwater/runs/")
+    })
+}
+
+fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
+    let mut opened = match OpenOptions::new().write(true).create_new(true).open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(file_exists(file));
+        }
+        Err(error) => return Err(cannot_write(file, &error)),
+    };
+    opened
+        .write_all(text.as_bytes())
+        .map_err(|error| cannot_write(file, &error))
+}
+
+fn file_exists(file: &Path) -> Failure {
+    Failure::usage(format!("{} exists already", file.display()))
+        .hint("name another file, or remove this one")
+}
+
+fn cannot_write(file: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(format!("cannot write {}", file.display()))
+        .caused_by(error)
+        .hint("check the path and its permissions")
+}
