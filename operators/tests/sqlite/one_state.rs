@@ -37,6 +37,7 @@ impl Writer {
             while !stopped.load(Ordering::Relaxed) {
                 connection.execute("UPDATE t SET v = v + 1", []).unwrap();
                 commits += 1;
+                std::thread::sleep(Duration::from_micros(300));
             }
             commits
         });
