@@ -161,3 +161,73 @@ async fn identity_survives_restart_and_change_but_not_another_file() {
     let other = File::new("PRAGMA application_id = 7; CREATE TABLE t (a INT);");
     assert_ne!(other.source().identity().await.unwrap(), identity);
 }
+
+/// Run as root, which may do everything, these two say nothing.
+#[cfg(unix)]
+#[tokio::test]
+async fn no_permission() {
+    use std::os::unix::fs::PermissionsExt;
+    let file = File::new("CREATE TABLE t (a INT)");
+    std::fs::set_permissions(&file.path, PermissionsExt::from_mode(0o000)).unwrap();
+    if std::fs::read(&file.path).is_ok() {
+        return;
+    }
+    let error = first_use(&file.url()).await;
+    assert_eq!(error.kind, SourceErrorKind::Refused);
+    assert!(
+        error.message.contains("this user may read the file"),
+        "{error}"
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_wal_database_that_may_only_be_read_has_one_reader() {
+    use std::os::unix::fs::PermissionsExt;
+    let file = File::new("CREATE TABLE t (a INT); PRAGMA journal_mode = WAL;");
+    let writer = file.writer();
+    writer.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+    std::fs::set_permissions(&file.path, PermissionsExt::from_mode(0o444)).unwrap();
+    if std::fs::OpenOptions::new()
+        .write(true)
+        .open(&file.path)
+        .is_ok()
+    {
+        return;
+    }
+    let snapshot = file.source().snapshot(3).await.unwrap();
+    assert_eq!(snapshot.max_readers(), 1);
+    assert_eq!(file.read("t", options()).await.column(), ["1"]);
+}
+
+#[tokio::test]
+async fn a_writer_that_died_in_the_middle() {
+    let file = File::new(
+        "CREATE TABLE t (a TEXT);
+         WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 20000)
+         INSERT INTO t SELECT 'row ' || i FROM c;",
+    );
+    let writer = file.writer();
+    // With a small cache pages reach the file before the commit.
+    writer
+        .execute_batch("PRAGMA cache_size = 2; BEGIN; UPDATE t SET a = a || '!'")
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.sqlite");
+    std::fs::copy(&file.path, &copy).unwrap();
+    let journal = file.path.with_file_name("test.sqlite-journal");
+    std::fs::copy(journal, folder.path().join("copy.sqlite-journal")).unwrap();
+    let error = first_use(&format!("sqlite://{}", copy.display())).await;
+    assert_eq!(error.kind, SourceErrorKind::Unavailable);
+    assert!(error.message.contains("a writer died"), "{error}");
+    // What the message advises helps.
+    rusqlite::Connection::open(&copy)
+        .unwrap()
+        .query_row("PRAGMA integrity_check", [], |_| Ok(()))
+        .unwrap();
+    let source = open(&format!("sqlite://{}", copy.display())).unwrap();
+    assert_eq!(
+        source.discover(&Selection::default()).await.unwrap().len(),
+        1
+    );
+}
