@@ -51,11 +51,11 @@ async fn names_that_match_nothing_are_explained() {
     let file = several();
     let found = names(&file, &["custmers", "busy", "search", "orders"], &[]).await;
     assert_eq!(found.len(), 4);
-    assert!(found[0].contains("`busy` is a view"), "{found:?}");
+    assert!(found[0].contains("`busy` is a view:"), "{found:?}");
     assert!(found[1].contains("did you mean `customers`?"), "{found:?}");
     assert_eq!(found[2], "orders");
     assert!(
-        found[3].contains("`search` is a virtual table"),
+        found[3].contains("`search` is a virtual table:"),
         "{found:?}"
     );
     let selection = Selection {
