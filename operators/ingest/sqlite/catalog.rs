@@ -1,7 +1,7 @@
 //! What the schema says: tables, columns, unique keys. Plain rows of SQLite's
 //! own pragmas; what they mean for the lake is decided elsewhere.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension, Row};
 
 /// One entry of the schema.
 #[derive(Debug, Clone)]
@@ -30,23 +30,27 @@ pub(super) fn listed(connection: &Connection) -> rusqlite::Result<Vec<Listed>> {
         "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' \
          AND lower(substr(name, 1, 7)) <> 'sqlite_' ORDER BY name",
     )?;
-    let rows = statement.query_map([], |row| {
-        Ok(Listed {
-            name: row.get(0)?,
-            kind: row.get(1)?,
-            without_rowid: row.get(2)?,
-            strict: row.get(3)?,
-        })
-    })?;
-    rows.collect()
+    statement.query_map([], entry)?.collect()
 }
 
 /// The entry called `table`, as SQLite compares names.
 pub(super) fn find(connection: &Connection, table: &str) -> rusqlite::Result<Option<Listed>> {
-    let all = listed(connection)?;
-    Ok(all
-        .into_iter()
-        .find(|listed| listed.name.eq_ignore_ascii_case(table)))
+    connection
+        .query_row(
+            "SELECT name, type, wr, strict FROM pragma_table_list(?1) WHERE schema = 'main'",
+            [table],
+            entry,
+        )
+        .optional()
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Listed> {
+    Ok(Listed {
+        name: row.get(0)?,
+        kind: row.get(1)?,
+        without_rowid: row.get(2)?,
+        strict: row.get(3)?,
+    })
 }
 
 /// One column as declared.

@@ -11,8 +11,12 @@ use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags};
 /// How long a connection waits for a lock that another process holds.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
-/// How long the snapshot waits for the write lock that joins its readers.
-const WRITE_LOCK_WAIT: Duration = Duration::from_secs(3);
+/// How often, and how many times, the snapshot asks for the write lock that joins
+/// its readers: about three seconds in all. SQLite's own waiting grows to a tenth
+/// of a second a time, which never finds the gap between two commits of a busy
+/// writer.
+const WRITE_LOCK_PAUSE: Duration = Duration::from_micros(500);
+const WRITE_LOCK_TRIES: i32 = 5000;
 
 /// Header read-back errors that mean: a crashed writer left work to be undone.
 const READONLY_ROLLBACK: i32 = rusqlite::ffi::SQLITE_READONLY_ROLLBACK;
@@ -120,22 +124,34 @@ pub(super) struct CommitsHeld {
 impl CommitsHeld {
     /// Takes the lock; `None` where that is not possible.
     pub(super) fn take(path: &Path) -> Option<Self> {
+        let why = match Self::try_take(path) {
+            Ok(Some(held)) => return Some(held),
+            Ok(None) => "the file may not be written to".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::info!(
+            database = %path.display(), why,
+            "cannot hold commits off for a moment: reading with one connection"
+        );
+        None
+    }
+
+    fn try_take(path: &Path) -> rusqlite::Result<Option<Self>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let taken = Connection::open_with_flags(path, flags).and_then(|writer| {
-            writer.busy_timeout(WRITE_LOCK_WAIT)?;
-            // Closing must not move the WAL into the file: we only read.
-            writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-            writer.execute_batch("BEGIN IMMEDIATE")?;
-            Ok(Self { _writer: writer })
-        });
-        taken
-            .inspect_err(|error| {
-                tracing::info!(
-                    database = %path.display(), %error,
-                    "cannot hold commits off for a moment: reading with one connection"
-                );
-            })
-            .ok()
+        let mut writer = Connection::open_with_flags(path, flags)?;
+        // SQLite opens read-only what it may not write, and there `BEGIN
+        // IMMEDIATE` succeeds without a lock.
+        if writer.is_readonly("main")? {
+            return Ok(None);
+        }
+        writer.busy_handler(Some(|tries| {
+            std::thread::sleep(WRITE_LOCK_PAUSE);
+            tries < WRITE_LOCK_TRIES
+        }))?;
+        // Closing must not move the WAL into the file: we only read.
+        writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        writer.execute_batch("BEGIN IMMEDIATE")?;
+        Ok(Some(Self { _writer: writer }))
     }
 }
 

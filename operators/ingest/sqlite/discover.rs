@@ -62,8 +62,9 @@ fn unknown_names(chosen: &Chosen, selection: &Selection, all: &[Listed]) -> Vec<
             .find(|listed| listed.name.eq_ignore_ascii_case(name));
         let message = match other {
             Some(listed) if !listed.is_table() => {
+                let table = if listed.kind == "view" { "" } else { " table" };
                 format!(
-                    "`{name}` is a {} table or view: only tables are read",
+                    "`{name}` is a {}{table}: only ordinary tables are read",
                     listed.kind
                 )
             }

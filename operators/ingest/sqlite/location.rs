@@ -32,10 +32,12 @@ pub(super) fn locate(url: &str) -> Result<PathBuf, SourceError> {
 
 /// The path as written in the URL, percent-decoded.
 fn path_of(url: &str) -> Result<PathBuf, SourceError> {
+    // What is not for us may be another database's URL, with a password in it.
+    let shown = if url.contains('@') { "this URL" } else { url };
     let usage = |why: &str| {
         Err(SourceError::new(
             SourceErrorKind::Usage,
-            format!("`{url}`: {why}. Write sqlite:relative/path or sqlite:///absolute/path"),
+            format!("`{shown}`: {why}. Write sqlite:relative/path or sqlite:///absolute/path"),
         ))
     };
     let Some(rest) = url.strip_prefix("sqlite:") else {
@@ -102,6 +104,16 @@ mod tests {
             path_of("sqlite://localhost/a.db").unwrap(),
             PathBuf::from("/a.db")
         );
+    }
+
+    #[test]
+    fn a_password_is_not_repeated() {
+        for url in [
+            "postgres://ada:s3cret@db/shop",
+            "sqlite://ada:s3cret@db/shop",
+        ] {
+            assert!(!path_of(url).unwrap_err().message.contains("s3cret"));
+        }
     }
 
     #[test]

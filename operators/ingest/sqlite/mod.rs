@@ -19,10 +19,10 @@
 //!   [`Snapshot::max_readers`](highwater::source::Snapshot::max_readers) is 1.
 //!
 //! **Position** is what `stat` says of the database and its WAL (device, inode,
-//! size, change time) with `schema_version` and `page_count`. The file change
+//! size, time of change) with `schema_version` and `page_count`. The file change
 //! counter in the header would be finer, but reading it means opening and
 //! closing the file beside SQLite, which drops every POSIX lock this process
-//! holds on it; SQL does not show it. Where a change time is too young to tell
+//! holds on it; SQL does not show it. Where that time is too young to tell
 //! two commits apart, the position is made unique instead: equal positions mean
 //! equal contents, unequal ones may too.
 //!

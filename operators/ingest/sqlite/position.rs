@@ -25,15 +25,24 @@ struct FileStamp {
     changed: Duration,
 }
 
+/// Which of a file's times to go by.
+#[derive(Debug, Clone, Copy)]
+enum Time {
+    /// Unlike the time of writing, nobody can set it back.
+    OfAnyChange,
+    /// For the WAL: SQLite run by root changes its owner each time it opens it.
+    OfWriting,
+}
+
 impl Stamp {
     /// Of the database at `path`, now.
     pub(super) fn of(path: &Path) -> Self {
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
         // An empty WAL, which even a reader leaves behind, holds nothing.
-        let wal = FileStamp::of(&PathBuf::from(wal)).filter(|wal| wal.size > 0);
+        let wal = FileStamp::of(&PathBuf::from(wal), Time::OfWriting).filter(|wal| wal.size > 0);
         Self {
-            database: FileStamp::of(path),
+            database: FileStamp::of(path, Time::OfAnyChange),
             wal,
         }
     }
@@ -47,21 +56,22 @@ impl Stamp {
 
 impl FileStamp {
     #[cfg(unix)]
-    fn of(path: &Path) -> Option<Self> {
+    fn of(path: &Path, time: Time) -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
         let metadata = path.metadata().ok()?;
-        // The change time, unlike the modification time, cannot be set back.
-        let seconds = u64::try_from(metadata.ctime()).ok()?;
-        let nanos = u32::try_from(metadata.ctime_nsec()).ok()?;
+        let (seconds, nanos) = match time {
+            Time::OfAnyChange => (metadata.ctime(), metadata.ctime_nsec()),
+            Time::OfWriting => (metadata.mtime(), metadata.mtime_nsec()),
+        };
         Some(Self {
             file: (metadata.dev(), metadata.ino()),
             size: metadata.len(),
-            changed: Duration::new(seconds, nanos),
+            changed: Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?),
         })
     }
 
     #[cfg(not(unix))]
-    fn of(path: &Path) -> Option<Self> {
+    fn of(path: &Path, _: Time) -> Option<Self> {
         let metadata = path.metadata().ok()?;
         let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(Self {
