@@ -53,6 +53,7 @@ pub struct Column {
     /// The exact type as the source spells it, for instance `numeric(12,2)`.
     pub source_type: String,
     /// The Arrow type of the lake column.
+    #[serde(with = "type_as_text")]
     pub lake_type: DataType,
     /// Whether the column may hold NULL.
     pub nullable: bool,
@@ -66,9 +67,8 @@ impl Column {
     pub fn field(&self) -> Field {
         // Always nullable in the lake: a source may relax NOT NULL at any time,
         // and that must not need a rewrite of the table.
-        Field::new(&self.name, self.lake_type.clone(), true).with_metadata(
-            [(SOURCE_TYPE.to_owned(), self.source_type.clone())].into(),
-        )
+        Field::new(&self.name, self.lake_type.clone(), true)
+            .with_metadata([(SOURCE_TYPE.to_owned(), self.source_type.clone())])
     }
 }
 
@@ -101,5 +101,54 @@ impl Table {
             .iter()
             .filter_map(|&position| self.columns.get(position))
             .map(|column| column.name.as_str())
+    }
+}
+
+/// Arrow types in the form that Arrow itself prints and parses (`Timestamp(µs)`).
+mod type_as_text {
+    use arrow::datatypes::DataType;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(lake_type: &DataType, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(lake_type)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DataType, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use arrow::datatypes::TimeUnit;
+
+    #[test]
+    fn a_column_survives_serialisation() {
+        let list = DataType::List(Field::new("element", DataType::Decimal128(12, 2), true).into());
+        for lake_type in [
+            DataType::Int64,
+            DataType::Decimal128(38, 9),
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            list,
+        ] {
+            let column = Column {
+                name: "c".to_owned(),
+                source_type: "x".to_owned(),
+                lake_type,
+                nullable: true,
+                fidelity: Fidelity::Text("no equivalent".to_owned()),
+            };
+            let text = serde_json::to_string(&column).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Column>(&text).unwrap(),
+                column,
+                "{text}"
+            );
+        }
     }
 }

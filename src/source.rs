@@ -220,7 +220,11 @@ impl fmt::Display for SourceError {
 impl SourceError {
     /// An error of `kind` that says `message`.
     pub fn new(kind: SourceErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), cause: None }
+        Self {
+            kind,
+            message: message.into(),
+            cause: None,
+        }
     }
 
     /// The same, with the cause below it.

@@ -3,6 +3,7 @@
 //! Everything here is serialised into the lake's own log; no position is ever
 //! kept anywhere else (local state is a cache that may be deleted).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who a source is. State is bound to it: a watermark of one source is never
@@ -27,7 +28,7 @@ pub struct Bound {
 }
 
 /// How a table is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Each run replaces the table as a whole, atomically.

@@ -5,6 +5,10 @@
 //! dropped (B2). What encoders need is taken once, at the start, so that a full
 //! reading side can never starve the writing side (B3).
 
+mod limit;
+
+pub use limit::{Allowance, LimitOrigin, MemoryLimit, default_workers};
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -71,10 +75,16 @@ impl MemoryBudget {
             Err(_) => {
                 self.inner.waits.fetch_add(1, Ordering::Relaxed);
                 // Only a closed semaphore fails, and this one is never closed.
-                Arc::clone(&self.inner.units).acquire_many_owned(units).await.ok()
+                Arc::clone(&self.inner.units)
+                    .acquire_many_owned(units)
+                    .await
+                    .ok()
             }
         };
-        Permit { held, units_bytes: UNIT_BYTES }
+        Permit {
+            held,
+            units_bytes: UNIT_BYTES,
+        }
     }
 
     /// Takes `bytes` if they are free now.
@@ -83,7 +93,10 @@ impl MemoryBudget {
         let held = Arc::clone(&self.inner.units)
             .try_acquire_many_owned(self.units_for(bytes))
             .ok()?;
-        Some(Permit { held: Some(held), units_bytes: UNIT_BYTES })
+        Some(Permit {
+            held: Some(held),
+            units_bytes: UNIT_BYTES,
+        })
     }
 
     fn units_for(&self, bytes: u64) -> u32 {
@@ -103,13 +116,18 @@ impl Permit {
     /// A permit for nothing, for values that are paid for elsewhere.
     #[must_use]
     pub fn free() -> Self {
-        Self { held: None, units_bytes: UNIT_BYTES }
+        Self {
+            held: None,
+            units_bytes: UNIT_BYTES,
+        }
     }
 
     /// How many bytes it pays for.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.held.as_ref().map_or(0, |held| held.num_permits() as u64 * self.units_bytes)
+        self.held
+            .as_ref()
+            .map_or(0, |held| held.num_permits() as u64 * self.units_bytes)
     }
 
     /// Gives back what is paid beyond `bytes`: the estimate is corrected when

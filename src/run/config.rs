@@ -1,0 +1,310 @@
+//! The configuration of a run: plain nouns with defaults.
+//!
+//! Loading it from a file (environment, positions of errors) is in
+//! [`load_config`](super::load_config); what must hold across fields is in
+//! [`check`](self::check).
+
+mod check;
+mod compression;
+mod partition_by;
+pub(crate) mod size;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use check::{MEMORY_FLOOR, Problem, check_memory};
+pub use compression::Compression;
+pub use partition_by::PartitionBy;
+
+use super::secret::Secret;
+use crate::dataset::TableName;
+use crate::source::{Selection, TableOptions};
+use crate::watermark::Mode;
+
+/// Everything a run is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// URL of the source: `sqlite:path` or `postgres://user@host/database`.
+    /// Relative paths start at the current directory.
+    pub source: Secret,
+    /// URL of the lake: `file:folder`, `s3://bucket/prefix`, `gs://...`, `az://...`.
+    /// Relative paths start at the current directory.
+    pub lake: String,
+    /// How tables are kept unless a table says otherwise.
+    #[serde(default = "default_mode")]
+    pub mode: Mode,
+    /// Globs of tables to take (`orders`, `sales.*`); all when absent.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Globs of tables to leave out; they win over `include`.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Schemas to look into; all but the system's own when absent.
+    #[serde(default)]
+    pub schemas: Vec<String>,
+    /// Worker threads; the number of cores when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
+    /// The memory limit of the whole process, for instance `"512MiB"`; from the
+    /// cgroup or the machine when absent.
+    #[serde(default, with = "size::optional", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<size::SizeText>")]
+    pub memory: Option<ByteSize>,
+    /// What happens to a row that cannot be represented in the lake.
+    #[serde(default)]
+    pub on_bad_row: OnBadRow,
+    /// When an epoch closes.
+    #[serde(default)]
+    pub epoch: EpochConfig,
+    /// How Parquet files are written.
+    #[serde(default)]
+    pub files: FilesConfig,
+    /// Options of the object store (`endpoint`, `region`, `access_key_id`, ...),
+    /// by the names that `object_store` knows.
+    #[serde(default)]
+    pub store: BTreeMap<String, Secret>,
+    /// Options of single tables, by `schema.name` or `name`.
+    #[serde(default)]
+    pub tables: BTreeMap<String, TableConfig>,
+}
+
+fn default_mode() -> Mode {
+    Mode::Full
+}
+
+/// What happens to a row that cannot be represented in the lake.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadRow {
+    /// It is set aside in `_highwater/quarantine/`, counted, and the run ends
+    /// with exit code 3.
+    #[default]
+    Quarantine,
+    /// The run stops.
+    Fail,
+}
+
+/// When an epoch closes: at whichever comes first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EpochConfig {
+    /// After so many bytes read from the source.
+    #[serde(with = "size::required")]
+    #[schemars(with = "size::SizeText")]
+    pub bytes: ByteSize,
+    /// After so many seconds.
+    #[schemars(range(min = 1))]
+    pub seconds: u64,
+}
+
+impl EpochConfig {
+    /// How long an epoch lasts at most.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+impl Default for EpochConfig {
+    fn default() -> Self {
+        Self { bytes: ByteSize::gib(1), seconds: 60 }
+    }
+}
+
+/// How Parquet files are written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FilesConfig {
+    /// `zstd(1)` to `zstd(22)`, `zstd`, `lz4`, `snappy` or `none`.
+    pub compression: Compression,
+    /// The size a file should have.
+    #[serde(with = "size::required")]
+    #[schemars(with = "size::SizeText")]
+    pub target: ByteSize,
+    /// The size of a row group in memory; found from the memory limit when
+    /// absent.
+    #[serde(with = "size::optional", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<size::SizeText>")]
+    pub row_group: Option<ByteSize>,
+}
+
+impl Default for FilesConfig {
+    fn default() -> Self {
+        Self {
+            compression: Compression::default(),
+            target: ByteSize::mib(128),
+            row_group: None,
+        }
+    }
+}
+
+/// What is different for one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TableConfig {
+    /// How this table is kept; the top-level `mode` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Columns to take; all when absent.
+    pub columns: Vec<String>,
+    /// Columns to leave out.
+    pub exclude_columns: Vec<String>,
+    /// A condition in the source's own SQL that rows must meet.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Lake types by column, where the default is not wanted: `text`,
+    /// `decimal(38,9)`, `double`.
+    pub types: BTreeMap<String, String>,
+    /// In `append` mode: the column that only grows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Accepts that rows which commit late, with a cursor value below one that
+    /// was read before, are lost.
+    pub at_risk: bool,
+    /// Hive partitions: `status`, `year(created_at)`, `month(...)`, `day(...)`.
+    pub partition_by: Vec<PartitionBy>,
+}
+
+impl Config {
+    /// A configuration of defaults for a source and a lake.
+    pub fn new(source: Secret, lake: impl Into<String>) -> Self {
+        Self {
+            source,
+            lake: lake.into(),
+            mode: default_mode(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            schemas: Vec::new(),
+            workers: None,
+            memory: None,
+            on_bad_row: OnBadRow::default(),
+            epoch: EpochConfig::default(),
+            files: FilesConfig::default(),
+            store: BTreeMap::new(),
+            tables: BTreeMap::new(),
+        }
+    }
+
+    /// What is wanted of the source.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        Selection {
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            schemas: self.schemas.clone(),
+            tables: self
+                .tables
+                .iter()
+                .map(|(name, table)| (name.clone(), table.options()))
+                .collect(),
+        }
+    }
+
+    /// What is asked of one table: by full name, else by its own name. The same
+    /// rule as [`Selection::options`].
+    #[must_use]
+    pub fn table(&self, name: &TableName) -> TableConfig {
+        self.tables
+            .get(&name.to_string())
+            .or_else(|| self.tables.get(&name.name))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// How one table is kept.
+    #[must_use]
+    pub fn mode_of(&self, name: &TableName) -> Mode {
+        self.table(name).mode.unwrap_or(self.mode)
+    }
+
+    /// `text` without any secret of this configuration.
+    #[must_use]
+    pub fn scrub(&self, text: &str) -> String {
+        let mut clean = self.source.scrub(text);
+        for (name, secret) in &self.store {
+            if names_a_secret(name) {
+                clean = secret.scrub(&clean);
+            }
+        }
+        clean
+    }
+}
+
+/// Whether a store option holds a secret, rather than a place such as `region`
+/// or `endpoint`, which messages must be able to name.
+fn names_a_secret(option: &str) -> bool {
+    let option = option.to_ascii_lowercase();
+    ["secret", "key", "token", "password", "credential", "sas"]
+        .iter()
+        .any(|word| option.contains(word))
+}
+
+impl TableConfig {
+    fn options(&self) -> TableOptions {
+        TableOptions {
+            columns: self.columns.clone(),
+            exclude_columns: self.exclude_columns.clone(),
+            filter: self.filter.clone(),
+            types: self.types.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn name(schema: Option<&str>, name: &str) -> TableName {
+        TableName { schema: schema.map(str::to_owned), name: name.to_owned() }
+    }
+
+    #[test]
+    fn a_table_is_found_by_full_name_before_its_own() {
+        let mut config = Config::new("sqlite:x".into(), "file:lake");
+        let by_name = TableConfig { mode: Some(Mode::Append), ..Default::default() };
+        config.tables.insert("orders".into(), by_name);
+        config.tables.insert("sales.orders".into(), TableConfig::default());
+        assert_eq!(config.mode_of(&name(Some("sales"), "orders")), Mode::Full);
+        assert_eq!(config.mode_of(&name(Some("old"), "orders")), Mode::Append);
+        assert_eq!(config.mode_of(&name(None, "items")), Mode::Full);
+    }
+
+    #[test]
+    fn selection_carries_what_sources_need() {
+        let mut config = Config::new("sqlite:x".into(), "file:lake");
+        config.exclude = vec!["tmp_*".into()];
+        let orders = TableConfig { filter: Some("id > 3".into()), ..Default::default() };
+        config.tables.insert("orders".into(), orders);
+        let selection = config.selection();
+        assert_eq!(selection.exclude, ["tmp_*"]);
+        let options = selection.options(&name(None, "orders"));
+        assert_eq!(options.filter.as_deref(), Some("id > 3"));
+    }
+
+    #[test]
+    fn scrubbing_hides_keys_but_not_places() {
+        let mut config = Config::new("postgres://a:canary@h/d".into(), "s3://b/l");
+        config.store.insert("secret_access_key".into(), "hidden-thing".into());
+        config.store.insert("region".into(), "eu-west-1".into());
+        assert_eq!(
+            config.scrub("canary, hidden-thing at eu-west-1"),
+            "***, *** at eu-west-1"
+        );
+    }
+
+    #[test]
+    fn nothing_serialised_holds_a_secret() {
+        let mut config = Config::new("postgres://a:canary@h/d".into(), "s3://b/l");
+        config.store.insert("secret_access_key".into(), "hidden-thing".into());
+        let json = serde_json::to_string(&config).unwrap();
+        assert!(!json.contains("canary") && !json.contains("hidden"), "{json}");
+    }
+}

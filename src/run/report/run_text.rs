@@ -1,0 +1,129 @@
+//! The report of a run, for people.
+
+use std::time::Duration;
+
+use super::columns::{Columns, Side, wrap};
+use super::{RunReport, TableOutcome, TableReport, mode_word};
+use crate::telemetry::units;
+
+pub(super) fn render(report: &RunReport, width: usize, verbose: bool) -> String {
+    let mut text = String::new();
+    if !report.tables.is_empty() {
+        text += &table(report, width);
+        text.push('\n');
+    }
+    for note in notes(report) {
+        text += &format!("{}\n", wrap(&note, width, 2));
+    }
+    if verbose && !report.seconds.is_empty() {
+        text += &format!("{}\n", wrap(&stages(report), width, 2));
+    }
+    text + &wrap(&summary(report), width, 2) + "\n"
+}
+
+fn table(report: &RunReport, width: usize) -> String {
+    let mut columns = Columns::new(&[
+        ("table", Side::Left),
+        ("mode", Side::Left),
+        ("outcome", Side::Left),
+        ("rows", Side::Right),
+        ("read", Side::Right),
+        ("written", Side::Right),
+        ("files", Side::Right),
+        ("version", Side::Right),
+    ]);
+    for table in &report.tables {
+        columns.row(cells(table));
+    }
+    columns.render(width)
+}
+
+fn cells(table: &TableReport) -> [String; 8] {
+    let committed = table.outcome == TableOutcome::Committed;
+    let number = |text: String| if committed { text } else { "-".to_owned() };
+    [
+        table.name.clone(),
+        mode_word(table.mode).to_owned(),
+        table.outcome.word().to_owned(),
+        number(units::count(table.rows)),
+        number(units::bytes(table.source_bytes)),
+        number(units::bytes(table.lake_bytes)),
+        number(units::count(table.files)),
+        table.version.map_or("-".to_owned(), units::count),
+    ]
+}
+
+/// What the numbers do not tell. Failures are not among them: they are told
+/// once, on standard error.
+fn notes(report: &RunReport) -> Vec<String> {
+    let mut notes = Vec::new();
+    for table in &report.tables {
+        let name = &table.name;
+        if table.continued {
+            notes.push(format!(
+                "{name}: continued an earlier load: {} of {} were already there",
+                units::count(table.splits_resumed),
+                units::counted(table.splits, "split"),
+            ));
+        }
+        if table.catching_up {
+            notes.push(format!(
+                "{name}: catching up: rows that changed during the load may be missing until the next run"
+            ));
+        }
+        if table.quarantined > 0 {
+            notes.push(format!(
+                "{name}: {} cannot be represented in the lake; see {}/_highwater/quarantine/",
+                units::counted(table.quarantined, "row"),
+                report.lake.trim_end_matches('/'),
+            ));
+        }
+        if table.at_risk {
+            notes.push(format!(
+                "{name}: at risk: rows that commit late with a lower cursor value are lost, as are deletes"
+            ));
+        }
+    }
+    notes.extend(report.warnings.iter().map(|warning| format!("warning: {warning}")));
+    notes
+}
+
+fn stages(report: &RunReport) -> String {
+    let mut stages: Vec<_> = report.seconds.iter().collect();
+    stages.sort_by(|a, b| b.1.total_cmp(a.1));
+    let stages: Vec<String> = stages
+        .into_iter()
+        .map(|(stage, seconds)| format!("{stage} {}", seconds_text(*seconds)))
+        .collect();
+    format!(
+        "time by stage (all threads): {}; waited for memory {}, repeated {}",
+        stages.join(", "),
+        units::counted(report.memory_waits, "time"),
+        units::counted(report.retries, "request"),
+    )
+}
+
+fn seconds_text(seconds: f64) -> String {
+    units::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+fn summary(report: &RunReport) -> String {
+    let totals = &report.totals;
+    let memory = match report.peak_rss_bytes {
+        Some(peak) => format!("peak memory {} of ", units::bytes(peak)),
+        None => "memory limit ".to_owned(),
+    };
+    let failed = match totals.tables_failed {
+        0 => String::new(),
+        failed => format!(" ({} not committed)", units::count(failed)),
+    };
+    format!(
+        "{}{failed}, {}, {} read -> {} written in {} ({memory}{})",
+        units::counted(totals.tables, "table"),
+        units::counted(totals.rows, "row"),
+        units::bytes(totals.source_bytes),
+        units::bytes(totals.lake_bytes),
+        seconds_text(report.elapsed_seconds),
+        units::bytes(report.memory_limit_bytes),
+    )
+}

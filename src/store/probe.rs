@@ -1,0 +1,69 @@
+//! Can this store tell two writers apart? (C6)
+
+use object_store::path::Path;
+use object_store::{Error, ObjectStoreExt as _, PutMode, PutOptions};
+use uuid::Uuid;
+
+use super::{Store, StoreError, StoreErrorKind};
+
+/// Whether a store honours put-if-absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conditional {
+    /// The second of two puts is refused.
+    Supported,
+    /// Both puts succeed, or the store does not know the request: a second
+    /// writer must be refused by other means.
+    Unsupported,
+}
+
+/// Puts one small object twice, if absent, and sees whether the second is
+/// refused. Costs nothing for local folders, which always can. Run it once, on
+/// the first use of a lake.
+///
+/// # Errors
+/// The store cannot be written at all.
+pub async fn probe_conditional_put(store: &Store) -> Result<Conditional, StoreError> {
+    if store.folder().is_some() {
+        return Ok(Conditional::Supported);
+    }
+    let path = Path::from(format!("_highwater/probe/{}", Uuid::now_v7()));
+    let outcome = put_twice(store, &path).await;
+    // The probe is no data file (C4); left behind, it would only be litter.
+    if let Err(error) = store.objects().delete(&path).await {
+        tracing::debug!(%error, "the probe object could not be deleted");
+    }
+    outcome
+}
+
+async fn put_twice(store: &Store, path: &Path) -> Result<Conditional, StoreError> {
+    let doing = format!("write {} (a probe for put-if-absent)", store.url_of(path));
+    let mut attempts = 0;
+    for content in ["first", "second"] {
+        loop {
+            let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match store.single_shot().put_opts(path, content.into(), create).await {
+                Ok(_) if content == "second" => return Ok(Conditional::Unsupported),
+                Ok(_) => break,
+                Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
+                    return Ok(Conditional::Supported);
+                }
+                Err(Error::NotImplemented { .. } | Error::NotSupported { .. }) => {
+                    return Ok(Conditional::Unsupported);
+                }
+                Err(error) => {
+                    let said = StoreError::from_object_store(&error, &doing);
+                    // A store that does not know the header answers 501.
+                    if said.message.contains("status code: 501") {
+                        return Ok(Conditional::Unsupported);
+                    }
+                    attempts += 1;
+                    if said.kind != StoreErrorKind::Unavailable || attempts > 5 {
+                        return Err(said);
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(200 * attempts)).await;
+                }
+            }
+        }
+    }
+    Ok(Conditional::Unsupported)
+}
