@@ -1,0 +1,245 @@
+//! The objects, behind one lock.
+//!
+//! Contents are kept as the chunks they arrived in and served as slices of them:
+//! hundreds of megabytes pass without a copy.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Bound, Range};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+
+/// Every bucket of one server.
+#[derive(Default)]
+pub(super) struct Memory {
+    buckets: Mutex<HashMap<String, Bucket>>,
+}
+
+#[derive(Default)]
+struct Bucket {
+    objects: BTreeMap<String, Arc<Object>>,
+    uploads: HashMap<String, Upload>,
+    next: u64,
+}
+
+struct Upload {
+    key: String,
+    parts: BTreeMap<i32, Arc<Object>>,
+}
+
+/// One object: its chunks in order.
+pub(super) struct Object {
+    chunks: Vec<Bytes>,
+    pub(super) size: u64,
+    pub(super) etag: String,
+    pub(super) modified: SystemTime,
+}
+
+/// Under which condition a write may happen.
+pub(super) enum Condition {
+    Always,
+    Absent,
+    Matches(String),
+}
+
+/// Why a request cannot be met.
+pub(super) enum Refusal {
+    NoSuchBucket,
+    NoSuchUpload,
+    InvalidPart,
+    PreconditionFailed,
+}
+
+impl Object {
+    fn new(chunks: Vec<Bytes>, etag: String) -> Arc<Self> {
+        let size = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        Arc::new(Self { chunks, size, etag, modified: SystemTime::now() })
+    }
+
+    /// The whole content; joins the chunks if there are several.
+    pub(super) fn content(&self) -> Bytes {
+        match self.chunks.as_slice() {
+            [one] => one.clone(),
+            many => {
+                let mut all = BytesMut::with_capacity(self.size as usize);
+                many.iter().for_each(|chunk| all.extend_from_slice(chunk));
+                all.freeze()
+            }
+        }
+    }
+
+    /// The chunks that make up `range`, cut to it, without copying.
+    pub(super) fn slices(&self, range: Range<u64>) -> Vec<Bytes> {
+        let mut slices = Vec::new();
+        let mut offset = 0_u64;
+        for chunk in &self.chunks {
+            let end = offset + chunk.len() as u64;
+            let from = range.start.max(offset);
+            let to = range.end.min(end);
+            if from < to {
+                slices.push(chunk.slice((from - offset) as usize..(to - offset) as usize));
+            }
+            offset = end;
+        }
+        slices
+    }
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Bucket>> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(
+        &self,
+        bucket: &str,
+        act: impl FnOnce(&mut Bucket) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        act(self.lock().get_mut(bucket).ok_or(Refusal::NoSuchBucket)?)
+    }
+
+    pub(super) fn create_bucket(&self, bucket: &str) {
+        self.lock().entry(bucket.to_owned()).or_default();
+    }
+
+    pub(super) fn has_bucket(&self, bucket: &str) -> bool {
+        self.lock().contains_key(bucket)
+    }
+
+    pub(super) fn get(&self, bucket: &str, key: &str) -> Option<Arc<Object>> {
+        self.lock().get(bucket)?.objects.get(key).cloned()
+    }
+
+    pub(super) fn overwrite(&self, bucket: &str, key: &str, content: Bytes) {
+        self.create_bucket(bucket);
+        let _ = self.put(bucket, key, vec![content], &Condition::Always);
+    }
+
+    /// Writes an object if `condition` holds: the check and the write are one step.
+    pub(super) fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        chunks: Vec<Bytes>,
+        condition: &Condition,
+    ) -> Result<String, Refusal> {
+        self.with(bucket, |bucket| bucket.insert(key, chunks, condition))
+    }
+
+    pub(super) fn delete(&self, bucket: &str, key: &str) -> Result<(), Refusal> {
+        self.with(bucket, |bucket| {
+            bucket.objects.remove(key);
+            Ok(())
+        })
+    }
+
+    pub(super) fn begin_upload(&self, bucket: &str, key: &str) -> Result<String, Refusal> {
+        self.with(bucket, |bucket| {
+            let id = format!("upload-{}", bucket.tick());
+            let upload = Upload { key: key.to_owned(), parts: BTreeMap::new() };
+            bucket.uploads.insert(id.clone(), upload);
+            Ok(id)
+        })
+    }
+
+    pub(super) fn put_part(
+        &self,
+        bucket: &str,
+        upload: &str,
+        part: i32,
+        chunks: Vec<Bytes>,
+    ) -> Result<String, Refusal> {
+        self.with(bucket, |bucket| {
+            let etag = format!("part-{:016x}", bucket.tick());
+            let upload = bucket.uploads.get_mut(upload).ok_or(Refusal::NoSuchUpload)?;
+            upload.parts.insert(part, Object::new(chunks, etag.clone()));
+            Ok(etag)
+        })
+    }
+
+    /// Makes the listed parts one object if `condition` holds.
+    pub(super) fn complete_upload(
+        &self,
+        bucket: &str,
+        upload: &str,
+        parts: &[(i32, Option<String>)],
+        condition: &Condition,
+    ) -> Result<String, Refusal> {
+        self.with(bucket, |bucket| {
+            let begun = bucket.uploads.get(upload).ok_or(Refusal::NoSuchUpload)?;
+            let key = begun.key.clone();
+            let mut chunks = Vec::new();
+            for (number, etag) in parts {
+                let part = begun.parts.get(number).ok_or(Refusal::InvalidPart)?;
+                if etag.as_ref().is_some_and(|etag| *etag != part.etag) {
+                    return Err(Refusal::InvalidPart);
+                }
+                chunks.extend(part.chunks.iter().cloned());
+            }
+            let etag = bucket.insert(&key, chunks, condition)?;
+            bucket.uploads.remove(upload);
+            Ok(etag)
+        })
+    }
+
+    pub(super) fn abort_upload(&self, bucket: &str, upload: &str) -> Result<(), Refusal> {
+        self.with(bucket, |bucket| {
+            bucket.uploads.remove(upload).map(drop).ok_or(Refusal::NoSuchUpload)
+        })
+    }
+
+    /// Objects that start with `prefix` and come after `after`, in key order.
+    pub(super) fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: &str,
+    ) -> Result<Vec<(String, Arc<Object>)>, Refusal> {
+        self.with(bucket, |bucket| {
+            let from = if after < prefix {
+                Bound::Included(prefix.to_owned())
+            } else {
+                Bound::Excluded(after.to_owned())
+            };
+            Ok(bucket
+                .objects
+                .range((from, Bound::Unbounded))
+                .take_while(|(key, _)| key.starts_with(prefix))
+                .map(|(key, object)| (key.clone(), Arc::clone(object)))
+                .collect())
+        })
+    }
+
+    pub(super) fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let found = self.list(bucket, prefix, "").unwrap_or_default();
+        found.into_iter().map(|(key, _)| key).collect()
+    }
+}
+
+impl Bucket {
+    fn tick(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn insert(
+        &mut self,
+        key: &str,
+        chunks: Vec<Bytes>,
+        condition: &Condition,
+    ) -> Result<String, Refusal> {
+        let present = self.objects.get(key).map(|object| object.etag.as_str());
+        let allowed = match condition {
+            Condition::Always => true,
+            Condition::Absent => present.is_none(),
+            Condition::Matches(etag) => present == Some(etag.as_str()),
+        };
+        if !allowed {
+            return Err(Refusal::PreconditionFailed);
+        }
+        let etag = format!("{:032x}", self.tick());
+        self.objects.insert(key.to_owned(), Object::new(chunks, etag.clone()));
+        Ok(etag)
+    }
+}

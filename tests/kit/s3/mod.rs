@@ -1,0 +1,106 @@
+//! A real S3 server for tests and benches: HTTP, signature version 4, path-style
+//! addresses, everything kept in memory behind one lock.
+//!
+//! One lock is the point: the check and the write of a conditional PUT are one
+//! step, as the protocol promises, so that races have exactly one winner. Faults
+//! ([`faults`]) are applied around the protocol, at the level of HTTP requests,
+//! where the network applies them.
+
+mod faults;
+mod memory;
+mod protocol;
+mod serve;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+#[allow(unused_imports)] // Each test binary uses its own part.
+pub(crate) use faults::{Action, FaultPlan, Rule, Seen};
+use memory::Memory;
+
+/// The access key that every server accepts.
+pub(crate) const ACCESS_KEY: &str = "highwater-test";
+/// The secret key that every server accepts.
+pub(crate) const SECRET_KEY: &str = "canary-s3-secret-0b5e";
+
+/// A running server; it ends, and forgets everything, when dropped.
+pub(crate) struct S3Server {
+    address: SocketAddr,
+    memory: Arc<Memory>,
+    faults: Arc<FaultPlan>,
+    stop: Option<oneshot::Sender<()>>,
+    runtime: Option<Runtime>,
+}
+
+impl S3Server {
+    /// Starts a server with an empty bucket of the given name on a free port.
+    pub(crate) fn start(bucket: &str) -> Self {
+        Self::start_on(bucket, 0)
+    }
+
+    /// The same on a port of the caller's choice.
+    pub(crate) fn start_on(bucket: &str, port: u16) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("s3-server")
+            .enable_all()
+            .build()
+            .expect("a runtime for the S3 server");
+        let memory = Arc::new(Memory::default());
+        memory.create_bucket(bucket);
+        let faults = Arc::new(FaultPlan::default());
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind(("127.0.0.1", port)))
+            .expect("a port for the S3 server");
+        let address = listener.local_addr().expect("the address of the S3 server");
+        let (stop, stopped) = oneshot::channel();
+        runtime.spawn(serve::accept(listener, Arc::clone(&memory), Arc::clone(&faults), stopped));
+        Self { address, memory, faults, stop: Some(stop), runtime: Some(runtime) }
+    }
+
+    /// The server's URL.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The faults to apply from now on, and what has been seen so far.
+    pub(crate) fn faults(&self) -> &FaultPlan {
+        &self.faults
+    }
+
+    /// All keys of a bucket that start with `prefix`, in order.
+    pub(crate) fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        self.memory.keys(bucket, prefix)
+    }
+
+    /// The content of one object.
+    pub(crate) fn object(&self, bucket: &str, key: &str) -> Option<Bytes> {
+        self.memory.get(bucket, key).map(|object| object.content())
+    }
+
+    /// Puts an object behind the protocol's back, as another client would have.
+    pub(crate) fn put(&self, bucket: &str, key: &str, content: impl Into<Bytes>) {
+        self.memory.overwrite(bucket, key, content.into());
+    }
+
+    /// Fails the test if any object was ever asked to be deleted (C4).
+    pub(crate) fn assert_no_deletes(&self) {
+        let deletes: Vec<_> = self.faults.seen().into_iter().filter(Seen::is_delete).collect();
+        assert!(deletes.is_empty(), "objects were deleted: {deletes:#?}");
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

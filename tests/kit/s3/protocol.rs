@@ -1,0 +1,315 @@
+//! The operations of the S3 protocol that the lake uses, over [`Memory`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{TryStreamExt, stream};
+use s3s::dto::*;
+use s3s::stream::{ByteStream, RemainingLength};
+use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
+
+use super::memory::{Condition, Memory, Object as Stored, Refusal};
+
+/// The protocol over one memory.
+pub(super) struct Protocol(pub(super) Arc<Memory>);
+
+impl From<Refusal> for S3Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoSuchBucket => s3_error!(NoSuchBucket),
+            Refusal::NoSuchUpload => s3_error!(NoSuchUpload),
+            Refusal::InvalidPart => s3_error!(InvalidPart),
+            Refusal::PreconditionFailed => s3_error!(PreconditionFailed),
+        }
+    }
+}
+
+fn condition(
+    if_none_match: Option<&ETagCondition>,
+    if_match: Option<&ETagCondition>,
+) -> S3Result<Condition> {
+    match (if_none_match, if_match.and_then(ETagCondition::as_etag)) {
+        (None, None) => Ok(Condition::Always),
+        (Some(any), None) if any.is_any() => Ok(Condition::Absent),
+        (None, Some(etag)) => Ok(Condition::Matches(etag.value().to_owned())),
+        _ => Err(s3_error!(NotImplemented, "only If-None-Match: * or If-Match: etag")),
+    }
+}
+
+async fn collect(body: Option<StreamingBlob>) -> S3Result<Vec<Bytes>> {
+    let Some(body) = body else { return Ok(Vec::new()) };
+    body.try_collect().await.map_err(|error| S3Error::with_source(s3s::S3ErrorCode::IncompleteBody, error))
+}
+
+/// Serves slices of an object, of a length known beforehand.
+struct Slices(stream::Iter<std::vec::IntoIter<Result<Bytes, s3s::StdError>>>, usize);
+
+impl futures::Stream for Slices {
+    type Item = Result<Bytes, s3s::StdError>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        let next = std::pin::Pin::new(&mut self.0).poll_next(context);
+        if let std::task::Poll::Ready(Some(Ok(slice))) = &next {
+            self.1 -= slice.len();
+        }
+        next
+    }
+}
+
+impl ByteStream for Slices {
+    fn remaining_length(&self) -> RemainingLength {
+        RemainingLength::new_exact(self.1)
+    }
+}
+
+fn blob(slices: Vec<Bytes>) -> StreamingBlob {
+    let length = slices.iter().map(Bytes::len).sum();
+    let slices: Vec<_> = slices.into_iter().map(Ok).collect();
+    StreamingBlob::new(Slices(stream::iter(slices), length))
+}
+
+impl Protocol {
+    fn found(&self, bucket: &str, key: &str) -> S3Result<Arc<Stored>> {
+        if !self.0.has_bucket(bucket) {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        self.0.get(bucket, key).ok_or_else(|| s3_error!(NoSuchKey))
+    }
+}
+
+#[async_trait::async_trait]
+impl S3 for Protocol {
+    async fn create_bucket(
+        &self,
+        req: S3Request<CreateBucketInput>,
+    ) -> S3Result<S3Response<CreateBucketOutput>> {
+        self.0.create_bucket(&req.input.bucket);
+        Ok(S3Response::new(CreateBucketOutput::default()))
+    }
+
+    async fn head_bucket(
+        &self,
+        req: S3Request<HeadBucketInput>,
+    ) -> S3Result<S3Response<HeadBucketOutput>> {
+        if !self.0.has_bucket(&req.input.bucket) {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        Ok(S3Response::new(HeadBucketOutput::default()))
+    }
+
+    async fn put_object(
+        &self,
+        req: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let input = req.input;
+        let condition = condition(input.if_none_match.as_ref(), input.if_match.as_ref())?;
+        let chunks = collect(input.body).await?;
+        let etag = self.0.put(&input.bucket, &input.key, chunks, &condition)?;
+        let e_tag = Some(ETag::Strong(etag));
+        Ok(S3Response::new(PutObjectOutput { e_tag, ..Default::default() }))
+    }
+
+    async fn get_object(
+        &self,
+        req: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = req.input;
+        let object = self.found(&input.bucket, &input.key)?;
+        let range = match input.range {
+            Some(range) => Some(range.check(object.size).map_err(|_| s3_error!(InvalidRange))?),
+            None => None,
+        };
+        let content_range = range
+            .as_ref()
+            .map(|range| format!("bytes {}-{}/{}", range.start, range.end - 1, object.size));
+        let range = range.unwrap_or(0..object.size);
+        Ok(S3Response::new(GetObjectOutput {
+            content_length: Some((range.end - range.start) as i64),
+            content_range,
+            body: Some(blob(object.slices(range))),
+            e_tag: Some(ETag::Strong(object.etag.clone())),
+            last_modified: Some(object.modified.into()),
+            ..Default::default()
+        }))
+    }
+
+    async fn head_object(
+        &self,
+        req: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        let object = self.found(&req.input.bucket, &req.input.key)?;
+        Ok(S3Response::new(HeadObjectOutput {
+            content_length: Some(object.size as i64),
+            e_tag: Some(ETag::Strong(object.etag.clone())),
+            last_modified: Some(object.modified.into()),
+            ..Default::default()
+        }))
+    }
+
+    async fn delete_object(
+        &self,
+        req: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        self.0.delete(&req.input.bucket, &req.input.key)?;
+        Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+
+    async fn delete_objects(
+        &self,
+        req: S3Request<DeleteObjectsInput>,
+    ) -> S3Result<S3Response<DeleteObjectsOutput>> {
+        let mut deleted = Vec::new();
+        for object in req.input.delete.objects {
+            self.0.delete(&req.input.bucket, &object.key)?;
+            deleted.push(DeletedObject { key: Some(object.key), ..Default::default() });
+        }
+        let deleted = Some(deleted);
+        Ok(S3Response::new(DeleteObjectsOutput { deleted, ..Default::default() }))
+    }
+
+    async fn copy_object(
+        &self,
+        req: S3Request<CopyObjectInput>,
+    ) -> S3Result<S3Response<CopyObjectOutput>> {
+        let input = req.input;
+        let CopySource::Bucket { bucket, key, .. } = &input.copy_source else {
+            return Err(s3_error!(NotImplemented));
+        };
+        let object = self.found(bucket, key)?;
+        let chunks = object.slices(0..object.size);
+        let etag = self.0.put(&input.bucket, &input.key, chunks, &Condition::Always)?;
+        let copy_object_result = Some(CopyObjectResult {
+            e_tag: Some(ETag::Strong(etag)),
+            last_modified: Some(object.modified.into()),
+            ..Default::default()
+        });
+        Ok(S3Response::new(CopyObjectOutput { copy_object_result, ..Default::default() }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        req: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        Ok(S3Response::new(list(&self.0, req.input)?))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        req: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let id = self.0.begin_upload(&req.input.bucket, &req.input.key)?;
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(req.input.bucket),
+            key: Some(req.input.key),
+            upload_id: Some(id),
+            ..Default::default()
+        }))
+    }
+
+    async fn upload_part(
+        &self,
+        req: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
+        let input = req.input;
+        let chunks = collect(input.body).await?;
+        let etag = self.0.put_part(&input.bucket, &input.upload_id, input.part_number, chunks)?;
+        let e_tag = Some(ETag::Strong(etag));
+        Ok(S3Response::new(UploadPartOutput { e_tag, ..Default::default() }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        req: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let input = req.input;
+        let condition = condition(input.if_none_match.as_ref(), input.if_match.as_ref())?;
+        let parts: Vec<_> = input
+            .multipart_upload
+            .and_then(|upload| upload.parts)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|part| (part.part_number.unwrap_or(0), part.e_tag.map(ETag::into_value)))
+            .collect();
+        let etag = self.0.complete_upload(&input.bucket, &input.upload_id, &parts, &condition)?;
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            e_tag: Some(ETag::Strong(etag)),
+            ..Default::default()
+        }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        req: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        self.0.abort_upload(&req.input.bucket, &req.input.upload_id)?;
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+    }
+}
+
+/// One page of a listing: keys and common prefixes count alike towards its size.
+fn list(memory: &Memory, input: ListObjectsV2Input) -> Result<ListObjectsV2Output, Refusal> {
+    let prefix = input.prefix.clone().unwrap_or_default();
+    let delimiter = input.delimiter.clone().unwrap_or_default();
+    let limit = input.max_keys.unwrap_or(1000).clamp(0, 1000) as usize;
+    let after = input.continuation_token.clone().or(input.start_after.clone()).unwrap_or_default();
+    let mut contents = Vec::new();
+    let mut prefixes = BTreeSet::new();
+    let mut last = None;
+    let mut truncated = false;
+    for (key, object) in memory.list(&input.bucket, &prefix, &after)? {
+        let rest = key.get(prefix.len()..).unwrap_or_default();
+        let folder = match rest.find(&delimiter) {
+            Some(at) if !delimiter.is_empty() => {
+                Some(format!("{prefix}{}{delimiter}", rest.get(..at).unwrap_or_default()))
+            }
+            _ => None,
+        };
+        // A page may have ended inside a folder: it was listed there already.
+        if folder.as_ref().is_some_and(|folder| after.starts_with(folder)) {
+            continue;
+        }
+        let known = folder.as_ref().is_some_and(|folder| prefixes.contains(folder));
+        if !known && contents.len() + prefixes.len() == limit {
+            truncated = true;
+            break;
+        }
+        last = Some(key.clone());
+        match folder {
+            Some(folder) => drop(prefixes.insert(folder)),
+            None => contents.push(listed(key, &object)),
+        }
+    }
+    Ok(ListObjectsV2Output {
+        name: Some(input.bucket),
+        prefix: input.prefix,
+        delimiter: input.delimiter,
+        max_keys: input.max_keys,
+        key_count: Some((contents.len() + prefixes.len()) as i32),
+        contents: Some(contents),
+        common_prefixes: Some(
+            prefixes.into_iter().map(|prefix| CommonPrefix { prefix: Some(prefix) }).collect(),
+        ),
+        continuation_token: input.continuation_token,
+        start_after: input.start_after,
+        is_truncated: Some(truncated),
+        next_continuation_token: if truncated { last } else { None },
+        ..Default::default()
+    })
+}
+
+fn listed(key: String, object: &Stored) -> Object {
+    Object {
+        key: Some(key),
+        size: Some(object.size as i64),
+        e_tag: Some(ETag::Strong(object.etag.clone())),
+        last_modified: Some(object.modified.into()),
+        ..Default::default()
+    }
+}
+
