@@ -10,15 +10,16 @@ use std::time::Instant;
 
 use highwater::app::{self, Failure, Pipeline, RunContext};
 use highwater::budget::MemoryBudget;
-use highwater::dataset::Table;
+use highwater::dataset::{Table, TableName};
 use highwater::flow::{Assign, Assignment, Ingest, IngestTable, Settle, assign, commit, ingest};
 use highwater::ledger;
 use highwater::run::prepare::{Prepared, PreparedTable, TableShape, prepare, table_folder};
 use highwater::run::publish::{Publisher, TableReports};
 use highwater::run::report::{MemoryPlan, PlanReport, RunReport, StatusReport, TablePlan};
 use highwater::run::stages::Stages;
-use highwater::run::{Config, Secret, TableConfig, init, status};
-use highwater::source::{Selection, Source};
+use highwater::run::template::Template;
+use highwater::run::{Config, Secret, TableConfig, status};
+use highwater::source::{Discovered, Selection, Source};
 use highwater::store::{Conditional, Store, probe_conditional_put};
 use highwater::telemetry::progress::TableProgress;
 use highwater_operators::ingest as sources;
@@ -77,11 +78,8 @@ impl Pipeline for TableBackup {
         let lake = context.runtime.block_on(open_lake(&config, false))?;
         let prepared = context.runtime.block_on(prepare_run(&config, &context, &*source, &lake))?;
         let mut tables: Vec<TablePlan> = prepared.tables.iter().map(plan_table).collect();
-        tables.extend(prepared.failed.into_iter().map(|(name, failure)| TablePlan {
-            name: name.to_string(),
-            error: Some(failure.into()),
-            ..TablePlan::default()
-        }));
+        let failed = prepared.failed.into_iter();
+        tables.extend(failed.map(|(name, failure)| failed_plan(&name, failure)));
         tables.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(PlanReport {
             pipeline: self.name().to_owned(),
@@ -106,8 +104,21 @@ impl Pipeline for TableBackup {
 
     fn init(&self, url: Secret, context: RunContext) -> Result<String, Failure> {
         let source = sources::open(url.expose())?;
-        let tables = context.runtime.block_on(source.discover(&Selection::default()))?;
-        Ok(init::configuration(&url, &tables))
+        let found = context.runtime.block_on(source.discover(&Selection::default()))?;
+        let tables: Vec<TablePlan> = found
+            .into_iter()
+            .map(|Discovered { name, table }| match table {
+                Ok(table) => TablePlan::from(&table),
+                Err(error) => failed_plan(&name, error.into()),
+            })
+            .collect();
+        Ok(Template {
+            pipeline: self.name(),
+            source: &url.with_password("${PGPASSWORD}"),
+            lake: "file:./lake",
+            tables: &tables,
+        }
+        .render())
     }
 }
 
@@ -143,6 +154,10 @@ async fn prepare_run(
         })
     };
     prepare(config, source, lake, context.workers, &shape).await
+}
+
+fn failed_plan(name: &TableName, failure: Failure) -> TablePlan {
+    TablePlan { name: name.to_string(), error: Some(failure.into()), ..TablePlan::default() }
 }
 
 fn plan_table(prepared: &PreparedTable) -> TablePlan {
@@ -181,7 +196,7 @@ impl Budget {
             reading: MemoryBudget::new(reading),
             batch_bytes: (reading / workers / 6).clamp(MIB / 4, 8 * MIB),
             format: FileFormat {
-                compression: config.files.compression.to_parquet(),
+                compression: config.files.compression,
                 file_bytes: config.files.target.as_u64(),
                 row_group_bytes,
                 open_bytes,
@@ -352,7 +367,7 @@ fn record(context: &RunContext, lake: &Store, report: &mut RunReport) {
     let written = serde_json::to_value(&*report)
         .map_err(|error| error.to_string())
         .and_then(|json| {
-            let put = ledger::put_report(lake, context.run, &json);
+            let put = ledger::put_report(lake, &report.started, context.run, &json);
             context.runtime.block_on(put).map_err(|error| error.to_string())
         });
     if let Err(reason) = written {

@@ -1,4 +1,5 @@
 //! What happens to batches between a source and a sink.
 
+mod lake_file;
 pub mod partition;
 pub mod repeats;

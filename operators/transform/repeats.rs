@@ -14,12 +14,10 @@ use arrow::compute::{SortOptions, filter_record_batch, sort_to_indices, take};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use futures::TryStreamExt;
-use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
-use parquet::arrow::async_reader::ParquetObjectReader;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
@@ -30,6 +28,8 @@ use highwater::flow::{Batches, Epoch};
 use highwater::run::failure::Failure;
 use highwater::run::prepare::PreparedTable;
 use highwater::store::Store;
+
+use super::lake_file::LakeFile;
 
 /// What one key costs beside its bytes: its place in the set.
 const BYTES_PER_KEY: u64 = 48;
@@ -70,7 +70,9 @@ impl Repeats {
         let mut found = Found { keys: HashSet::new(), paid: Permit::free(), fields: Vec::new() };
         let mut files = Vec::new();
         for file in prepared.ledger.files().await? {
-            files.push(OpenFile::open(folder.objects(), &file.path, &range.column, &schema).await?);
+            let path = Path::parse(&file.path).map_err(unreadable)?;
+            let file = LakeFile::new(folder.objects(), path, file.bytes);
+            files.push(OpenFile::open(file, &range.column, &schema).await?);
         }
         let Some(greatest) = greatest(&files).map_err(unreadable)? else { return Ok(None) };
         found.fields = key_fields(&schema, &table.key);
@@ -102,21 +104,13 @@ fn unreadable(error: impl std::fmt::Display) -> Failure {
 
 /// A file of the lake and the greatest cursor value of each of its row groups.
 struct OpenFile {
-    builder: ParquetRecordBatchStreamBuilder<ParquetObjectReader>,
+    builder: ParquetRecordBatchStreamBuilder<LakeFile>,
     maxima: ArrayRef,
 }
 
 impl OpenFile {
-    async fn open(
-        folder: Arc<dyn ObjectStore>,
-        path: &str,
-        cursor: &str,
-        schema: &SchemaRef,
-    ) -> Result<Self, Failure> {
-        let path = Path::parse(path).map_err(unreadable)?;
-        let reader = ParquetObjectReader::new(folder, path);
-        let builder =
-            ParquetRecordBatchStreamBuilder::new(reader).await.map_err(unreadable)?;
+    async fn open(file: LakeFile, cursor: &str, schema: &SchemaRef) -> Result<Self, Failure> {
+        let builder = ParquetRecordBatchStreamBuilder::new(file).await.map_err(unreadable)?;
         let metadata = builder.metadata();
         let maxima = StatisticsConverter::try_new(
             cursor,

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 
 use super::config::{Config, TableConfig};
 use super::failure::{Exit, Failure};
 use crate::dataset::{Table, TableName};
 use crate::ledger::{Head, Ledger, LoadLog};
-use crate::source::{CursorRange, Discovered, Snapshot, Source, Split, TableOptions, TableRead};
+use crate::source::{CursorRange, Discovered, Snapshot, Source, Split, TableRead};
 use crate::store::Store;
 use crate::watermark::{Bound, Cursor, Identity, Mode, Watermark};
 
@@ -62,6 +62,8 @@ pub struct PreparedTable {
     /// The bound that the new watermark will carry: of this snapshot, or the
     /// earlier one of a continued load.
     pub bound: Bound,
+    /// The bound of this run's snapshot.
+    pub snapshot_bound: Bound,
     /// How the load relates to an earlier, unfinished one.
     pub load: LoadKind,
     /// The table's commit log.
@@ -292,6 +294,7 @@ async fn plan_table(
         done: BTreeSet::new(),
         layout: plan.layout,
         bound: snapshot.bound().clone(),
+        snapshot_bound: snapshot.bound().clone(),
         load: LoadKind::Fresh,
         ledger,
         load_log,
@@ -382,38 +385,40 @@ fn difference(was: &SchemaRef, is: &SchemaRef) -> String {
 /// Decides whether an unfinished load can be continued, and takes over what it
 /// recorded.
 fn continue_load(prepared: &mut PreparedTable, identity: &Identity) {
-    let state = prepared.load_log.state();
-    let Some(begin) = &state.begin else { return };
-    let same_request = begin.read.table == prepared.read.table
+    let Some(state) = prepared.load_log.state() else { return };
+    let begin = &state.begin;
+    let same_request = same_table(&begin.read.table, &prepared.read.table)
         && begin.read.filter == prepared.read.filter
         && begin.read.cursor.as_ref().map(|c| (&c.column, &c.from))
             == prepared.read.cursor.as_ref().map(|c| (&c.column, &c.from))
         && begin.partition_columns == prepared.shape.partition_columns;
-    let exact = begin.bound.position == prepared.bound.position && !state.catching_up;
+    let exact = begin.bound.position == prepared.bound.position && !state.mixed_bounds;
     let refusal = if begin.identity != *identity {
         Some("it was read from another source")
     } else if !same_request {
         Some("the table's columns, condition or partitions have changed")
     } else if begin.layout != prepared.layout {
         Some("the source has rewritten the table")
-    } else if begin.mode != prepared.mode {
-        Some("the mode has changed")
     } else if prepared.read.table.key.is_empty() && !exact {
         Some("the table has no key and may have changed")
     } else {
         None
     };
-    prepared.load = match refusal {
-        Some(reason) => LoadKind::StartOver(reason.to_owned()),
-        None => {
-            prepared.splits.clone_from(&begin.splits);
-            // The request is the same but for the estimates, which may have moved.
-            prepared.read = begin.read.clone();
-            prepared.bound = begin.bound.clone();
-            prepared.done = state.splits_done.clone();
-            if exact { LoadKind::Continued } else { LoadKind::CatchingUp }
-        }
-    };
+    if let Some(reason) = refusal {
+        prepared.load = LoadKind::StartOver(reason.to_owned());
+        return;
+    }
+    prepared.load = if exact { LoadKind::Continued } else { LoadKind::CatchingUp };
+    prepared.splits.clone_from(&begin.splits);
+    // The request is the same but for the estimates, which may have moved.
+    prepared.read = begin.read.clone();
+    prepared.bound = begin.bound.clone();
+    prepared.done = state.done.clone();
+}
+
+/// Whether two descriptions are of the same columns and key; estimates may move.
+fn same_table(a: &Table, b: &Table) -> bool {
+    (&a.name, &a.columns, &a.key) == (&b.name, &b.columns, &b.key)
 }
 
 /// The size of a split: small enough that an epoch holds several for each
@@ -422,10 +427,4 @@ fn split_bytes(config: &Config, readers: usize) -> u64 {
     const LEAST: u64 = 1 << 20;
     const MOST: u64 = 32 << 20;
     (config.epoch.bytes.as_u64() / (readers.max(1) as u64 * 2)).clamp(LEAST, MOST)
-}
-
-/// What is asked of a table, as sources understand it.
-#[must_use]
-pub fn options_of(config: &Config, name: &TableName) -> TableOptions {
-    config.selection().options(name)
 }

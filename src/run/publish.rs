@@ -18,7 +18,7 @@ use super::report::{TableOutcome, TableReport};
 use super::stages::Stages;
 use crate::flow::event::FailureKind;
 use crate::flow::{Epoch, Event, Settle, Settled, TableFailure};
-use crate::ledger::{self, Begin, Change, ChangeKind, DataFile, Resume};
+use crate::ledger::{self, Attempt, Begin, Change, ChangeKind, DataFile, Writer};
 use crate::source::BadRow;
 use crate::store::Store;
 use crate::telemetry::progress::TableProgress;
@@ -37,7 +37,7 @@ pub struct Publisher {
 
 /// A table on its way to a commit.
 struct Publishing {
-    run: Uuid,
+    writer: Writer,
     identity: Identity,
     prepared: PreparedTable,
     progress: TableProgress,
@@ -48,7 +48,7 @@ struct Publishing {
     logging: bool,
     over: bool,
     report: TableReport,
-    quarantine_files: u64,
+    quarantine_files: u32,
     started: Instant,
 }
 
@@ -79,10 +79,11 @@ impl Publisher {
                 TableReport::failed(name.to_string(), failure)
             }));
         }
+        let writer = this_process(run);
         let tables = tables
             .into_iter()
             .zip(progress)
-            .map(|(prepared, progress)| Publishing::new(run, &identity, prepared, progress))
+            .map(|(prepared, progress)| Publishing::new(&writer, &identity, prepared, progress))
             .collect();
         (Self { lake, tables, reports: Arc::clone(&reports), stages }, reports)
     }
@@ -155,16 +156,16 @@ impl Settle for Publisher {
 
 impl Publishing {
     fn new(
-        run: Uuid,
+        writer: &Writer,
         identity: &Identity,
         prepared: PreparedTable,
         progress: TableProgress,
     ) -> Self {
         let remaining = prepared.remaining().map(|split| split.ordinal).collect();
         let continued = matches!(prepared.load, LoadKind::Continued | LoadKind::CatchingUp);
-        let state = prepared.load_log.state();
-        let (files, quarantined) =
-            if continued { (state.files.clone(), state.quarantined) } else { (Vec::new(), 0) };
+        let recorded = prepared.load_log.state().filter(|_| continued);
+        let (files, quarantined) = recorded
+            .map_or_else(Default::default, |state| (state.files.clone(), state.quarantined));
         let report = TableReport {
             name: prepared.name().to_string(),
             mode: Some(prepared.mode),
@@ -177,7 +178,7 @@ impl Publishing {
             ..TableReport::default()
         };
         Self {
-            run,
+            writer: writer.clone(),
             identity: identity.clone(),
             prepared,
             progress,
@@ -226,7 +227,7 @@ impl Publishing {
         self.report.quarantined += rows.len() as u64;
         self.quarantine_files += 1;
         let name = self.prepared.name().to_string();
-        ledger::put_quarantine(lake, self.run, &name, self.quarantine_files, rows).await?;
+        ledger::put_quarantine(lake, self.writer.run, &name, self.quarantine_files, rows).await?;
         Ok(())
     }
 
@@ -241,8 +242,8 @@ impl Publishing {
             return Ok(());
         }
         self.open_load_log().await?;
-        let epoch = ledger::LoadedEpoch {
-            run: self.run,
+        let epoch = ledger::Epoch {
+            run: self.writer.run,
             splits: splits.into_iter().collect(),
             files: files.clone(),
             quarantined,
@@ -265,23 +266,24 @@ impl Publishing {
             return Ok(());
         }
         let prepared = &mut self.prepared;
+        let writer = self.writer.clone();
         match &prepared.load {
             LoadKind::Continued | LoadKind::CatchingUp => {
-                let catching_up = prepared.load == LoadKind::CatchingUp;
-                prepared.load_log.resume(Resume { run: self.run, catching_up }).await?;
+                let bound = prepared.snapshot_bound.clone();
+                prepared.load_log.resume(Attempt { writer, bound }).await?;
             }
             LoadKind::Fresh | LoadKind::StartOver(_) => {
                 if let LoadKind::StartOver(reason) = &prepared.load {
-                    prepared.load_log.start_over(self.run, reason).await?;
+                    prepared.load_log.start_over(writer.clone(), reason).await?;
                 }
                 let begin = Begin {
-                    run: self.run,
+                    writer,
                     identity: self.identity.clone(),
-                    mode: prepared.mode,
                     bound: prepared.bound.clone(),
                     read: prepared.read.clone(),
                     partition_columns: prepared.shape.partition_columns.clone(),
                     splits: prepared.splits.clone(),
+                    cursor_max: prepared.read.cursor.as_ref().and_then(|range| range.to.clone()),
                     layout: prepared.layout.clone(),
                 };
                 prepared.load_log.begin(begin).await?;
@@ -301,7 +303,7 @@ impl Publishing {
         self.progress.state("committing");
         let prepared = &mut self.prepared;
         let change = Change {
-            run: self.run,
+            run: self.writer.run,
             schema: Arc::clone(&prepared.shape.schema),
             partition_columns: prepared.shape.partition_columns.clone(),
             kind: if prepared.replace { ChangeKind::Replace } else { ChangeKind::Append },
@@ -353,6 +355,14 @@ impl Publishing {
             .into(),
         );
     }
+}
+
+/// Who writes, for the messages of whoever meets it.
+fn this_process(run: Uuid) -> Writer {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned());
+    Writer { run, host, pid: std::process::id() }
 }
 
 impl From<TableFailure> for Failure {

@@ -42,11 +42,8 @@ async fn table_status(lake: &Store, folder: String) -> TableStatus {
             return TableStatus { name, error: Some(failure.into()), ..TableStatus::default() };
         }
     };
-    let state = load.state();
-    let loading = state
-        .begin
-        .as_ref()
-        .map(|begin| (state.splits_done.len() as u64, begin.splits.len() as u64));
+    let loading =
+        load.state().map(|state| (state.done.len() as u64, state.begin.splits.len() as u64));
     let Some(head) = ledger.head() else {
         return TableStatus { name, loading, ..TableStatus::default() };
     };
