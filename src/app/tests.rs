@@ -40,7 +40,7 @@ impl Pipeline for Dummy {
             Some("panic") => panic!("nobody expected this"),
             Some("table_fails") => report.tables.push(TableReport::failed(
                 "orders",
-                Failure::failed("permission denied").hint("grant select on orders"),
+                Failure::failed("permission denied (canary)").hint("grant select on orders"),
             )),
             _ => report.tables.push(TableReport {
                 name: format!("workers{}", context.workers),
@@ -204,10 +204,11 @@ fn failed_tables_are_reported_and_told() {
     assert!(out.contains("orders  -     FAILED"), "{out}");
     assert_eq!(
         err,
-        "error: table orders: permission denied\n  do: grant select on orders\n"
+        "error: table orders: permission denied (***)\n  do: grant select on orders\n"
     );
-    let written: RunReport =
-        serde_json::from_str(&std::fs::read_to_string(report).unwrap()).unwrap();
+    let text = std::fs::read_to_string(report).unwrap();
+    assert!(!text.contains("canary"), "{text}");
+    let written: RunReport = serde_json::from_str(&text).unwrap();
     assert_eq!(written.exit, Exit::Failed);
 }
 

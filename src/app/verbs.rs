@@ -60,10 +60,11 @@ fn run(
     let clean = config.clone();
     let outcome = pipeline.run(config, session.context.clone());
     session.close();
-    let report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
+    let mut report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
+    report.scrub(&clean);
     tell(&report, output, terminal)?;
     if let Some(failure) = report.failure() {
-        terminal.fail(&failure.map_texts(|text| clean.scrub(text)), output.json);
+        terminal.fail(&failure, output.json);
     }
     if let Some(file) = &args.report {
         write_report(file, &report)?;
@@ -98,7 +99,14 @@ fn plan(
     let clean = config.clone();
     let outcome = pipeline.plan(config, session.context.clone());
     session.close();
-    let report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
+    let mut report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
+    for error in report
+        .tables
+        .iter_mut()
+        .filter_map(|table| table.error.as_mut())
+    {
+        error.map_texts(|text| clean.scrub(text));
+    }
     let text = if output.json {
         event("plan", &report)?
     } else {
@@ -134,7 +142,14 @@ fn status(
     let clean = config.clone();
     let outcome = pipeline.status(config, session.context.clone());
     session.close();
-    let report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
+    let mut report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
+    for error in report
+        .tables
+        .iter_mut()
+        .filter_map(|table| table.error.as_mut())
+    {
+        error.map_texts(|text| clean.scrub(text));
+    }
     let text = if output.json {
         event("lake_status", &report)?
     } else {

@@ -2,7 +2,7 @@
 //!
 //! Loading it from a file (environment, positions of errors) is in
 //! [`load_config`](super::load_config); what must hold across fields is in
-//! [`check`](self::check).
+//! `check`.
 
 mod check;
 mod compression;

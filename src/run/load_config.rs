@@ -133,64 +133,62 @@ impl Page<'_> {
     /// An error of serde, told in terms of keys.
     fn unfit(&self, error: &toml::de::Error, outline: &Outline) -> ConfigError {
         let said = error.message();
-        let names: Vec<&str> = said.split('`').skip(1).step_by(2).collect();
-        if let (true, Some(&missing)) = (said.starts_with("missing field"), names.first()) {
-            return self.error(
-                None,
-                format!("`{missing}` is missing"),
-                Some(example_of(missing)),
-            );
-        }
         let offset = error.span().map(|span| span.start);
         let entry = offset.and_then(|offset| outline.at(offset));
-        if let (true, Some((unknown, known))) =
-            (said.starts_with("unknown field"), names.split_first())
-        {
-            let place = entry.map_or(String::new(), |entry| place_of(&entry.path));
-            let hint = nearest_of(unknown, known, |key| format!("did you mean `{key}`?"));
+        // Serde puts what it found, and then what it knows, in backticks.
+        let mut names = said.split('`').skip(1).step_by(2);
+        let named = names.next().unwrap_or_default();
+        let known: Vec<&str> = names.collect();
+        if said.starts_with("missing field") {
             return self.error(
-                offset,
-                format!("unknown key `{unknown}` {place}"),
-                Some(hint),
+                None,
+                format!("`{named}` is missing"),
+                Some(example_of(named)),
             );
         }
-        let key = entry.map_or(String::new(), |entry| {
-            format!("`{}`: ", outline::spell(&entry.path))
-        });
-        if let (true, Some((unknown, known))) =
-            (said.starts_with("unknown variant"), names.split_first())
-        {
-            let unknown = entry.map_or((*unknown).to_owned(), |entry| entry.conceal(unknown));
-            let hint = nearest_of(&unknown, known, |choice| {
+        if said.starts_with("unknown field") {
+            let place = entry.map_or(String::new(), |entry| place_of(&entry.path));
+            let hint = nearest_of(named, &known, |key| format!("did you mean `{key}`?"));
+            return self.error(offset, format!("unknown key `{named}` {place}"), Some(hint));
+        }
+        let key = entry.map_or(String::new(), |entry| outline::spell(&entry.path));
+        let conceal = |text: &str| entry.map_or(text.to_owned(), |entry| entry.conceal(text));
+        if said.starts_with("unknown variant") {
+            let found = conceal(named);
+            let hint = nearest_of(&found, &known, |choice| {
                 format!("did you mean \"{choice}\"?")
             });
             return self.error(
                 offset,
-                format!("{key}\"{unknown}\" is not known"),
+                format!("`{key}`: \"{found}\" is not known"),
                 Some(hint),
             );
         }
-        let said = entry.map_or(said.to_owned(), |entry| entry.conceal(said));
-        let (message, hint) = match said
-            .strip_prefix("invalid type: ")
-            .and_then(|s| s.split_once(", expected "))
-        {
-            Some((found, wanted)) => (
-                format!("{key}found {}", kind_of_found(found)),
-                Some(format!("write {}", kind_of_value(wanted))),
-            ),
-            None if said.starts_with("invalid value: integer") => (
-                format!("{key}this number is out of range"),
-                Some("write a whole number, not below 0".to_owned()),
-            ),
-            None => match said.split_once(": ") {
-                Some((what, hint)) if what.contains(" is no ") => {
-                    (format!("{key}{what}"), Some(hint.to_owned()))
-                }
-                _ => (format!("{key}{said}"), None),
-            },
-        };
-        self.error(offset, message, hint)
+        let (message, hint) = wrong_value(&conceal(said));
+        self.error(offset, format!("`{key}`: {message}"), hint)
+    }
+}
+
+/// What is wrong with a value, and what to write instead.
+fn wrong_value(said: &str) -> (String, Option<String>) {
+    if let Some(rest) = said.strip_prefix("invalid type: ") {
+        let (found, wanted) = rest
+            .split_once(", expected ")
+            .unwrap_or((rest, "another value"));
+        let message = format!("found {}", kind_of_found(found));
+        return (message, Some(format!("write {}", kind_of_value(wanted))));
+    }
+    if said.starts_with("invalid value: integer") {
+        let hint = "write a whole number, not below 0";
+        return (
+            "this number is out of range".to_owned(),
+            Some(hint.to_owned()),
+        );
+    }
+    // Our own types say "... is no size: write ...".
+    match said.split_once(": ") {
+        Some((what, hint)) if what.contains(" is no ") => (what.to_owned(), Some(hint.to_owned())),
+        _ => (said.to_owned(), None),
     }
 }
 

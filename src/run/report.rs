@@ -19,6 +19,7 @@ use uuid::Uuid;
 pub use plan::{ColumnPlan, MemoryPlan, PlanReport, TablePlan, lake_type_name};
 pub use status::{StatusReport, TableStatus};
 
+use super::config::Config;
 use super::failure::{Exit, Failure};
 use crate::telemetry::memory;
 use crate::watermark::Mode;
@@ -118,6 +119,15 @@ impl From<Failure> for TableError {
             causes,
             hint,
         }
+    }
+}
+
+impl TableError {
+    /// Passes every text through `change`.
+    pub fn map_texts(&mut self, change: impl Fn(&str) -> String) {
+        self.message = change(&self.message);
+        self.causes = self.causes.iter().map(|cause| change(cause)).collect();
+        self.hint = self.hint.as_deref().map(change);
     }
 }
 
@@ -381,6 +391,22 @@ impl RunReport {
             })
         });
         failure
+    }
+
+    /// Takes the secrets of `config` out of every message: do so before the
+    /// report leaves the process.
+    pub fn scrub(&mut self, config: &Config) {
+        self.lake = config.scrub(&self.lake);
+        for error in self
+            .tables
+            .iter_mut()
+            .filter_map(|table| table.error.as_mut())
+        {
+            error.map_texts(|text| config.scrub(text));
+        }
+        for warning in &mut self.warnings {
+            *warning = config.scrub(warning);
+        }
     }
 
     /// The report for people, at most `width` columns wide.

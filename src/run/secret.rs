@@ -81,14 +81,36 @@ impl Secret {
     /// wrote, which may quote what they were given.
     #[must_use]
     pub fn scrub(&self, text: &str) -> String {
+        let shown = self.to_string();
         let mut clean = text.to_owned();
         if self.0.len() >= SHORTEST_SCRUBBED {
-            clean = clean.replace(&self.0, &self.to_string());
+            clean = clean.replace(&self.0, &shown);
         }
-        if let Some(password) = self.password().filter(|p| p.len() >= SHORTEST_SCRUBBED) {
-            clean = clean.replace(password, HIDDEN);
+        // A password such as "postgres", which the rest of the URL shows anyway,
+        // would take the sense out of every message, and tell itself by that.
+        for part in self.hidden_parts().filter(|part| !shown.contains(part)) {
+            clean = clean.replace(part, HIDDEN);
         }
         clean
+    }
+}
+
+impl Secret {
+    /// The password, and the values of parameters that are not shown.
+    fn hidden_parts(&self) -> impl Iterator<Item = &str> {
+        let parameters = self
+            .0
+            .split_once('?')
+            .map_or("", |(_, query)| query)
+            .split('&');
+        let values = parameters
+            .filter_map(|parameter| parameter.split_once('='))
+            .filter(|(name, _)| !OPEN_PARAMETERS.contains(name))
+            .map(|(_, value)| value);
+        self.password()
+            .into_iter()
+            .chain(values)
+            .filter(|part| part.len() >= SHORTEST_SCRUBBED)
     }
 }
 
@@ -233,6 +255,13 @@ mod tests {
             "cannot use postgres://ann:***@db/shop: login *** refused"
         );
         assert_eq!(Secret::new("db").scrub("the db is down"), "the db is down");
+        let query = Secret::new("postgres://db/shop?user=ann&password=canary");
+        assert_eq!(query.scrub("ann, canary"), "ann, ***");
+        let common = Secret::new("postgres://ann:postgres@db/shop");
+        assert_eq!(
+            common.scrub("postgres://ann:postgres@db/shop: no postgres there"),
+            "postgres://ann:***@db/shop: no postgres there"
+        );
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Template<'_> {
              # Partitions: a column, or year(...), month(...), day(...) of one.\n\
              #partition_by = []\n\
              # Only rows at or above the greatest value so far. Rows that commit late with a lower\n\
-             # value are lost, hence the second line.\n\
+             # value are lost; `at_risk` says that you accept it.\n\
              #mode = \"append\"\n\
              #cursor = {}\n\
              #at_risk = true\n",
