@@ -40,8 +40,15 @@ async fn put_twice(store: &Store, path: &Path) -> Result<Conditional, StoreError
     let mut attempts = 0;
     for content in ["first", "second"] {
         loop {
-            let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            match store.single_shot().put_opts(path, content.into(), create).await {
+            let create = PutOptions {
+                mode: PutMode::Create,
+                ..PutOptions::default()
+            };
+            match store
+                .single_shot()
+                .put_opts(path, content.into(), create)
+                .await
+            {
                 Ok(_) if content == "second" => return Ok(Conditional::Unsupported),
                 Ok(_) => break,
                 Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {

@@ -68,7 +68,10 @@ pub async fn put_once(
     let mut pause = patience.first_pause;
     let mut certain = true;
     loop {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let options = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
         let payload = PutPayload::from_bytes(bytes.clone());
         let error = match store.single_shot().put_opts(path, payload, options).await {
             Ok(_) => return Ok(PutOnce::Committed),
@@ -104,7 +107,10 @@ pub async fn put_once(
 
 /// Errors that a store gives instead of doing anything.
 fn is_refusal(error: &StoreError) -> bool {
-    matches!(error.kind, StoreErrorKind::Refused | StoreErrorKind::Usage | StoreErrorKind::NotFound)
+    matches!(
+        error.kind,
+        StoreErrorKind::Refused | StoreErrorKind::Usage | StoreErrorKind::NotFound
+    )
 }
 
 async fn read_back(store: &Store, path: &Path) -> Result<Option<Bytes>, StoreError> {
@@ -112,7 +118,11 @@ async fn read_back(store: &Store, path: &Path) -> Result<Option<Bytes>, StoreErr
         StoreError::from_object_store(error, &format!("read {}", store.url_of(path)))
     };
     match store.objects().get(path).await {
-        Ok(found) => found.bytes().await.map(Some).map_err(|error| failed(&error)),
+        Ok(found) => found
+            .bytes()
+            .await
+            .map(Some)
+            .map_err(|error| failed(&error)),
         Err(Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(failed(&error)),
     }
