@@ -67,7 +67,14 @@ impl Prepared {
             .collect::<Result<Vec<_>, LedgerError>>()?;
         let rows = change.files.iter().map(|file| file.rows).sum();
         let bytes = change.files.iter().map(|file| file.bytes).sum();
-        Ok(Self { change, layout, adds, rows, bytes, at: now() })
+        Ok(Self {
+            change,
+            layout,
+            adds,
+            rows,
+            bytes,
+            at: now(),
+        })
     }
 
     /// Whether rows of this shape can be added to a table of `current` shape
@@ -79,7 +86,12 @@ impl Prepared {
         partition_columns: &[String],
         url: &str,
     ) -> Result<(), LedgerError> {
-        let refuse = |what: String| Err(LedgerError::Shape { url: url.to_owned(), what });
+        let refuse = |what: String| {
+            Err(LedgerError::Shape {
+                url: url.to_owned(),
+                what,
+            })
+        };
         if partition_columns != self.layout.partition_columns {
             return refuse(format!("it is partitioned by {partition_columns:?}"));
         }
@@ -110,9 +122,14 @@ fn check_file(file: &DataFile, partition_columns: &[String]) -> Result<(), Ledge
         return Err(LedgerError::Invalid(what));
     }
     let named = file.partition.len() == partition_columns.len()
-        && partition_columns.iter().all(|column| file.partition.contains_key(column));
+        && partition_columns
+            .iter()
+            .all(|column| file.partition.contains_key(column));
     if !named {
-        let what = format!("`{}` must have a value for each of {partition_columns:?}", file.path);
+        let what = format!(
+            "`{}` must have a value for each of {partition_columns:?}",
+            file.path
+        );
         return Err(LedgerError::Invalid(what));
     }
     Ok(())

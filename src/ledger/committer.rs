@@ -83,7 +83,10 @@ impl LogCommitter {
         for line in kernel.lines() {
             // The created table's shape: the kernel was given the types only.
             if line.starts_with(r#"{"metaData":"#) {
-                push(&mut entry, &self.with_layout(serde_json::from_str(line).map_err(json)?));
+                push(
+                    &mut entry,
+                    &self.with_layout(serde_json::from_str(line).map_err(json)?),
+                );
             } else {
                 push(&mut entry, line);
             }
@@ -122,8 +125,14 @@ impl LogCommitter {
         if let Some(action) = line.get_mut("metaData").and_then(Value::as_object_mut) {
             action.retain(|_, value| !value.is_null());
             let layout = &self.prepared.layout;
-            action.insert("schemaString".to_owned(), layout.schema_string.clone().into());
-            action.insert("partitionColumns".to_owned(), layout.partition_columns.clone().into());
+            action.insert(
+                "schemaString".to_owned(),
+                layout.schema_string.clone().into(),
+            );
+            action.insert(
+                "partitionColumns".to_owned(),
+                layout.partition_columns.clone().into(),
+            );
         }
         line.to_string()
     }

@@ -59,7 +59,11 @@ impl TaskExecutor for CallersRuntime {
 /// The kernel's engine on `store`; call within a tokio runtime.
 pub(super) fn engine(store: &Store) -> Arc<dyn Engine> {
     let executor = Arc::new(CallersRuntime(Handle::current()));
-    Arc::new(DefaultEngineBuilder::new(store.objects()).with_task_executor(executor).build())
+    Arc::new(
+        DefaultEngineBuilder::new(store.objects())
+            .with_task_executor(executor)
+            .build(),
+    )
 }
 
 /// Runs kernel calls where waiting is allowed.
@@ -69,6 +73,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         // Only a panic inside the kernel, or the end of the runtime.
-        Err(error) => Err(LedgerError::Invalid(format!("reading or writing the log: {error}"))),
+        Err(error) => Err(LedgerError::Invalid(format!(
+            "reading or writing the log: {error}"
+        ))),
     }
 }

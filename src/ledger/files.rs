@@ -32,8 +32,13 @@ impl LoggedFile {
     /// Number of rows that readers see; zero where the log does not say.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        let records = self.stats.as_ref().and_then(|stats| stats.get("numRecords"));
-        let records = records.and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let records = self
+            .stats
+            .as_ref()
+            .and_then(|stats| stats.get("numRecords"));
+        let records = records
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or_default();
         records.saturating_sub(self.deleted_rows)
     }
 }
@@ -45,7 +50,9 @@ pub(super) fn scan(
 ) -> Result<Vec<FilteredEngineData>, KernelError> {
     let scan = std::sync::Arc::clone(snapshot).scan_builder().build()?;
     let batches = scan.scan_metadata(engine)?;
-    batches.map(|batch| batch.map(|batch| batch.scan_files)).collect()
+    batches
+        .map(|batch| batch.map(|batch| batch.scan_files))
+        .collect()
 }
 
 /// Calls `each` for every file of the snapshot.
@@ -86,15 +93,24 @@ impl<'a> Columns<'a> {
             .as_struct_opt()
             .ok_or_else(|| missing("fileConstantValues"))?;
         let map = |name: &str| {
-            let found = constants.column_by_name(name).and_then(|column| column.as_map_opt());
+            let found = constants
+                .column_by_name(name)
+                .and_then(|column| column.as_map_opt());
             found.ok_or_else(|| missing(name))
         };
-        let text = |name: &str| column(name)?.as_string_opt::<i32>().ok_or_else(|| missing(name));
+        let text = |name: &str| {
+            column(name)?
+                .as_string_opt::<i32>()
+                .ok_or_else(|| missing(name))
+        };
         let size = column("size")?.as_primitive_opt::<Int64Type>();
         let vector = column("deletionVector")?.as_struct_opt();
         let deleted = vector.and_then(|vector| {
             let cardinality = vector.column_by_name("cardinality")?;
-            Some((vector as &dyn Array, cardinality.as_primitive_opt::<Int64Type>()?))
+            Some((
+                vector as &dyn Array,
+                cardinality.as_primitive_opt::<Int64Type>()?,
+            ))
         });
         Ok(Self {
             path: text("path")?,

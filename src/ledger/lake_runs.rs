@@ -41,7 +41,10 @@ pub async fn put_quarantine(
     let mut lines = String::new();
     for row in rows {
         let line = serde_json::to_string(row).map_err(|error| {
-            StoreError::new(StoreErrorKind::Failed, format!("a quarantined row: {error}"))
+            StoreError::new(
+                StoreErrorKind::Failed,
+                format!("a quarantined row: {error}"),
+            )
         })?;
         lines.push_str(&line);
         lines.push('\n');
@@ -56,6 +59,9 @@ async fn put(store: &Store, path: Path, content: String) -> Result<String, Store
     let place = store.url_of(&path);
     match store.objects().put(&path, PutPayload::from(content)).await {
         Ok(_) => Ok(place),
-        Err(error) => Err(StoreError::from_object_store(&error, &format!("write {place}"))),
+        Err(error) => Err(StoreError::from_object_store(
+            &error,
+            &format!("write {place}"),
+        )),
     }
 }

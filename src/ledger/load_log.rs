@@ -129,10 +129,13 @@ impl LoadLog {
     /// [`LoadError::Overtaken`] if another run began first.
     pub async fn begin(&mut self, begin: Begin) -> Result<(), LoadError> {
         if self.state.is_some() {
-            return Err(LoadError::Order("it has begun; resume it or start over".to_owned()));
+            return Err(LoadError::Order(
+                "it has begun; resume it or start over".to_owned(),
+            ));
         }
         let writer = begin.writer.clone();
-        self.append(writer.clone(), Event::Begin(Box::new(begin))).await?;
+        self.append(writer.clone(), Event::Begin(Box::new(begin)))
+            .await?;
         self.writer = Some(writer);
         Ok(())
     }
@@ -167,7 +170,13 @@ impl LoadLog {
     /// # Errors
     /// [`LoadError::Overtaken`] if another run took over.
     pub async fn start_over(&mut self, writer: Writer, reason: &str) -> Result<(), LoadError> {
-        self.append(writer, Event::StartOver { reason: reason.to_owned() }).await?;
+        self.append(
+            writer,
+            Event::StartOver {
+                reason: reason.to_owned(),
+            },
+        )
+        .await?;
         self.writer = None;
         Ok(())
     }
@@ -186,7 +195,13 @@ impl LoadLog {
         let mut state = self.state.clone();
         apply(&mut state, event.clone()).map_err(LoadError::Order)?;
         let path = self.path(self.next);
-        let entry = Entry { format: FORMAT, id: Uuid::now_v7(), at: now(), writer, event };
+        let entry = Entry {
+            format: FORMAT,
+            id: Uuid::now_v7(),
+            at: now(),
+            writer,
+            event,
+        };
         let bytes = serde_json::to_vec(&entry)
             .map_err(|error| LoadError::Order(format!("the entry has no JSON form: {error}")))?;
         match put_once(&self.store, &path, Bytes::from(bytes), self.patience).await? {
@@ -232,8 +247,10 @@ impl LoadLog {
             .await
             .map_err(failed)?;
         for (path, bytes) in entries {
-            let unreadable =
-                |what: String| LoadError::Unreadable { path: self.store.url_of(&path), what };
+            let unreadable = |what: String| LoadError::Unreadable {
+                path: self.store.url_of(&path),
+                what,
+            };
             let expected = self.path(self.next);
             if path != expected {
                 let what = format!("{expected} should come before it");
@@ -251,8 +268,10 @@ impl LoadLog {
         struct Form {
             format: u32,
         }
-        let unreadable =
-            |what: String| LoadError::Unreadable { path: self.store.url_of(path), what };
+        let unreadable = |what: String| LoadError::Unreadable {
+            path: self.store.url_of(path),
+            what,
+        };
         let form: Form =
             serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
         if form.format != FORMAT {

@@ -117,7 +117,10 @@ impl LoadState {
 
     /// The splits that are still to be read, in their order.
     pub fn remaining(&self) -> impl Iterator<Item = &Split> {
-        self.begin.splits.iter().filter(|split| !self.done.contains(&split.ordinal))
+        self.begin
+            .splits
+            .iter()
+            .filter(|split| !self.done.contains(&split.ordinal))
     }
 }
 

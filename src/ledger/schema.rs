@@ -30,19 +30,29 @@ impl Layout {
     /// Checks and converts.
     pub(super) fn new(schema: &Schema, partition_columns: &[String]) -> Result<Self, LedgerError> {
         if schema.fields().is_empty() {
-            return Err(LedgerError::Invalid("a table needs at least one column".to_owned()));
+            return Err(LedgerError::Invalid(
+                "a table needs at least one column".to_owned(),
+            ));
         }
         check_names(schema)?;
         check_partitions(schema, partition_columns)?;
         let fields = schema.fields().iter().map(|field| delta_field(field));
         let fields = fields.collect::<Result<Vec<_>, _>>()?;
-        let timestamp_ntz = schema.fields().iter().any(|field| has_ntz(field.data_type()));
+        let timestamp_ntz = schema
+            .fields()
+            .iter()
+            .any(|field| has_ntz(field.data_type()));
         let schema = StructType::try_new(fields)
             .map_err(|error| LedgerError::Invalid(format!("the schema: {error}")))?;
         let schema_string = serde_json::to_string(&schema)
             .map_err(|error| LedgerError::Invalid(format!("the schema: {error}")))?;
         let partition_columns = partition_columns.to_vec();
-        Ok(Self { schema, schema_string, partition_columns, timestamp_ntz })
+        Ok(Self {
+            schema,
+            schema_string,
+            partition_columns,
+            timestamp_ntz,
+        })
     }
 
     /// The same types under names that the kernel accepts: what it needs to
@@ -64,7 +74,10 @@ pub(super) fn arrow_schema(schema: &StructType) -> Result<Schema, LedgerError> {
 }
 
 fn delta_field(field: &Field) -> Result<StructField, LedgerError> {
-    let refused = |reason: String| LedgerError::Column { column: field.name().clone(), reason };
+    let refused = |reason: String| LedgerError::Column {
+        column: field.name().clone(),
+        reason,
+    };
     check_type(field.data_type()).map_err(refused)?;
     StructField::try_from_arrow(field).map_err(|error| refused(error.to_string()))
 }
@@ -80,9 +93,9 @@ fn check_type(data_type: &DataType) -> Result<(), String> {
         }
         DataType::Null => Err("it has no type".to_owned()),
         DataType::List(field) | DataType::LargeList(field) => check_type(field.data_type()),
-        DataType::Struct(fields) => {
-            fields.iter().try_for_each(|field| check_type(field.data_type()))
-        }
+        DataType::Struct(fields) => fields
+            .iter()
+            .try_for_each(|field| check_type(field.data_type())),
         _ => Ok(()),
     }
 }
@@ -91,7 +104,10 @@ fn check_type(data_type: &DataType) -> Result<(), String> {
 fn check_names(schema: &Schema) -> Result<(), LedgerError> {
     let mut seen = std::collections::HashMap::new();
     for field in schema.fields() {
-        let refused = |reason: String| LedgerError::Column { column: field.name().clone(), reason };
+        let refused = |reason: String| LedgerError::Column {
+            column: field.name().clone(),
+            reason,
+        };
         if field.name().is_empty() {
             return Err(refused("its name is empty".to_owned()));
         }
@@ -109,7 +125,12 @@ fn check_partitions(schema: &Schema, partition_columns: &[String]) -> Result<(),
             let what = format!("partition column `{column}` is not a column of the table");
             return Err(LedgerError::Invalid(what));
         };
-        if field.data_type().is_nested() || partition_columns.iter().skip(position + 1).any(|other| other == column) {
+        if field.data_type().is_nested()
+            || partition_columns
+                .iter()
+                .skip(position + 1)
+                .any(|other| other == column)
+        {
             let what = format!("`{column}` cannot be a partition column, or is one twice");
             return Err(LedgerError::Invalid(what));
         }

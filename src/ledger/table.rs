@@ -36,7 +36,9 @@ pub struct Ledger {
 
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ledger").field("url", &self.store.url().as_str()).finish_non_exhaustive()
+        f.debug_struct("Ledger")
+            .field("url", &self.store.url().as_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -48,7 +50,9 @@ enum Attempt {
 
 impl Ledger {
     /// Reads the log of the table at `store`, the child of the table's folder. A
-    /// folder that does not exist is a table to come. Call within a tokio
+    /// folder that does not exist is a table to come, and so is one in which a
+    /// load of ours was interrupted: a [`LoadLog`](super::LoadLog) entry tells that
+    /// it is ours, so begin one before the first data file is written. Call within a tokio
     /// runtime, and keep using the ledger within the same one.
     ///
     /// # Errors
@@ -56,7 +60,15 @@ impl Ledger {
     pub async fn open(store: Store) -> Result<Self, LedgerError> {
         let engine = engine(&store);
         let view = view::read(&store, &engine).await?;
-        Ok(Self { store, engine, patience: Patience::default(), view })
+        if view.is_none() {
+            view::refuse_foreign(&store).await?;
+        }
+        Ok(Self {
+            store,
+            engine,
+            patience: Patience::default(),
+            view,
+        })
     }
 
     /// The same, with another patience for answers that were lost (C1).
@@ -123,7 +135,10 @@ impl Ledger {
                 }
             }
         }
-        Err(LedgerError::Busy { url: self.url(), attempts: MOST_REBASES })
+        Err(LedgerError::Busy {
+            url: self.url(),
+            attempts: MOST_REBASES,
+        })
     }
 
     fn url(&self) -> String {
@@ -148,7 +163,11 @@ impl Ledger {
         let expected = started_from.map(|view| &view.head.watermark);
         if now.head.commit < from {
             let found = format!("commit {}", now.head.commit);
-            return Err(LedgerError::RolledBack { url: self.url(), expected: from, found });
+            return Err(LedgerError::RolledBack {
+                url: self.url(),
+                expected: from,
+                found,
+            });
         }
         if now.head.commit != from || expected.is_some_and(|to| *to != now.head.watermark) {
             return Err(LedgerError::Overtaken {
@@ -237,7 +256,12 @@ impl Ledger {
         let domain = serde_json::to_string(record)
             .map_err(|error| LedgerError::Invalid(format!("the watermark: {error}")))?;
         blocking(move || {
-            let transaction = Transaction { prepared, domain, engine: engine.as_ref(), url: &url };
+            let transaction = Transaction {
+                prepared,
+                domain,
+                engine: engine.as_ref(),
+                url: &url,
+            };
             let told = match snapshot {
                 None => transaction.create(committer)?,
                 Some(snapshot) => transaction.update(snapshot, committer)?,
@@ -343,7 +367,9 @@ impl Transaction<'_> {
             .with_operation_metrics(self.metrics())
             .build(self.engine, committer)
             .and_then(|mut transaction| {
-                removed.into_iter().for_each(|files| transaction.remove_files(files));
+                removed
+                    .into_iter()
+                    .for_each(|files| transaction.remove_files(files));
                 transaction.commit(self.engine).and_then(settled)
             });
         Ok(updated)
@@ -355,7 +381,10 @@ impl Transaction<'_> {
             ChangeKind::Append => "Append",
         };
         let columns = serde_json::json!(self.prepared.layout.partition_columns).to_string();
-        [("mode", Some(mode.to_owned())), ("partitionBy", Some(columns))]
+        [
+            ("mode", Some(mode.to_owned())),
+            ("partitionBy", Some(columns)),
+        ]
     }
 
     fn metrics(&self) -> [(&'static str, Option<String>); 3] {

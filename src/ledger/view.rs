@@ -69,8 +69,10 @@ impl View {
     /// What another program must not change while a run is working: the first
     /// difference from `earlier`.
     pub(super) fn changed_since(&self, earlier: &Self) -> Option<&'static str> {
-        let (now, then) =
-            (self.snapshot.table_configuration(), earlier.snapshot.table_configuration());
+        let (now, then) = (
+            self.snapshot.table_configuration(),
+            earlier.snapshot.table_configuration(),
+        );
         if now.logical_schema() != then.logical_schema() {
             Some("columns")
         } else if self.head.partition_columns != earlier.head.partition_columns {
@@ -91,7 +93,7 @@ pub(super) async fn read(
     engine: &Arc<dyn Engine>,
 ) -> Result<Option<View>, LedgerError> {
     if !has_log(store).await? {
-        return refuse_foreign(store).await.map(|()| None);
+        return Ok(None);
     }
     let engine = Arc::clone(engine);
     let url = store.url().to_string();
@@ -120,13 +122,26 @@ async fn has_log(store: &Store) -> Result<bool, LedgerError> {
 
 /// An empty folder is a table to come, and so is one in which an earlier load of
 /// ours was interrupted; anything else belongs to somebody.
-async fn refuse_foreign(store: &Store) -> Result<(), LedgerError> {
-    let found = store.objects().list_with_delimiter(None).await.map_err(|error| {
-        LedgerError::from(StoreError::from_object_store(&error, &format!("list {}", store.url())))
-    })?;
+pub(super) async fn refuse_foreign(store: &Store) -> Result<(), LedgerError> {
+    let found = store
+        .objects()
+        .list_with_delimiter(None)
+        .await
+        .map_err(|error| {
+            LedgerError::from(StoreError::from_object_store(
+                &error,
+                &format!("list {}", store.url()),
+            ))
+        })?;
     let folders = found.common_prefixes.iter().filter_map(Path::filename);
-    let objects = found.objects.iter().filter_map(|object| object.location.filename());
-    let mut names = folders.clone().chain(objects).filter(|name| !name.starts_with('.'));
+    let objects = found
+        .objects
+        .iter()
+        .filter_map(|object| object.location.filename());
+    let mut names = folders
+        .clone()
+        .chain(objects)
+        .filter(|name| !name.starts_with('.'));
     if folders.clone().any(|name| name == "_highwater") {
         return Ok(());
     }
@@ -142,10 +157,17 @@ async fn refuse_foreign(store: &Store) -> Result<(), LedgerError> {
 fn view(snapshot: SnapshotRef, engine: &dyn Engine, url: &str) -> Result<View, LedgerError> {
     let failed = |error: KernelError| kernel_error(url, &error);
     let version = snapshot.version();
-    let commit = snapshot.get_app_id_version(APP_ID, engine).map_err(failed)?;
-    let record = snapshot.get_domain_metadata(DOMAIN, engine).map_err(failed)?;
+    let commit = snapshot
+        .get_app_id_version(APP_ID, engine)
+        .map_err(failed)?;
+    let record = snapshot
+        .get_domain_metadata(DOMAIN, engine)
+        .map_err(failed)?;
     let (Some(commit), Some(record)) = (commit, record) else {
-        return Err(LedgerError::NotOurs { url: url.to_owned(), version });
+        return Err(LedgerError::NotOurs {
+            url: url.to_owned(),
+            version,
+        });
     };
     let record = parse_record(&record, commit, url)?;
     check_features(&snapshot, url)?;
@@ -154,7 +176,10 @@ fn view(snapshot: SnapshotRef, engine: &dyn Engine, url: &str) -> Result<View, L
         commit,
         watermark: record.to.clone(),
         schema: Arc::new(arrow_schema(&snapshot.schema())?),
-        partition_columns: snapshot.table_configuration().logical_partition_columns().to_vec(),
+        partition_columns: snapshot
+            .table_configuration()
+            .logical_partition_columns()
+            .to_vec(),
         rows: 0,
         files: 0,
         bytes: 0,
@@ -167,11 +192,18 @@ fn view(snapshot: SnapshotRef, engine: &dyn Engine, url: &str) -> Result<View, L
         head.bytes += file.bytes;
     })
     .map_err(failed)?;
-    Ok(View { snapshot, record, head })
+    Ok(View {
+        snapshot,
+        record,
+        head,
+    })
 }
 
 fn parse_record(text: &str, commit: i64, url: &str) -> Result<CommitRecord, LedgerError> {
-    let damaged = |what: String| LedgerError::Damaged { url: url.to_owned(), what };
+    let damaged = |what: String| LedgerError::Damaged {
+        url: url.to_owned(),
+        what,
+    };
     let record: CommitRecord = serde_json::from_str(text)
         .map_err(|error| damaged(format!("the watermark record: {error}")))?;
     if record.format != FORMAT {
@@ -182,7 +214,10 @@ fn parse_record(text: &str, commit: i64, url: &str) -> Result<CommitRecord, Ledg
         return Err(damaged(what));
     }
     if record.commit != commit {
-        let what = format!("its txn says commit {commit}, its watermark says {}", record.commit);
+        let what = format!(
+            "its txn says commit {commit}, its watermark says {}",
+            record.commit
+        );
         return Err(damaged(what));
     }
     Ok(record)
@@ -190,13 +225,23 @@ fn parse_record(text: &str, commit: i64, url: &str) -> Result<CommitRecord, Ledg
 
 fn check_features(snapshot: &SnapshotRef, url: &str) -> Result<(), LedgerError> {
     let configuration = snapshot.table_configuration();
-    let unsupported =
-        |what: String| Err(LedgerError::Unsupported { url: url.to_owned(), what });
+    let unsupported = |what: String| {
+        Err(LedgerError::Unsupported {
+            url: url.to_owned(),
+            what,
+        })
+    };
     if configuration.column_mapping_mode() != ColumnMappingMode::None {
         return unsupported("column mapping".to_owned());
     }
-    let features = configuration.protocol().writer_features().unwrap_or_default();
-    match features.iter().find(|known| !KNOWN_FEATURES.contains(&known.as_ref())) {
+    let features = configuration
+        .protocol()
+        .writer_features()
+        .unwrap_or_default();
+    match features
+        .iter()
+        .find(|known| !KNOWN_FEATURES.contains(&known.as_ref()))
+    {
         Some(feature) => unsupported(format!("the table feature `{feature}`")),
         None => Ok(()),
     }
@@ -209,9 +254,13 @@ pub(super) fn kernel_error(url: &str, error: &KernelError) -> LedgerError {
         KernelError::ObjectStore(error) => {
             StoreError::from_object_store(error, &format!("read the log of {url}")).into()
         }
-        KernelError::Unsupported(what) => {
-            LedgerError::Unsupported { url: url.to_owned(), what: what.clone() }
-        }
-        other => LedgerError::Damaged { url: url.to_owned(), what: other.to_string() },
+        KernelError::Unsupported(what) => LedgerError::Unsupported {
+            url: url.to_owned(),
+            what: what.clone(),
+        },
+        other => LedgerError::Damaged {
+            url: url.to_owned(),
+            what: other.to_string(),
+        },
     }
 }
