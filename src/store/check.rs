@@ -22,7 +22,9 @@ impl Store {
             Some(folder) => {
                 let folder = folder.to_owned();
                 let checked = tokio::task::spawn_blocking(move || check_folder(&folder));
-                checked.await.map_err(|e| StoreError::new(StoreErrorKind::Failed, e.to_string()))?
+                checked
+                    .await
+                    .map_err(|e| StoreError::new(StoreErrorKind::Failed, e.to_string()))?
             }
             None => self.check_bucket().await,
         }
@@ -49,7 +51,10 @@ impl Store {
 }
 
 fn check_folder(folder: &FsPath) -> Result<(), StoreError> {
-    let existing = folder.ancestors().find(|above| above.exists()).unwrap_or(folder);
+    let existing = folder
+        .ancestors()
+        .find(|above| above.exists())
+        .unwrap_or(folder);
     let wrong = |kind, what: String| {
         let message = format!("cannot use the folder {}: {what}", folder.display());
         Err(StoreError::new(kind, message))
@@ -59,7 +64,10 @@ fn check_folder(folder: &FsPath) -> Result<(), StoreError> {
         return wrong(StoreErrorKind::Usage, what);
     }
     let trial = existing.join(format!(".highwater-check-{}", Uuid::now_v7()));
-    let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&trial);
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&trial);
     match written.and_then(|_| std::fs::remove_file(&trial)) {
         Ok(()) => Ok(()),
         Err(error) => {

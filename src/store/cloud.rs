@@ -25,7 +25,10 @@ impl Retry {
     fn config(self) -> RetryConfig {
         match self {
             Self::ByClient => RetryConfig::default(),
-            Self::Never => RetryConfig { max_retries: 0, ..RetryConfig::default() },
+            Self::Never => RetryConfig {
+                max_retries: 0,
+                ..RetryConfig::default()
+            },
         }
     }
 }
@@ -76,8 +79,12 @@ const S3: &[&str] = &[
     "sse_customer_key_base64",
 ];
 
-const GS: &[&str] =
-    &["service_account", "service_account_path", "service_account_key", "application_credentials"];
+const GS: &[&str] = &[
+    "service_account",
+    "service_account_path",
+    "service_account_key",
+    "application_credentials",
+];
 
 const AZ: &[&str] = &[
     "account_name",
@@ -100,10 +107,16 @@ pub(super) fn build(
     options: &BTreeMap<String, String>,
     retry: Retry,
 ) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    let bucket = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| {
-        let message = format!("{url} names no bucket; write {}://bucket/prefix", url.scheme());
-        StoreError::new(StoreErrorKind::Usage, message)
-    })?;
+    let bucket = url
+        .host_str()
+        .filter(|host| !host.is_empty())
+        .ok_or_else(|| {
+            let message = format!(
+                "{url} names no bucket; write {}://bucket/prefix",
+                url.scheme()
+            );
+            StoreError::new(StoreErrorKind::Usage, message)
+        })?;
     let failed = |error: object_store::Error| {
         let detail = without_queries(&error.to_string());
         let message = format!("cannot use {url}: {detail}; check the lake's options");
@@ -132,7 +145,10 @@ pub(super) fn build(
             for (key, value) in keys::<AzureConfigKey>(options, "az", AZ)? {
                 builder = builder.with_config(key, value);
             }
-            let store = builder.with_container_name(bucket).with_retry(config).build();
+            let store = builder
+                .with_container_name(bucket)
+                .with_retry(config)
+                .build();
             Ok(Arc::new(store.map_err(failed)?))
         }
     }
@@ -149,7 +165,8 @@ fn keys<K: FromStr>(
         .iter()
         .map(|(name, value)| {
             let key = name.to_ascii_lowercase().parse::<K>();
-            key.map(|key| (key, value.clone())).map_err(|_| unknown(name, scheme, known))
+            key.map(|key| (key, value.clone()))
+                .map_err(|_| unknown(name, scheme, known))
         })
         .collect()
 }

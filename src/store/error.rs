@@ -46,7 +46,10 @@ impl fmt::Display for StoreError {
 impl StoreError {
     /// An error of `kind` that says `message`.
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self {
+            kind,
+            message: message.into(),
+        }
     }
 
     /// Says what `error` means; `doing` completes "cannot ...", for instance
@@ -62,7 +65,10 @@ impl StoreError {
     /// Whether the same run may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::Unknown)
+        matches!(
+            self.kind,
+            StoreErrorKind::Unavailable | StoreErrorKind::Unknown
+        )
     }
 }
 
@@ -150,14 +156,28 @@ fn kind_of_http(error: &object_store::Error, detail: &str) -> StoreErrorKind {
         )
     });
     // The status is known only to the crate's own error; its text names it.
-    let busy = ["status code: 5", "status code: 429", "status code: 408", "SlowDown"]
-        .iter()
-        .any(|sign| detail.contains(sign));
-    if broken || busy { StoreErrorKind::Unavailable } else { StoreErrorKind::Failed }
+    let busy = [
+        "status code: 5",
+        "status code: 429",
+        "status code: 408",
+        "SlowDown",
+    ]
+    .iter()
+    .any(|sign| detail.contains(sign));
+    if broken || busy {
+        StoreErrorKind::Unavailable
+    } else {
+        StoreErrorKind::Failed
+    }
 }
 
 fn advice(kind: StoreErrorKind, detail: &str) -> &'static str {
-    let wrong_key = ["InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"];
+    let wrong_key = [
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "InvalidToken",
+        "ExpiredToken",
+    ];
     match kind {
         StoreErrorKind::Usage if detail.contains("NoSuchBucket") => {
             "the bucket does not exist; create it or correct the URL"

@@ -32,7 +32,9 @@ impl DurableFolder {
     /// The whole file system; give it a prefix to make it one folder.
     #[must_use]
     pub fn new() -> Self {
-        Self { files: LocalFileSystem::new().with_fsync(true) }
+        Self {
+            files: LocalFileSystem::new().with_fsync(true),
+        }
     }
 
     fn in_order(
@@ -116,7 +118,9 @@ impl ObjectStore for DurableFolder {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let mut found = self.files.list_with_delimiter(prefix).await?;
-        found.objects.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        found
+            .objects
+            .sort_unstable_by(|a, b| a.location.cmp(&b.location));
         Ok(found)
     }
 
@@ -155,13 +159,31 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let lake = home.path().join("a/b");
         let objects = store(&lake).objects();
-        assert!(!home.path().join("a").exists(), "opening must not create folders");
+        assert!(
+            !home.path().join("a").exists(),
+            "opening must not create folders"
+        );
         let path = Path::from("_delta_log/0.json");
-        let create = || PutOptions { mode: PutMode::Create, ..Default::default() };
-        objects.put_opts(&path, "ours".into(), create()).await.unwrap();
-        let second = objects.put_opts(&path, "theirs".into(), create()).await.unwrap_err();
-        assert!(matches!(second, object_store::Error::AlreadyExists { .. }), "{second}");
-        assert_eq!(std::fs::read(lake.join("_delta_log/0.json")).unwrap(), b"ours");
+        let create = || PutOptions {
+            mode: PutMode::Create,
+            ..Default::default()
+        };
+        objects
+            .put_opts(&path, "ours".into(), create())
+            .await
+            .unwrap();
+        let second = objects
+            .put_opts(&path, "theirs".into(), create())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(second, object_store::Error::AlreadyExists { .. }),
+            "{second}"
+        );
+        assert_eq!(
+            std::fs::read(lake.join("_delta_log/0.json")).unwrap(),
+            b"ours"
+        );
         assert_eq!(names(&lake.join("_delta_log")), ["0.json"]);
     }
 
@@ -172,7 +194,10 @@ mod tests {
         let path = Path::from("t/part.parquet");
         let mut upload = objects.put_multipart(&path).await.unwrap();
         upload.put_part(vec![1_u8; 100_000].into()).await.unwrap();
-        assert!(objects.head(&path).await.is_err(), "not visible before it is complete");
+        assert!(
+            objects.head(&path).await.is_err(),
+            "not visible before it is complete"
+        );
         let staged = std::fs::metadata(home.path().join("t/part.parquet#1")).unwrap();
         assert_eq!(staged.len(), 100_000, "parts are on disk, not in memory");
         upload.put_part(vec![2_u8; 5].into()).await.unwrap();
@@ -188,8 +213,12 @@ mod tests {
         for name in ["c", "a", "b/d", "b.x"] {
             objects.put(&Path::from(name), "x".into()).await.unwrap();
         }
-        let listed: Vec<_> =
-            objects.list(None).map_ok(|meta| meta.location.to_string()).try_collect().await.unwrap();
+        let listed: Vec<_> = objects
+            .list(None)
+            .map_ok(|meta| meta.location.to_string())
+            .try_collect()
+            .await
+            .unwrap();
         assert_eq!(listed, ["a", "b.x", "b/d", "c"]);
     }
 }

@@ -15,10 +15,14 @@
 //! | `probe` | [`probe_conditional_put`]: can two writers be told apart? (C6) |
 //! | `check` | [`Store::check`]: one clear error before any work is done |
 //! | `error` | [`StoreError`] |
+//! | `faults` | a store that fails on purpose (tests) |
 
 mod check;
 mod cloud;
 mod error;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod faults;
 mod local;
 mod open;
 mod probe;

@@ -60,7 +60,12 @@ impl Store {
             )));
         }
         let folder = resolve_folder(rest)?;
-        let wrong = |_| usage(format!("`{}` cannot be used as a lake's folder", folder.display()));
+        let wrong = |_| {
+            usage(format!(
+                "`{}` cannot be used as a lake's folder",
+                folder.display()
+            ))
+        };
         let prefix = Path::from_absolute_path(&folder).map_err(|e| wrong(e.to_string()))?;
         let url = Url::from_directory_path(&folder).map_err(|()| wrong(String::new()))?;
         // Nothing is ever sent twice to a local folder, so one client is both.
@@ -84,7 +89,9 @@ impl Store {
             ));
         }
         if parsed.query().is_some() || parsed.fragment().is_some() {
-            return Err(usage("the lake's URL must not have a `?` or `#` part".to_owned()));
+            return Err(usage(
+                "the lake's URL must not have a `?` or `#` part".to_owned(),
+            ));
         }
         let prefix = Path::from_url_path(parsed.path())
             .map_err(|e| usage(format!("the path of {parsed} is not valid: {e}")))?;
@@ -105,7 +112,13 @@ impl Store {
         single_shot: Arc<dyn ObjectStore>,
         url: Url,
     ) -> Self {
-        Self { retrying: objects, single_shot, prefix: Path::default(), url, folder: None }
+        Self {
+            retrying: objects,
+            single_shot,
+            prefix: Path::default(),
+            url,
+            folder: None,
+        }
     }
 
     /// The client that retries by itself, rooted here.
@@ -202,7 +215,9 @@ fn resolve_folder(rest: &str) -> Result<PathBuf, StoreError> {
                 ))
             })?,
         None if rest.is_empty() => {
-            return Err(usage("`file:` names no folder; write file:./lake".to_owned()));
+            return Err(usage(
+                "`file:` names no folder; write file:./lake".to_owned(),
+            ));
         }
         None => PathBuf::from(rest),
     };
@@ -230,7 +245,10 @@ mod tests {
     use super::*;
 
     fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -241,14 +259,22 @@ mod tests {
         let lake = home.path().canonicalize().unwrap().join("lake");
         assert_eq!(store.folder(), Some(lake.as_path()));
         let child = store.child("sales/..").child("größe #1");
-        assert_eq!(child.folder(), Some(lake.join("sales/%2E%2E/größe %231").as_path()));
+        assert_eq!(
+            child.folder(),
+            Some(lake.join("sales/%2E%2E/größe %231").as_path())
+        );
         let relative = Store::open("file:lake", &BTreeMap::new()).unwrap();
         assert!(relative.folder().unwrap().is_absolute());
     }
 
     #[test]
     fn wrong_urls_say_what_is_right_and_leak_nothing() {
-        for url in ["./lake", "ftp://x", "http://user:canary@host/x", "s3://key:canary@b/x"] {
+        for url in [
+            "./lake",
+            "ftp://x",
+            "http://user:canary@host/x",
+            "s3://key:canary@b/x",
+        ] {
             let error = Store::open(url, &BTreeMap::new()).unwrap_err();
             assert_eq!(error.kind, StoreErrorKind::Usage);
             assert!(!error.message.contains("canary"), "{error}");
@@ -257,8 +283,7 @@ mod tests {
 
     #[test]
     fn unknown_options_name_the_nearest_known() {
-        let error =
-            Store::open("s3://b/p", &options(&[("endpiont", "http://x")])).unwrap_err();
+        let error = Store::open("s3://b/p", &options(&[("endpiont", "http://x")])).unwrap_err();
         assert!(error.message.contains("`endpoint`"), "{error}");
         let error = Store::open("file:x", &options(&[("region", "x")])).unwrap_err();
         assert!(error.message.contains("region"), "{error}");
@@ -274,7 +299,9 @@ mod tests {
             ("allow_http", "true"),
             ("virtual_hosted_style_request", "false"),
         ];
-        let store = Store::open("s3://bucket/lake", &options(&given)).unwrap().child("t");
+        let store = Store::open("s3://bucket/lake", &options(&given))
+            .unwrap()
+            .child("t");
         assert_eq!(store.url().as_str(), "s3://bucket/lake/t/");
         assert!(!format!("{store:?}").contains("canary"));
     }

@@ -40,8 +40,15 @@ async fn put_twice(store: &Store, path: &Path) -> Result<Conditional, StoreError
     let mut attempts = 0;
     for content in ["first", "second"] {
         loop {
-            let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            match store.single_shot().put_opts(path, content.into(), create).await {
+            let create = PutOptions {
+                mode: PutMode::Create,
+                ..PutOptions::default()
+            };
+            match store
+                .single_shot()
+                .put_opts(path, content.into(), create)
+                .await
+            {
                 Ok(_) if content == "second" => return Ok(Conditional::Unsupported),
                 Ok(_) => break,
                 Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
@@ -66,4 +73,47 @@ async fn put_twice(store: &Store, path: &Path) -> Result<Conditional, StoreError
         }
     }
     Ok(Conditional::Unsupported)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::sync::Arc;
+
+    use object_store::ObjectStore;
+    use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+
+    use super::super::faults::FaultyStore;
+    use super::*;
+
+    #[tokio::test]
+    async fn c6_a_store_that_refuses_the_second_put_is_supported() {
+        let faulty = FaultyStore::new("never", vec![], None);
+        let probed = probe_conditional_put(&faulty.store()).await.unwrap();
+        assert_eq!(probed, Conditional::Supported);
+        assert_eq!(faulty.count("delete"), 1, "the probe is removed");
+    }
+
+    #[tokio::test]
+    async fn c6_a_store_without_the_request_is_unsupported() {
+        let client: Arc<dyn ObjectStore> = Arc::new(
+            AmazonS3Builder::new()
+                .with_bucket_name("b")
+                .with_endpoint("http://127.0.0.1:9")
+                .with_allow_http(true)
+                .with_access_key_id("a")
+                .with_secret_access_key("b")
+                .with_retry(object_store::RetryConfig {
+                    max_retries: 0,
+                    ..Default::default()
+                })
+                .with_conditional_put(S3ConditionalPut::Disabled)
+                .build()
+                .unwrap(),
+        );
+        let url = url::Url::parse("s3://b/").unwrap();
+        let store = Store::from_clients(Arc::clone(&client), client, url);
+        let probed = probe_conditional_put(&store).await.unwrap();
+        assert_eq!(probed, Conditional::Unsupported);
+    }
 }

@@ -68,7 +68,10 @@ pub async fn put_once(
     let mut pause = patience.first_pause;
     let mut certain = true;
     loop {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let options = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
         let payload = PutPayload::from_bytes(bytes.clone());
         let error = match store.single_shot().put_opts(path, payload, options).await {
             Ok(_) => return Ok(PutOnce::Committed),
@@ -104,7 +107,10 @@ pub async fn put_once(
 
 /// Errors that a store gives instead of doing anything.
 fn is_refusal(error: &StoreError) -> bool {
-    matches!(error.kind, StoreErrorKind::Refused | StoreErrorKind::Usage | StoreErrorKind::NotFound)
+    matches!(
+        error.kind,
+        StoreErrorKind::Refused | StoreErrorKind::Usage | StoreErrorKind::NotFound
+    )
 }
 
 async fn read_back(store: &Store, path: &Path) -> Result<Option<Bytes>, StoreError> {
@@ -112,7 +118,11 @@ async fn read_back(store: &Store, path: &Path) -> Result<Option<Bytes>, StoreErr
         StoreError::from_object_store(error, &format!("read {}", store.url_of(path)))
     };
     match store.objects().get(path).await {
-        Ok(found) => found.bytes().await.map(Some).map_err(|error| failed(&error)),
+        Ok(found) => found
+            .bytes()
+            .await
+            .map(Some)
+            .map_err(|error| failed(&error)),
         Err(Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(failed(&error)),
     }
@@ -136,4 +146,90 @@ fn unknown(store: &Store, path: &Path, waited: Duration, last: &StoreError) -> S
         last.message,
     );
     StoreError::new(StoreErrorKind::Unknown, message)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::super::faults::{Fault, FaultyStore};
+    use super::*;
+
+    const QUICK: Patience = Patience {
+        deadline: Duration::from_millis(200),
+        first_pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(20),
+    };
+
+    async fn put(faulty: &std::sync::Arc<FaultyStore>, bytes: &str) -> Result<PutOnce, StoreError> {
+        let bytes = Bytes::copy_from_slice(bytes.as_bytes());
+        let outcome = put_once(&faulty.store(), &Path::from("log/0"), bytes, QUICK).await;
+        assert_eq!(faulty.count("delete"), 0, "C4");
+        outcome
+    }
+
+    #[tokio::test]
+    async fn c1_a_lost_answer_is_recognised() {
+        for fault in [Fault::LostAfter, Fault::ErrorAfter] {
+            let faulty = FaultyStore::new("log", vec![], Some(fault));
+            assert_eq!(put(&faulty, "ours").await.unwrap(), PutOnce::Committed);
+            assert_eq!(faulty.count("put"), 1, "not sent again: it was there");
+        }
+    }
+
+    #[tokio::test]
+    async fn c1_absent_is_sent_again_to_the_same_place() {
+        let script = vec![
+            Fault::ErrorBefore,
+            Fault::ConflictBefore,
+            Fault::ErrorBefore,
+        ];
+        let faulty = FaultyStore::new("log", script, None);
+        assert_eq!(put(&faulty, "ours").await.unwrap(), PutOnce::Committed);
+        assert_eq!(faulty.count("put log/0"), 4);
+    }
+
+    #[tokio::test]
+    async fn c1_anothers_entry_is_lost_and_handed_back() {
+        let theirs = Bytes::from_static(b"theirs");
+        let faulty = FaultyStore::new("log", vec![Fault::Overtaken(theirs.clone())], None);
+        assert_eq!(
+            put(&faulty, "ours").await.unwrap(),
+            PutOnce::Lost { existing: theirs }
+        );
+    }
+
+    #[tokio::test]
+    async fn c1_unknown_is_said_when_time_is_up() {
+        let faulty = FaultyStore::new("log", vec![], Some(Fault::ErrorBefore));
+        let error = put(&faulty, "ours").await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Unknown);
+        assert!(
+            error.is_retryable() && error.message.contains("next run"),
+            "{error}"
+        );
+    }
+
+    /// The control arm: a client that retries by itself meets its own object and
+    /// reports a conflict that is none (C2).
+    #[tokio::test]
+    async fn control_arm_a_retrying_client_misreports() {
+        let faulty = FaultyStore::new("log", vec![Fault::LostAfter], None);
+        let client = faulty.store().single_shot();
+        let mut last = None;
+        for _ in 0..2 {
+            let options = PutOptions {
+                mode: PutMode::Create,
+                ..PutOptions::default()
+            };
+            last = Some(
+                client
+                    .put_opts(&Path::from("log/0"), "ours".into(), options)
+                    .await,
+            );
+        }
+        assert!(
+            matches!(last, Some(Err(Error::AlreadyExists { .. }))),
+            "the test proves nothing"
+        );
+    }
 }

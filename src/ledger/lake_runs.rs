@@ -1,0 +1,67 @@
+//! Run reports and quarantined rows, kept in the lake itself.
+
+use object_store::path::Path;
+use object_store::{ObjectStoreExt as _, PutPayload};
+use uuid::Uuid;
+
+use crate::source::BadRow;
+use crate::store::{Store, StoreError, StoreErrorKind};
+
+/// Writes the report of one run to `_highwater/runs/<time>-<run>.json` of the
+/// lake at `store`, and returns where it is. `at` is when the run began, RFC 3339
+/// in UTC.
+///
+/// # Errors
+/// The store cannot be written.
+pub async fn put_report(
+    store: &Store,
+    at: &str,
+    run: Uuid,
+    report: &serde_json::Value,
+) -> Result<String, StoreError> {
+    // Colons are not allowed in file names everywhere.
+    let time: String = at.chars().filter(char::is_ascii_alphanumeric).collect();
+    let path = Path::from(format!("_highwater/runs/{time}-{run}.json"));
+    put(store, path, format!("{report:#}\n")).await
+}
+
+/// Writes rows that were set aside to
+/// `_highwater/quarantine/<run>-<table>-<number>.jsonl` of the lake at `store`,
+/// one JSON object a line, and returns where it is.
+///
+/// # Errors
+/// The store cannot be written.
+pub async fn put_quarantine(
+    store: &Store,
+    run: Uuid,
+    table: &str,
+    number: u32,
+    rows: &[BadRow],
+) -> Result<String, StoreError> {
+    let mut lines = String::new();
+    for row in rows {
+        let line = serde_json::to_string(row).map_err(|error| {
+            StoreError::new(
+                StoreErrorKind::Failed,
+                format!("a quarantined row: {error}"),
+            )
+        })?;
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    let name = format!("{run}-{table}-{number}.jsonl");
+    // As one segment: a table's name may hold a slash.
+    let path = Path::from_iter(["_highwater", "quarantine", name.as_str()]);
+    put(store, path, lines).await
+}
+
+async fn put(store: &Store, path: Path, content: String) -> Result<String, StoreError> {
+    let place = store.url_of(&path);
+    match store.objects().put(&path, PutPayload::from(content)).await {
+        Ok(_) => Ok(place),
+        Err(error) => Err(StoreError::from_object_store(
+            &error,
+            &format!("write {place}"),
+        )),
+    }
+}

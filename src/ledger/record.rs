@@ -1,0 +1,32 @@
+//! [`CommitRecord`]: what our domain of the Delta log says about one commit.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::watermark::Watermark;
+
+/// The version of the record's form; a reader refuses what it does not know.
+pub(super) const FORMAT: u32 = 1;
+
+/// One commit, as recorded inside the log entry that made it (C3, C7).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRecord {
+    /// The version of this record's form.
+    pub format: u32,
+    /// Unique to this attempt to publish, so that a lost answer can be
+    /// recognised (C1).
+    pub id: Uuid,
+    /// The run that published.
+    pub run: Uuid,
+    /// When, by the publisher's clock; for people, never compared (C5).
+    pub at: String,
+    /// The `txn` version of our application: the number of this commit.
+    pub commit: i64,
+    /// The watermark that the run started from (C3).
+    pub from: Option<Watermark>,
+    /// The watermark that this commit made true.
+    pub to: Watermark,
+    /// SHA-256 of the log entry before this one; absent for the first, and where
+    /// log retention has removed it (C7).
+    pub previous: Option<String>,
+}
