@@ -91,19 +91,37 @@ struct Size {
 }
 
 /// The tables of `selection`, in name order.
-pub(super) async fn discover(session: &mut Session, selection: &Selection) -> Result<Vec<Discovered>, SourceError> {
+pub(super) async fn discover(
+    session: &mut Session,
+    selection: &Selection,
+) -> Result<Vec<Discovered>, SourceError> {
     let wanted = Wanted::new(selection)?;
     let results = session.query(CATALOG).await?;
     let catalog = Catalog::read(&results)?;
-    let names: Vec<TableName> = catalog.tables.iter().map(|entry| entry.name.clone()).collect();
+    let names: Vec<TableName> = catalog
+        .tables
+        .iter()
+        .map(|entry| entry.name.clone())
+        .collect();
     wanted.check_schemas(&names)?;
     let mut found: Vec<Discovered> = catalog
         .tables
         .iter()
         .filter(|entry| wanted.takes(&entry.name))
-        .map(|entry| Discovered { name: entry.name.clone(), table: catalog.table(entry, &selection.options(&entry.name)) })
+        .map(|entry| Discovered {
+            name: entry.name.clone(),
+            table: catalog.table(entry, &selection.options(&entry.name)),
+        })
         .collect();
-    found.extend(wanted.missing(&names).into_iter().map(|(name, error)| Discovered { name, table: Err(error) }));
+    found.extend(
+        wanted
+            .missing(&names)
+            .into_iter()
+            .map(|(name, error)| Discovered {
+                name,
+                table: Err(error),
+            }),
+    );
     found.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(found)
 }
@@ -117,27 +135,59 @@ impl Catalog {
             types: PgTypes::new(),
             sizes: HashMap::new(),
         };
-        for row in (0..results.rows(0).len()).map(|row| Cells { results, set: 0, row }) {
-            let name = TableName { schema: Some(row.text(1)?.to_owned()), name: row.text(2)?.to_owned() };
-            catalog.tables.push(Entry { oid: row.number(0)?, name, has_usage: row.flag(4)? });
-        }
-        for row in (0..results.rows(1).len()).map(|row| Cells { results, set: 1, row }) {
-            catalog.columns.entry(row.number(0)?).or_default().push(Attribute {
-                number: row.number(1)?,
+        for row in (0..results.rows(0).len()).map(|row| Cells {
+            results,
+            set: 0,
+            row,
+        }) {
+            let name = TableName {
+                schema: Some(row.text(1)?.to_owned()),
                 name: row.text(2)?.to_owned(),
-                type_oid: row.number(3)?,
-                modifier: row.number(4)?,
-                spelled: row.text(5)?.to_owned(),
-                not_null: row.flag(6)?,
-                may_select: row.flag(7)?,
+            };
+            catalog.tables.push(Entry {
+                oid: row.number(0)?,
+                name,
+                has_usage: row.flag(4)?,
             });
         }
-        for row in (0..results.rows(2).len()).map(|row| Cells { results, set: 2, row }) {
+        for row in (0..results.rows(1).len()).map(|row| Cells {
+            results,
+            set: 1,
+            row,
+        }) {
+            catalog
+                .columns
+                .entry(row.number(0)?)
+                .or_default()
+                .push(Attribute {
+                    number: row.number(1)?,
+                    name: row.text(2)?.to_owned(),
+                    type_oid: row.number(3)?,
+                    modifier: row.number(4)?,
+                    spelled: row.text(5)?.to_owned(),
+                    not_null: row.flag(6)?,
+                    may_select: row.flag(7)?,
+                });
+        }
+        for row in (0..results.rows(2).len()).map(|row| Cells {
+            results,
+            set: 2,
+            row,
+        }) {
             let count: usize = row.number(1)?;
-            let key = row.text(2)?.split_whitespace().take(count).filter_map(|number| number.parse().ok()).collect();
+            let key = row
+                .text(2)?
+                .split_whitespace()
+                .take(count)
+                .filter_map(|number| number.parse().ok())
+                .collect();
             catalog.keys.entry(row.number(0)?).or_default().push(key);
         }
-        for row in (0..results.rows(3).len()).map(|row| Cells { results, set: 3, row }) {
+        for row in (0..results.rows(3).len()).map(|row| Cells {
+            results,
+            set: 3,
+            row,
+        }) {
             let element: u32 = row.number(4)?;
             catalog.types.insert(
                 row.number(0)?,
@@ -151,9 +201,22 @@ impl Catalog {
                 },
             );
         }
-        for row in (0..results.rows(4).len()).map(|row| Cells { results, set: 4, row }) {
-            let leaf = Size::leaf(row.number(1)?, row.number(2)?, row.number(3)?, row.number(4)?, row.number(5)?);
-            let size = catalog.sizes.entry(row.number(0)?).or_insert(Size { bytes: 0, rows: Some(0) });
+        for row in (0..results.rows(4).len()).map(|row| Cells {
+            results,
+            set: 4,
+            row,
+        }) {
+            let leaf = Size::leaf(
+                row.number(1)?,
+                row.number(2)?,
+                row.number(3)?,
+                row.number(4)?,
+                row.number(5)?,
+            );
+            let size = catalog.sizes.entry(row.number(0)?).or_insert(Size {
+                bytes: 0,
+                rows: Some(0),
+            });
             size.bytes += leaf.bytes;
             size.rows = size.rows.zip(leaf.rows).map(|(sum, rows)| sum + rows);
         }
@@ -163,7 +226,10 @@ impl Catalog {
     fn table(&self, entry: &Entry, options: &TableOptions) -> Result<Table, SourceError> {
         let all = self.columns.get(&entry.oid).map_or(&[][..], Vec::as_slice);
         check_names(&entry.name, all, options)?;
-        let taken: Vec<&Attribute> = all.iter().filter(|column| is_taken(&column.name, options)).collect();
+        let taken: Vec<&Attribute> = all
+            .iter()
+            .filter(|column| is_taken(&column.name, options))
+            .collect();
         check_privileges(entry, &taken)?;
         if taken.is_empty() {
             return Err(usage(format!("{} has no column to take", entry.name)));
@@ -176,13 +242,21 @@ impl Catalog {
         Ok(Table {
             name: entry.name.clone(),
             key: self.key(entry.oid, &taken),
-            estimated_rows: Some(size.rows.unwrap_or_else(|| size.bytes / guessed_row_bytes(&columns))),
+            estimated_rows: Some(
+                size.rows
+                    .unwrap_or_else(|| size.bytes / guessed_row_bytes(&columns)),
+            ),
             estimated_bytes: size.bytes,
             columns,
         })
     }
 
-    fn column(&self, table: &TableName, attribute: &Attribute, options: &TableOptions) -> Result<Column, SourceError> {
+    fn column(
+        &self,
+        table: &TableName,
+        attribute: &Attribute,
+        options: &TableOptions,
+    ) -> Result<Column, SourceError> {
         let default = types::map(&self.types, attribute.type_oid, attribute.modifier);
         let mapping = match options.types.get(&attribute.name) {
             None => default,
@@ -201,7 +275,11 @@ impl Catalog {
     /// The first unique key (the primary one first) whose columns are all taken
     /// and never NULL.
     fn key(&self, oid: u32, taken: &[&Attribute]) -> Vec<usize> {
-        let position = |number: &i16| taken.iter().position(|column| column.number == *number && column.not_null);
+        let position = |number: &i16| {
+            taken
+                .iter()
+                .position(|column| column.number == *number && column.not_null)
+        };
         let keys = self.keys.get(&oid).map_or(&[][..], Vec::as_slice);
         keys.iter()
             .filter(|key| !key.is_empty())
@@ -211,12 +289,21 @@ impl Catalog {
 }
 
 fn is_taken(name: &String, options: &TableOptions) -> bool {
-    (options.columns.is_empty() || options.columns.contains(name)) && !options.exclude_columns.contains(name)
+    (options.columns.is_empty() || options.columns.contains(name))
+        && !options.exclude_columns.contains(name)
 }
 
 /// Every column that the options name must be there.
-fn check_names(table: &TableName, columns: &[Attribute], options: &TableOptions) -> Result<(), SourceError> {
-    let named = options.columns.iter().chain(&options.exclude_columns).chain(options.types.keys());
+fn check_names(
+    table: &TableName,
+    columns: &[Attribute],
+    options: &TableOptions,
+) -> Result<(), SourceError> {
+    let named = options
+        .columns
+        .iter()
+        .chain(&options.exclude_columns)
+        .chain(options.types.keys());
     let has = |name: &String| columns.iter().any(|column| column.name == *name);
     match named.into_iter().find(|name| !has(name)) {
         None => Ok(()),
@@ -230,17 +317,24 @@ fn check_names(table: &TableName, columns: &[Attribute], options: &TableOptions)
 fn check_privileges(entry: &Entry, taken: &[&Attribute]) -> Result<(), SourceError> {
     let refused = |what: String| Err(SourceError::new(SourceErrorKind::Refused, what));
     let name = &entry.name;
-    let denied: Vec<&str> =
-        taken.iter().filter(|column| !column.may_select).map(|column| column.name.as_str()).collect();
+    let denied: Vec<&str> = taken
+        .iter()
+        .filter(|column| !column.may_select)
+        .map(|column| column.name.as_str())
+        .collect();
     if !entry.has_usage {
         let schema = name.schema.as_deref().unwrap_or_default();
-        return refused(format!("no permission on {name}: grant USAGE on schema {schema} to this user, or exclude the table"));
+        return refused(format!(
+            "no permission on {name}: grant USAGE on schema {schema} to this user, or exclude the table"
+        ));
     }
     if denied.is_empty() {
         return Ok(());
     }
     if denied.len() == taken.len() {
-        return refused(format!("no permission on {name}: grant SELECT on it to this user, or exclude the table"));
+        return refused(format!(
+            "no permission on {name}: grant SELECT on it to this user, or exclude the table"
+        ));
     }
     refused(format!(
         "no permission on columns {} of {name}: grant SELECT on them to this user, or leave them out by exclude_columns",
@@ -259,13 +353,18 @@ impl Size {
             // A float-to-integer cast saturates; an estimate may.
             (true, pages) => Some((rows * now as f64 / pages as f64) as u64),
         };
-        Self { bytes: heap + toast, rows }
+        Self {
+            bytes: heap + toast,
+            rows,
+        }
     }
 }
 
 /// Bytes of a row as the heap keeps it, by its types alone.
 fn guessed_row_bytes(columns: &[Column]) -> u64 {
-    let widths = columns.iter().map(|column| column.lake_type.primitive_width().unwrap_or(32) as u64);
+    let widths = columns
+        .iter()
+        .map(|column| column.lake_type.primitive_width().unwrap_or(32) as u64);
     28 + widths.sum::<u64>()
 }
 
@@ -288,7 +387,10 @@ impl<'a> Cells<'a> {
     fn number<T: std::str::FromStr>(&self, column: usize) -> Result<T, SourceError> {
         let text = self.text(column)?;
         text.parse().map_err(|_| {
-            SourceError::new(SourceErrorKind::Failed, format!("the catalog says \"{text}\" where a number belongs"))
+            SourceError::new(
+                SourceErrorKind::Failed,
+                format!("the catalog says \"{text}\" where a number belongs"),
+            )
         })
     }
 }
@@ -300,7 +402,13 @@ mod tests {
     #[test]
     fn row_estimates_follow_the_size() {
         let leaf = |rows, pages, heap| Size::leaf(rows, pages, heap, 8192, 8192);
-        assert_eq!(leaf(1000.0, 10, 20 * 8192), Size { bytes: 21 * 8192, rows: Some(2000) });
+        assert_eq!(
+            leaf(1000.0, 10, 20 * 8192),
+            Size {
+                bytes: 21 * 8192,
+                rows: Some(2000)
+            }
+        );
         assert_eq!(leaf(-1.0, 0, 8192).rows, None);
         assert_eq!(leaf(0.0, 0, 0).rows, Some(0));
         assert_eq!(leaf(0.0, 0, 8192).rows, None);

@@ -46,7 +46,11 @@ impl fmt::Display for Place {
             Endpoint::Tcp { name, port, .. } => write!(f, "{name}:{port}")?,
             Endpoint::Unix { folder, port } => write!(f, "{}/.s.PGSQL.{port}", folder.display())?,
         }
-        write!(f, " (database \"{}\", user \"{}\")", self.database, self.user)
+        write!(
+            f,
+            " (database \"{}\", user \"{}\")",
+            self.database, self.user
+        )
     }
 }
 
@@ -63,7 +67,10 @@ pub(super) async fn connect(target: &Target) -> Result<Session, SourceError> {
 }
 
 /// Opens a session at `endpoint`.
-pub(super) async fn connect_to(target: &Target, endpoint: &Endpoint) -> Result<Session, SourceError> {
+pub(super) async fn connect_to(
+    target: &Target,
+    endpoint: &Endpoint,
+) -> Result<Session, SourceError> {
     let place = Place {
         endpoint: endpoint.clone(),
         database: target.database().to_owned(),
@@ -98,7 +105,10 @@ struct Failure {
 
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
-        Self { error, other_way: false }
+        Self {
+            error,
+            other_way: false,
+        }
     }
 }
 
@@ -117,14 +127,20 @@ async fn attempt(
     };
     match tokio::time::timeout(target.timeout, steps).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(unreachable(place, &format!("no answer within {} s", target.timeout.as_secs())).into()),
+        Err(_) => Err(unreachable(
+            place,
+            &format!("no answer within {} s", target.timeout.as_secs()),
+        )
+        .into()),
     }
 }
 
 fn unreachable(place: &Place, why: &str) -> SourceError {
     SourceError::new(
         SourceErrorKind::Unavailable,
-        format!("PostgreSQL at {place} cannot be reached: {why}. Is the server running, and are host and port right?"),
+        format!(
+            "PostgreSQL at {place} cannot be reached: {why}. Is the server running, and are host and port right?"
+        ),
     )
 }
 
@@ -132,18 +148,27 @@ async fn open_socket(endpoint: &Endpoint, place: &Place) -> Result<Box<dyn Duple
     let failed = |error: io::Error| unreachable(place, &error.to_string()).caused_by(error);
     match endpoint {
         Endpoint::Tcp { address, port, .. } => {
-            let stream = TcpStream::connect((address.as_str(), *port)).await.map_err(failed)?;
+            let stream = TcpStream::connect((address.as_str(), *port))
+                .await
+                .map_err(failed)?;
             stream.set_nodelay(true).map_err(failed)?;
             let (idle, interval, retries) = KEEPALIVE;
             let socket = socket2::SockRef::from(&stream);
-            let probes = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(retries);
+            let probes = socket2::TcpKeepalive::new()
+                .with_time(idle)
+                .with_interval(interval)
+                .with_retries(retries);
             socket.set_tcp_keepalive(&probes).map_err(failed)?;
             #[cfg(target_os = "linux")]
-            socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED)).map_err(failed)?;
+            socket
+                .set_tcp_user_timeout(Some(UNACKNOWLEDGED))
+                .map_err(failed)?;
             Ok(Box::new(stream))
         }
         Endpoint::Unix { folder, port } => {
-            let stream = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await.map_err(failed)?;
+            let stream = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}")))
+                .await
+                .map_err(failed)?;
             Ok(Box::new(stream))
         }
     }
@@ -158,10 +183,15 @@ async fn encrypt_stream(
     let broken = |error: io::Error| tls_failure(place, &error);
     if target.login.get_ssl_negotiation() == SslNegotiation::Postgres {
         // SSLRequest: length 8, code 80877103.
-        stream.write_all(&[0, 0, 0, 8, 0x04, 0xD2, 0x16, 0x2F]).await.map_err(broken)?;
+        stream
+            .write_all(&[0, 0, 0, 8, 0x04, 0xD2, 0x16, 0x2F])
+            .await
+            .map_err(broken)?;
         stream.flush().await.map_err(broken)?;
         if stream.read_u8().await.map_err(broken)? != b'S' {
-            let why = io::Error::other("the server does not offer TLS; set ssl = on there, or sslmode=prefer here");
+            let why = io::Error::other(
+                "the server does not offer TLS; set ssl = on there, or sslmode=prefer here",
+            );
             return Err(tls_failure(place, &why));
         }
     }
@@ -169,7 +199,8 @@ async fn encrypt_stream(
         Endpoint::Tcp { name, .. } => name.clone(),
         Endpoint::Unix { .. } => "localhost".to_owned(),
     };
-    let name = ServerName::try_from(name).map_err(|error| tls_failure(place, &io::Error::other(error)))?;
+    let name =
+        ServerName::try_from(name).map_err(|error| tls_failure(place, &io::Error::other(error)))?;
     let connector = TlsConnector::from(target.tls.client()?);
     let stream = connector.connect(name, stream).await.map_err(broken)?;
     Ok(Box::new(stream))
@@ -177,18 +208,29 @@ async fn encrypt_stream(
 
 fn tls_failure(place: &Place, cause: &io::Error) -> Failure {
     let kind = match cause.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => SourceErrorKind::Unavailable,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            SourceErrorKind::Unavailable
+        }
         _ => SourceErrorKind::Refused,
     };
-    let message = format!("no TLS connection to PostgreSQL at {place}: {cause}. Check sslmode, sslrootcert and the host name");
-    Failure { error: SourceError::new(kind, message), other_way: true }
+    let message = format!(
+        "no TLS connection to PostgreSQL at {place}: {cause}. Check sslmode, sslrootcert and the host name"
+    );
+    Failure {
+        error: SourceError::new(kind, message),
+        other_way: true,
+    }
 }
 
-async fn login(stream: Box<dyn Duplex>, target: &Target, place: &Place) -> Result<Session, Failure> {
+async fn login(
+    stream: Box<dyn Duplex>,
+    target: &Target,
+    place: &Place,
+) -> Result<Session, Failure> {
     let lent = Lent::new(stream);
     let logged_in = target.login.connect_raw(lent.clone(), NoTls).await;
     // The connection is not run, only dropped: it sends nothing more.
-    match (logged_in, lent.take()) {
+    match (logged_in, lent.reclaim()) {
         (Ok(_), Some(stream)) => Ok(Session::new(stream, place.clone())),
         (Ok(_), None) => Err(unreachable(place, "the login lost its stream").into()),
         (Err(error), _) => Err(login_failure(&error, target, place)),
@@ -204,18 +246,27 @@ fn login_failure(error: &tokio_postgres::Error, target: &Target, place: &Place) 
             hint: server.hint().map(ToOwned::to_owned),
         };
         let other_way = server.code == "28000";
-        return Failure { error: server.while_doing(&format!("PostgreSQL at {place} refused the connection")), other_way };
+        return Failure {
+            error: server.while_doing(&format!("PostgreSQL at {place} refused the connection")),
+            other_way,
+        };
     }
-    let cause = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    let cause =
+        std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     if target.login.get_password().is_none() && cause.contains("password missing") {
-        let message = format!("PostgreSQL at {place} asks for a password and the connection URL has none");
+        let message =
+            format!("PostgreSQL at {place} asks for a password and the connection URL has none");
         return SourceError::new(SourceErrorKind::Refused, message).into();
     }
     let is_io = std::error::Error::source(error).is_some_and(|cause| cause.is::<io::Error>());
     if is_io || error.is_closed() {
         return unreachable(place, &cause).into();
     }
-    SourceError::new(SourceErrorKind::Refused, format!("login at PostgreSQL {place} failed: {cause}")).into()
+    SourceError::new(
+        SourceErrorKind::Refused,
+        format!("login at PostgreSQL {place} failed: {cause}"),
+    )
+    .into()
 }
 
 /// Honours `target_session_attrs`.
@@ -225,7 +276,11 @@ async fn check_state(session: &mut Session, wanted: TargetSessionAttrs) -> Resul
         TargetSessionAttrs::ReadOnly => true,
         _ => return Ok(()),
     };
-    let found = session.query("SHOW transaction_read_only").await?.text(0, 0, 0)? == "on";
+    let found = session
+        .query("SHOW transaction_read_only")
+        .await?
+        .text(0, 0, 0)?
+        == "on";
     if found == read_only {
         return Ok(());
     }

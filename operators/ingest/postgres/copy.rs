@@ -39,7 +39,12 @@ pub(super) struct Copy<'a> {
 }
 
 impl<'a> Copy<'a> {
-    pub(super) fn new(session: &'a mut Session, table: &'a TableName, rows: Rows, out: &'a mut dyn Emit) -> Self {
+    pub(super) fn new(
+        session: &'a mut Session,
+        table: &'a TableName,
+        rows: Rows,
+        out: &'a mut dyn Emit,
+    ) -> Self {
         Self {
             session,
             table,
@@ -56,8 +61,13 @@ impl<'a> Copy<'a> {
     /// Copies what `select` selects. The inner error is the server's refusal:
     /// the session is in a failed transaction, at rest. After the outer one it
     /// is in an unknown state.
-    pub(super) async fn run(&mut self, select: &str) -> Result<Result<(), ServerError>, SourceError> {
-        let copy = format!("SAVEPOINT highwater_copy; COPY ({select}) TO STDOUT (FORMAT binary); RELEASE SAVEPOINT highwater_copy");
+    pub(super) async fn run(
+        &mut self,
+        select: &str,
+    ) -> Result<Result<(), ServerError>, SourceError> {
+        let copy = format!(
+            "SAVEPOINT highwater_copy; COPY ({select}) TO STDOUT (FORMAT binary); RELEASE SAVEPOINT highwater_copy"
+        );
         self.session.send(&copy).await?;
         let mut refusal = None;
         loop {
@@ -89,7 +99,12 @@ impl<'a> Copy<'a> {
             match message.tag {
                 b'd' => {
                     self.source_bytes += body.len() as u64;
-                    if let Err(error) = tuples(body, &mut self.rows, &mut self.header_seen, &mut self.trailer_seen) {
+                    if let Err(error) = tuples(
+                        body,
+                        &mut self.rows,
+                        &mut self.header_seen,
+                        &mut self.trailer_seen,
+                    ) {
                         return Err(self.damaged(error));
                     }
                     if self.rows.is_full() {
@@ -135,7 +150,10 @@ impl<'a> Copy<'a> {
         let permit = self.out.permit(bytes).await;
         // A free permit pays for nothing and limits nothing.
         if permit.bytes() != 0 && permit.bytes() < bytes {
-            return Err(self.too_long(total, "more than twice that does not fit into the memory budget; raise --memory"));
+            return Err(self.too_long(
+                total,
+                "more than twice that does not fit into the memory budget; raise --memory",
+            ));
         }
         self.permit = Some(permit);
         self.session.inbox().grow(total);
@@ -160,20 +178,27 @@ impl<'a> Copy<'a> {
             return Ok(());
         }
         let Finished { batch, bad } = self.rows.finish().map_err(|error| {
-            SourceError::new(SourceErrorKind::Failed, format!("a batch of {} cannot be built: {error}", self.table))
-                .caused_by(error)
+            SourceError::new(
+                SourceErrorKind::Failed,
+                format!("a batch of {} cannot be built: {error}", self.table),
+            )
+            .caused_by(error)
         })?;
         for row in bad {
             self.out.quarantine(row).await?;
         }
         let mut permit = self.permit.take().unwrap_or_else(Permit::free);
         permit.shrink_to(batch.get_array_memory_size() as u64);
-        self.out.batch(batch, permit, std::mem::take(&mut self.source_bytes)).await
+        self.out
+            .batch(batch, permit, std::mem::take(&mut self.source_bytes))
+            .await
     }
 
     #[cold]
     fn damaged(&mut self, error: RowError) -> SourceError {
-        let column = error.column.map_or_else(String::new, |column| format!(", column {column}"));
+        let column = error
+            .column
+            .map_or_else(String::new, |column| format!(", column {column}"));
         SourceError::new(
             SourceErrorKind::Failed,
             format!(
@@ -209,7 +234,12 @@ enum Step {
 /// Takes the tuples of one message apart. Servers send one tuple a message, the
 /// first with the stream's header before it.
 #[inline]
-fn tuples(mut body: &[u8], rows: &mut Rows, header_seen: &mut bool, trailer_seen: &mut bool) -> Result<(), RowError> {
+fn tuples(
+    mut body: &[u8],
+    rows: &mut Rows,
+    header_seen: &mut bool,
+    trailer_seen: &mut bool,
+) -> Result<(), RowError> {
     if !*header_seen {
         body = header(body)?;
         *header_seen = true;
@@ -228,8 +258,13 @@ fn tuples(mut body: &[u8], rows: &mut Rows, header_seen: &mut bool, trailer_seen
 
 #[cold]
 fn header(body: &[u8]) -> Result<&[u8], RowError> {
-    let wrong = |what: &str| RowError { column: None, what: what.to_owned() };
-    let body = body.strip_prefix(SIGNATURE).ok_or_else(|| wrong("not a binary COPY stream"))?;
+    let wrong = |what: &str| RowError {
+        column: None,
+        what: what.to_owned(),
+    };
+    let body = body
+        .strip_prefix(SIGNATURE)
+        .ok_or_else(|| wrong("not a binary COPY stream"))?;
     let Some((flags, body)) = body.split_first_chunk::<4>() else {
         return Err(wrong("the header of the COPY stream ends early"));
     };
@@ -241,7 +276,8 @@ fn header(body: &[u8]) -> Result<&[u8], RowError> {
     let Some((length, body)) = body.split_first_chunk::<4>() else {
         return Err(wrong("the header of the COPY stream ends early"));
     };
-    body.get(u32::from_be_bytes(*length) as usize..).ok_or_else(|| wrong("the header of the COPY stream ends early"))
+    body.get(u32::from_be_bytes(*length) as usize..)
+        .ok_or_else(|| wrong("the header of the COPY stream ends early"))
 }
 
 /// The default size of the receive buffer is far below the longest row.

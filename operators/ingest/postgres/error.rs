@@ -24,7 +24,10 @@ impl ServerError {
             if field == 0 {
                 break;
             }
-            let end = rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len());
+            let end = rest
+                .iter()
+                .position(|&byte| byte == 0)
+                .unwrap_or(rest.len());
             let (value, after) = rest.split_at(end);
             let text = String::from_utf8_lossy(value).into_owned();
             match field {
@@ -79,7 +82,11 @@ impl ServerError {
 }
 
 /// The connection broke while something was being done.
-pub(super) fn lost(place: &dyn std::fmt::Display, what: &str, cause: std::io::Error) -> SourceError {
+pub(super) fn lost(
+    place: &dyn std::fmt::Display,
+    what: &str,
+    cause: std::io::Error,
+) -> SourceError {
     let message = format!("the connection to {place} broke while {what} ({cause}); run again");
     SourceError::new(SourceErrorKind::Unavailable, message).caused_by(cause)
 }
@@ -106,7 +113,11 @@ mod tests {
         let error = ServerError::parse(b"SERROR\0C42501\0Mpermission denied for table t\0Hask\0\0");
         assert_eq!(error.kind(), SourceErrorKind::Refused);
         let error = error.while_doing("reading public.t");
-        assert!(error.message.starts_with("reading public.t: permission denied for table t (SQLSTATE 42501). ask"));
+        assert!(
+            error.message.starts_with(
+                "reading public.t: permission denied for table t (SQLSTATE 42501). ask"
+            )
+        );
         for (code, kind) in [
             ("28P01", SourceErrorKind::Refused),
             ("3D000", SourceErrorKind::Usage),
@@ -116,7 +127,15 @@ mod tests {
             ("XX000", SourceErrorKind::Failed),
             ("", SourceErrorKind::Failed),
         ] {
-            assert_eq!(ServerError { code: code.into(), ..Default::default() }.kind(), kind, "{code}");
+            assert_eq!(
+                ServerError {
+                    code: code.into(),
+                    ..Default::default()
+                }
+                .kind(),
+                kind,
+                "{code}"
+            );
         }
     }
 

@@ -26,7 +26,11 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub(super) fn new() -> Self {
-        Self { bytes: vec![0; INBOX_BYTES], start: 0, end: 0 }
+        Self {
+            bytes: vec![0; INBOX_BYTES],
+            start: 0,
+            end: 0,
+        }
     }
 
     /// The next whole message, or `None` when more must be received first.
@@ -67,7 +71,9 @@ impl Inbox {
 
     /// What has been received of the message that begins here, past its header.
     pub(super) fn partial(&self) -> &[u8] {
-        self.bytes.get(self.start + HEADER_BYTES..self.end).unwrap_or_default()
+        self.bytes
+            .get(self.start + HEADER_BYTES..self.end)
+            .unwrap_or_default()
     }
 
     /// Makes the buffer large enough for a message of `total` bytes.

@@ -28,12 +28,20 @@ impl Lent {
     }
 
     /// Takes the stream back: every other handle finds it closed from now on.
-    pub(super) fn take(&self) -> Option<Box<dyn Duplex>> {
+    pub(super) fn reclaim(&self) -> Option<Box<dyn Duplex>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn with<T>(&self, act: impl FnOnce(Pin<&mut dyn Duplex>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_deref_mut() {
+    fn with<T>(
+        &self,
+        act: impl FnOnce(Pin<&mut dyn Duplex>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_deref_mut()
+        {
             Some(stream) => act(Pin::new(stream)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
@@ -41,13 +49,21 @@ impl Lent {
 }
 
 impl AsyncRead for Lent {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.with(|stream| stream.poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Lent {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.with(|stream| stream.poll_write(cx, bytes))
     }
 

@@ -63,7 +63,9 @@ pub struct PostgresOptions {
 /// # Errors
 /// `Usage`, when the URL is not valid.
 pub fn open(url: &str, options: PostgresOptions) -> Result<Arc<dyn Source>, SourceError> {
-    Ok(Arc::new(Postgres { target: Target::parse(url, &options)? }))
+    Ok(Arc::new(Postgres {
+        target: Target::parse(url, &options)?,
+    }))
 }
 
 struct Postgres {
@@ -73,11 +75,16 @@ struct Postgres {
 impl Postgres {
     async fn session(&self) -> Result<Session, SourceError> {
         let mut session = connect::connect(&self.target).await?;
-        let found = session.query("SELECT current_setting('server_version_num'), version()").await?;
+        let found = session
+            .query("SELECT current_setting('server_version_num'), version()")
+            .await?;
         let version: u32 = found.text(0, 0, 0)?.parse().unwrap_or(0);
         if version < OLDEST_SERVER {
             let version = found.text(0, 0, 1)?;
-            return Err(error::usage(format!("{}: {version} is too old; 13 is the oldest that works", session.place())));
+            return Err(error::usage(format!(
+                "{}: {version} is too old; 13 is the oldest that works",
+                session.place()
+            )));
         }
         Ok(session)
     }
@@ -93,7 +100,11 @@ impl Source for Postgres {
             .try_query("SELECT s.system_identifier, c.timeline_id FROM pg_control_system() s, pg_control_checkpoint() c")
             .await?;
         let id = match control {
-            Ok(control) => format!("{}/{}/{name}", control.text(0, 0, 0)?, control.text(0, 0, 1)?),
+            Ok(control) => format!(
+                "{}/{}/{name}",
+                control.text(0, 0, 0)?,
+                control.text(0, 0, 1)?
+            ),
             // Some hosts hide the control file; then the address stands for the
             // server, and the number of the database for its life.
             Err(_) => {
@@ -102,7 +113,10 @@ impl Source for Postgres {
                 format!("{address}:{port}/{}/{name}", database.text(0, 0, 1)?)
             }
         };
-        Ok(Identity { kind: "postgres".to_owned(), id })
+        Ok(Identity {
+            kind: "postgres".to_owned(),
+            id,
+        })
     }
 
     async fn discover(&self, selection: &Selection) -> Result<Vec<Discovered>, SourceError> {

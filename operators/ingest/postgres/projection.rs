@@ -31,7 +31,8 @@ impl Projection {
         let mut expressions = Vec::with_capacity(table.columns.len() + 1);
         let mut decoders = Vec::with_capacity(table.columns.len());
         for column in &table.columns {
-            let form = Form::of(&column.source_type, &column.lake_type).ok_or_else(|| unknown(table, column))?;
+            let form = Form::of(&column.source_type, &column.lake_type)
+                .ok_or_else(|| unknown(table, column))?;
             expressions.push(form.expression(&column.name));
             decoders.push(form.decoder);
         }
@@ -39,7 +40,11 @@ impl Projection {
         if located {
             expressions.push("ctid".to_owned());
         }
-        Ok(Self { expressions: expressions.join(", "), decoders, located })
+        Ok(Self {
+            expressions: expressions.join(", "),
+            decoders,
+            located,
+        })
     }
 }
 
@@ -74,14 +79,22 @@ impl Form {
             DataType::Float32 if is(source, "numeric") => (true, "", Decoder::numeric_as_float32()),
             DataType::Float32 => (source == "real", "real", Decoder::float32()),
             DataType::Float64 if is(source, "numeric") => (true, "", Decoder::numeric_as_float64()),
-            DataType::Float64 => (source == "double precision", "double precision", Decoder::float64()),
-            DataType::Decimal128(precision, scale) => {
-                (is(source, "numeric"), "numeric", Decoder::decimal(*precision, *scale))
-            }
+            DataType::Float64 => (
+                source == "double precision",
+                "double precision",
+                Decoder::float64(),
+            ),
+            DataType::Decimal128(precision, scale) => (
+                is(source, "numeric"),
+                "numeric",
+                Decoder::decimal(*precision, *scale),
+            ),
             DataType::Date32 => (source == "date", "date", Decoder::date()),
-            DataType::Timestamp(TimeUnit::Microsecond, None) => {
-                (is_time(source, "without"), "timestamp", Decoder::timestamp())
-            }
+            DataType::Timestamp(TimeUnit::Microsecond, None) => (
+                is_time(source, "without"),
+                "timestamp",
+                Decoder::timestamp(),
+            ),
             DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
                 (is_time(source, "with"), "timestamptz", Decoder::timestamp())
             }
@@ -91,11 +104,17 @@ impl Form {
                 let element = source.strip_suffix("[]");
                 let items = Self::of(element.unwrap_or_default(), item.data_type())?;
                 let decoder = Decoder::list(Arc::clone(item), items.decoder);
-                return Some(Self { cast: items.cast.map(|cast| cast + "[]"), decoder });
+                return Some(Self {
+                    cast: items.cast.map(|cast| cast + "[]"),
+                    decoder,
+                });
             }
             _ => return None,
         };
-        Some(Self { cast: (!is_sent).then(|| canonical.to_owned()), decoder })
+        Some(Self {
+            cast: (!is_sent).then(|| canonical.to_owned()),
+            decoder,
+        })
     }
 
     fn text(source: &str) -> Self {
@@ -114,12 +133,17 @@ impl Form {
 
 /// Whether `source` is `name`, with or without a modifier.
 pub(super) fn is(source: &str, name: &str) -> bool {
-    source.strip_prefix(name).is_some_and(|rest| rest.is_empty() || (rest.starts_with('(') && rest.ends_with(')')))
+    source
+        .strip_prefix(name)
+        .is_some_and(|rest| rest.is_empty() || (rest.starts_with('(') && rest.ends_with(')')))
 }
 
 /// `timestamp without time zone`, `timestamp(3) with time zone`.
 fn is_time(source: &str, zone: &str) -> bool {
-    source.strip_suffix(" time zone").and_then(|rest| rest.strip_suffix(zone)).is_some_and(|rest| is(rest.trim_end(), "timestamp"))
+    source
+        .strip_suffix(" time zone")
+        .and_then(|rest| rest.strip_suffix(zone))
+        .is_some_and(|rest| is(rest.trim_end(), "timestamp"))
 }
 
 #[cfg(test)]
@@ -155,7 +179,11 @@ mod tests {
             ("interval[]", list(DataType::Utf8), "\"c\"::text[]"),
             ("public.numbers", list(DataType::Int32), "\"c\"::integer[]"),
         ] {
-            assert_eq!(expression(source, &lake).as_deref(), Some(wanted), "{source}");
+            assert_eq!(
+                expression(source, &lake).as_deref(),
+                Some(wanted),
+                "{source}"
+            );
         }
         assert_eq!(expression("text", &DataType::Int8), None);
     }

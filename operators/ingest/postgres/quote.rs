@@ -35,7 +35,10 @@ mod tests {
         assert_eq!(identifier("We\"ird Täble"), "\"We\"\"ird Täble\"");
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal("a\\b'c"), "E'a\\\\b''c'");
-        let name = TableName { schema: Some("s.x".into()), name: "t".into() };
+        let name = TableName {
+            schema: Some("s.x".into()),
+            name: "t".into(),
+        };
         assert_eq!(table(&name), "\"s.x\".\"t\"");
     }
 }

@@ -22,14 +22,23 @@ pub(super) struct PgReader {
 impl PgReader {
     /// Opens a reader.
     pub(super) async fn open(snapshot: Arc<Shared>) -> Result<Self, SourceError> {
-        let session = if snapshot.is_exported() { Some(snapshot.open().await?) } else { None };
+        let session = if snapshot.is_exported() {
+            Some(snapshot.open().await?)
+        } else {
+            None
+        };
         Ok(Self { snapshot, session })
     }
 }
 
 #[async_trait]
 impl Reader for PgReader {
-    async fn read(&mut self, read: &TableRead, split: &Split, out: &mut dyn Emit) -> Result<(), SourceError> {
+    async fn read(
+        &mut self,
+        read: &TableRead,
+        split: &Split,
+        out: &mut dyn Emit,
+    ) -> Result<(), SourceError> {
         if !self.snapshot.is_exported() {
             let mut coordinator = self.snapshot.coordinator().await;
             return read_by(&mut coordinator, read, split, out).await;
@@ -69,15 +78,23 @@ async fn read_split(
         Err(error) => return (Err(error), true),
     };
     let select = select(read, split, &projection.expressions);
-    let target = usize::try_from(out.batch_bytes()).unwrap_or(usize::MAX).min(super::copy::BATCH_LIMIT);
+    let target = usize::try_from(out.batch_bytes())
+        .unwrap_or(usize::MAX)
+        .min(super::copy::BATCH_LIMIT);
     let rows = Rows::new(&read.table, projection.decoders, projection.located, target);
     let mut copy = Copy::new(session, &read.table.name, rows, out);
     match copy.run(&select).await {
         Ok(Ok(())) => (Ok(()), true),
         // Refused by the server, which has ended the COPY: back to the savepoint.
         Ok(Err(refusal)) => {
-            let rolled_back = session.query("ROLLBACK TO SAVEPOINT highwater_copy").await.is_ok();
-            (Err(refusal.while_doing(&format!("reading {}", read.table.name))), rolled_back)
+            let rolled_back = session
+                .query("ROLLBACK TO SAVEPOINT highwater_copy")
+                .await
+                .is_ok();
+            (
+                Err(refusal.while_doing(&format!("reading {}", read.table.name))),
+                rolled_back,
+            )
         }
         Err(error) => (Err(error), false),
     }
@@ -100,19 +117,33 @@ fn select(read: &TableRead, split: &Split, expressions: &str) -> String {
     }
     // On lines of its own, so that a comment at its end does not swallow ours.
     conditions.extend(read.filter.as_ref().map(|filter| format!("({filter}\n)")));
-    let filter = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-    format!("SELECT {expressions} FROM {only}{}{filter}", quote::table(&read.table.name))
+    let filter = if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", conditions.join(" AND "))
+    };
+    format!(
+        "SELECT {expressions} FROM {only}{}{filter}",
+        quote::table(&read.table.name)
+    )
 }
 
 fn cursor_conditions(read: &TableRead, cursor: &CursorRange) -> Vec<String> {
     let column = quote::identifier(&cursor.column);
-    let source_type = read.table.columns.iter().find(|found| found.name == cursor.column);
+    let source_type = read
+        .table
+        .columns
+        .iter()
+        .find(|found| found.name == cursor.column);
     let value = |text: &String| match source_type {
         Some(found) => format!("{}::{}", quote::literal(text), found.source_type),
         // An untyped constant takes the column's type.
         None => quote::literal(text),
     };
-    let from = cursor.from.as_ref().map(|from| format!("{column} >= {}", value(from)));
+    let from = cursor
+        .from
+        .as_ref()
+        .map(|from| format!("{column} >= {}", value(from)));
     let to = cursor.to.as_ref().map(|to| match cursor.from {
         Some(_) => format!("{column} <= {}", value(to)),
         None => format!("({column} <= {} OR {column} IS NULL)", value(to)),
@@ -126,24 +157,56 @@ mod tests {
     use highwater::dataset::{Table, TableName};
 
     fn read(filter: Option<&str>, cursor: Option<CursorRange>) -> TableRead {
-        let name = TableName { schema: Some("s".into()), name: "t".into() };
-        let table = Table { name, columns: vec![], key: vec![], estimated_rows: None, estimated_bytes: 0 };
-        TableRead { table, filter: filter.map(Into::into), cursor }
+        let name = TableName {
+            schema: Some("s".into()),
+            name: "t".into(),
+        };
+        let table = Table {
+            name,
+            columns: vec![],
+            key: vec![],
+            estimated_rows: None,
+            estimated_bytes: 0,
+        };
+        TableRead {
+            table,
+            filter: filter.map(Into::into),
+            cursor,
+        }
     }
 
     fn split(start: Option<i64>, end: Option<i64>) -> Split {
-        Split { ordinal: 0, start, end, estimated_bytes: 0 }
+        Split {
+            ordinal: 0,
+            start,
+            end,
+            estimated_bytes: 0,
+        }
     }
 
     #[test]
     fn queries_of_splits() {
-        assert_eq!(select(&read(None, None), &split(None, None), "x"), "SELECT x FROM \"s\".\"t\"");
-        assert_eq!(select(&read(None, None), &split(Some(0), None), "x"), "SELECT x FROM ONLY \"s\".\"t\"");
         assert_eq!(
-            select(&read(Some("a OR b -- why"), None), &split(Some(3), Some(9)), "x"),
+            select(&read(None, None), &split(None, None), "x"),
+            "SELECT x FROM \"s\".\"t\""
+        );
+        assert_eq!(
+            select(&read(None, None), &split(Some(0), None), "x"),
+            "SELECT x FROM ONLY \"s\".\"t\""
+        );
+        assert_eq!(
+            select(
+                &read(Some("a OR b -- why"), None),
+                &split(Some(3), Some(9)),
+                "x"
+            ),
             "SELECT x FROM ONLY \"s\".\"t\" WHERE ctid >= '(3,0)'::tid AND ctid < '(9,0)'::tid AND (a OR b -- why\n)"
         );
-        let cursor = CursorRange { column: "c".into(), from: None, to: Some("5".into()) };
+        let cursor = CursorRange {
+            column: "c".into(),
+            from: None,
+            to: Some("5".into()),
+        };
         assert_eq!(
             select(&read(None, Some(cursor)), &split(None, None), "x"),
             "SELECT x FROM \"s\".\"t\" WHERE (\"c\" <= '5' OR \"c\" IS NULL)"

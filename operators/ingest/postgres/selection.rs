@@ -15,13 +15,25 @@ struct TableGlob {
 
 impl TableGlob {
     fn new(text: &str) -> Result<Self, SourceError> {
-        let glob = Glob::new(text).map_err(|error| usage(format!("the table glob \"{text}\" is not valid: {}", error.kind())))?;
-        Ok(Self { text: text.to_owned(), matcher: glob.compile_matcher() })
+        let glob = Glob::new(text).map_err(|error| {
+            usage(format!(
+                "the table glob \"{text}\" is not valid: {}",
+                error.kind()
+            ))
+        })?;
+        Ok(Self {
+            text: text.to_owned(),
+            matcher: glob.compile_matcher(),
+        })
     }
 
     fn matches(&self, name: &TableName) -> bool {
         let full = name.to_string();
-        let globbed = if self.text.contains('.') { self.matcher.is_match(&full) } else { self.matcher.is_match(&name.name) };
+        let globbed = if self.text.contains('.') {
+            self.matcher.is_match(&full)
+        } else {
+            self.matcher.is_match(&name.name)
+        };
         globbed || self.text == full || self.text == name.name
     }
 
@@ -40,7 +52,12 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Compiles the globs of `selection`.
     pub(super) fn new(selection: &Selection) -> Result<Self, SourceError> {
-        let compile = |globs: &[String]| globs.iter().map(|glob| TableGlob::new(glob)).collect::<Result<Vec<_>, _>>();
+        let compile = |globs: &[String]| {
+            globs
+                .iter()
+                .map(|glob| TableGlob::new(glob))
+                .collect::<Result<Vec<_>, _>>()
+        };
         Ok(Self {
             include: compile(&selection.include)?,
             exclude: compile(&selection.exclude)?,
@@ -50,27 +67,44 @@ impl Wanted {
 
     /// Whether a table is wanted.
     pub(super) fn takes(&self, name: &TableName) -> bool {
-        let in_schema =
-            self.schemas.is_empty() || name.schema.as_ref().is_some_and(|schema| self.schemas.contains(schema));
-        let included = self.include.is_empty() || self.include.iter().any(|glob| glob.matches(name));
+        let in_schema = self.schemas.is_empty()
+            || name
+                .schema
+                .as_ref()
+                .is_some_and(|schema| self.schemas.contains(schema));
+        let included =
+            self.include.is_empty() || self.include.iter().any(|glob| glob.matches(name));
         in_schema && included && !self.exclude.iter().any(|glob| glob.matches(name))
     }
 
     /// Names in `include`, without wildcards, that no table has; each with what
     /// to say about it.
     pub(super) fn missing(&self, all: &[TableName]) -> Vec<(TableName, SourceError)> {
-        let absent = |glob: &&TableGlob| glob.is_plain() && !all.iter().any(|name| glob.matches(name));
+        let absent =
+            |glob: &&TableGlob| glob.is_plain() && !all.iter().any(|name| glob.matches(name));
         let report = |glob: &TableGlob| {
             let name = match glob.text.split_once('.') {
-                Some((schema, name)) => TableName { schema: Some(schema.to_owned()), name: name.to_owned() },
-                None => TableName { schema: None, name: glob.text.clone() },
+                Some((schema, name)) => TableName {
+                    schema: Some(schema.to_owned()),
+                    name: name.to_owned(),
+                },
+                None => TableName {
+                    schema: None,
+                    name: glob.text.clone(),
+                },
             };
             let names = all.iter().map(|name| match glob.text.contains('.') {
                 true => name.to_string(),
                 false => name.name.clone(),
             });
             let hint = hint(&glob.text, names);
-            (name, usage(format!("there is no table \"{}\" in this database{hint}", glob.text)))
+            (
+                name,
+                usage(format!(
+                    "there is no table \"{}\" in this database{hint}",
+                    glob.text
+                )),
+            )
         };
         self.include.iter().filter(absent).map(report).collect()
     }
@@ -83,7 +117,9 @@ impl Wanted {
             None => Ok(()),
             Some(schema) => {
                 let hint = hint(schema, all.iter().filter_map(|name| name.schema.clone()));
-                Err(usage(format!("there is no table in a schema \"{schema}\"{hint}")))
+                Err(usage(format!(
+                    "there is no table in a schema \"{schema}\"{hint}"
+                )))
             }
         }
     }
@@ -93,7 +129,11 @@ impl Wanted {
 pub(super) fn hint(wanted: &str, names: impl Iterator<Item = String>) -> String {
     let near = |name: String| (strsim::damerau_levenshtein(wanted, &name), name);
     let limit = (wanted.chars().count() / 3).max(2);
-    match names.map(near).filter(|(distance, _)| *distance <= limit).min() {
+    match names
+        .map(near)
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+    {
         Some((_, name)) => format!("; did you mean \"{name}\"?"),
         None => String::new(),
     }
@@ -106,13 +146,20 @@ mod tests {
     use super::*;
 
     fn name(schema: &str, name: &str) -> TableName {
-        TableName { schema: Some(schema.into()), name: name.into() }
+        TableName {
+            schema: Some(schema.into()),
+            name: name.into(),
+        }
     }
 
     fn wanted(include: &[&str], exclude: &[&str], schemas: &[&str]) -> Wanted {
         let own = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
-        let selection =
-            Selection { include: own(include), exclude: own(exclude), schemas: own(schemas), ..Default::default() };
+        let selection = Selection {
+            include: own(include),
+            exclude: own(exclude),
+            schemas: own(schemas),
+            ..Default::default()
+        };
         Wanted::new(&selection).unwrap()
     }
 
@@ -131,14 +178,23 @@ mod tests {
         let all = [name("public", "orders"), name("public", "items")];
         let missing = wanted(&["ordres", "items", "x*"], &[], &[]).missing(&all);
         assert_eq!(missing.len(), 1);
-        assert!(missing[0].1.message.contains("did you mean \"orders\"?"), "{}", missing[0].1);
-        let error = wanted(&[], &[], &["pubic"]).check_schemas(&all).unwrap_err();
+        assert!(
+            missing[0].1.message.contains("did you mean \"orders\"?"),
+            "{}",
+            missing[0].1
+        );
+        let error = wanted(&[], &[], &["pubic"])
+            .check_schemas(&all)
+            .unwrap_err();
         assert!(error.message.contains("did you mean \"public\"?"));
     }
 
     #[test]
     fn broken_globs_are_usage_errors() {
-        let selection = Selection { include: vec!["a[".into()], ..Default::default() };
+        let selection = Selection {
+            include: vec!["a[".into()],
+            ..Default::default()
+        };
         assert!(Wanted::new(&selection).is_err());
     }
 }

@@ -38,28 +38,35 @@ impl PgSnapshot {
     /// Takes a snapshot.
     pub(super) async fn take(target: &Target, readers: usize) -> Result<Self, SourceError> {
         let mut session = connect(target).await?;
-        session
-            .query(BEGIN)
-            .await?;
+        session.query(BEGIN).await?;
         let seen = session
             .query(
                 "SELECT pg_current_snapshot()::text, \
                  to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
             )
             .await?;
-        let bound = Bound { position: seen.text(0, 0, 0)?.to_owned(), at: seen.text(0, 0, 1)?.to_owned() };
+        let bound = Bound {
+            position: seen.text(0, 0, 0)?.to_owned(),
+            at: seen.text(0, 0, 1)?.to_owned(),
+        };
         // A refusal must not end the transaction that holds the snapshot.
         session.query("SAVEPOINT highwater_export").await?;
         let exported = match session.try_query("SELECT pg_export_snapshot()").await? {
             Ok(results) => Some(results.text(0, 0, 0)?.to_owned()),
             Err(refusal) => {
                 tracing::warn!(reason = %refusal.message, "the server does not export its snapshot: one reader only");
-                session.query("ROLLBACK TO SAVEPOINT highwater_export").await?;
+                session
+                    .query("ROLLBACK TO SAVEPOINT highwater_export")
+                    .await?;
                 None
             }
         };
         let endpoint = session.place().endpoint().clone();
-        let readers = if exported.is_some() { readers.max(1) } else { 1 };
+        let readers = if exported.is_some() {
+            readers.max(1)
+        } else {
+            1
+        };
         Ok(Self(Arc::new(Shared {
             target: target.clone(),
             coordinator: Mutex::new(Some(session)),
@@ -89,7 +96,8 @@ impl Shared {
             Ok(_) => Ok(session),
             Err(refusal) => {
                 let place = session.place();
-                let what = format!("PostgreSQL at {place} does not know the run's snapshot any more");
+                let what =
+                    format!("PostgreSQL at {place} does not know the run's snapshot any more");
                 let mut error = refusal.while_doing(&what);
                 error.kind = SourceErrorKind::Unavailable;
                 Err(error)
@@ -105,7 +113,10 @@ impl Shared {
 
 /// The snapshot's own session is closed.
 pub(super) fn gone() -> SourceError {
-    SourceError::new(SourceErrorKind::Unavailable, "the session that held the snapshot is closed; run again")
+    SourceError::new(
+        SourceErrorKind::Unavailable,
+        "the session that held the snapshot is closed; run again",
+    )
 }
 
 #[async_trait]
@@ -122,7 +133,11 @@ impl Snapshot for PgSnapshot {
             None => None,
             Some(cursor) => cursor_max(session, read, cursor).await?,
         };
-        Ok(SplitPlan { splits: layout.splits(target_bytes), cursor_max, layout: layout.token })
+        Ok(SplitPlan {
+            splits: layout.splits(target_bytes),
+            cursor_max,
+            layout: layout.token,
+        })
     }
 
     fn max_readers(&self) -> usize {
@@ -150,7 +165,11 @@ impl Layout {
     /// cursor with an index is better served by that index.
     async fn of(session: &mut Session, read: &TableRead) -> Result<Self, SourceError> {
         let name = quote::literal(&quote::table(&read.table.name));
-        let cursor = quote::literal(read.cursor.as_ref().map_or("", |cursor| cursor.column.as_str()));
+        let cursor = quote::literal(
+            read.cursor
+                .as_ref()
+                .map_or("", |cursor| cursor.column.as_str()),
+        );
         let sql = format!(
             "SELECT c.relkind, coalesce(am.amname, ''), has_table_privilege(c.oid, 'SELECT'), \
              current_setting('server_version_num')::int >= 140000, \
@@ -165,29 +184,48 @@ impl Layout {
         );
         let found = session.query(&sql).await?;
         if found.rows(0).is_empty() {
-            return Err(usage(format!("{} is not there any more: it was dropped or renamed", read.table.name)));
+            return Err(usage(format!(
+                "{} is not there any more: it was dropped or renamed",
+                read.table.name
+            )));
         }
         let flag = |column| Ok::<_, SourceError>(found.text(0, 0, column)? == "t");
-        let number = |column| found.value(0, 0, column).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let number = |column| {
+            found
+                .value(0, 0, column)
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0)
+        };
         let is_heap = found.text(0, 0, 0)? == "r" && found.text(0, 0, 1)? == "heap";
         Ok(Self {
             token: found.value(0, 0, 6).unwrap_or_default().to_owned(),
             pages: number(4),
-            bytes: if is_heap { number(5) } else { read.table.estimated_bytes },
+            bytes: if is_heap {
+                number(5)
+            } else {
+                read.table.estimated_bytes
+            },
             by_page: is_heap && flag(2)? && flag(3)? && !(read.cursor.is_some() && flag(7)?),
         })
     }
 
     fn splits(&self, target_bytes: u64) -> Vec<Split> {
         if !self.by_page {
-            return vec![Split { ordinal: 0, start: None, end: None, estimated_bytes: self.bytes }];
+            return vec![Split {
+                ordinal: 0,
+                start: None,
+                end: None,
+                estimated_bytes: self.bytes,
+            }];
         }
         // Values kept out of line are read with the page that points to them.
         let page_bytes = (self.bytes / self.pages.max(1)).max(1);
         let step = (target_bytes / page_bytes).max(1);
         let count = self.pages.div_ceil(step).max(1);
         // Even shares, rather than a last one that is almost empty.
-        let edge = |ordinal: u64| i64::try_from(u128::from(self.pages) * u128::from(ordinal) / u128::from(count)).ok();
+        let edge = |ordinal: u64| {
+            i64::try_from(u128::from(self.pages) * u128::from(ordinal) / u128::from(count)).ok()
+        };
         (0..count)
             .filter_map(|ordinal| {
                 let (start, end) = (edge(ordinal)?, edge(ordinal + 1)?);
@@ -210,16 +248,25 @@ async fn cursor_max(
     cursor: &CursorRange,
 ) -> Result<Option<String>, SourceError> {
     let column = quote::identifier(&cursor.column);
-    let filter = read.filter.as_ref().map_or_else(String::new, |filter| format!(" WHERE ({filter}\n)"));
-    let sql = format!("SELECT max({column})::text FROM {}{filter}", quote::table(&read.table.name));
+    let filter = read
+        .filter
+        .as_ref()
+        .map_or_else(String::new, |filter| format!(" WHERE ({filter}\n)"));
+    let sql = format!(
+        "SELECT max({column})::text FROM {}{filter}",
+        quote::table(&read.table.name)
+    );
     session.query("SAVEPOINT highwater_cursor").await?;
     let found = session.try_query(&sql).await?;
-    session.query("ROLLBACK TO SAVEPOINT highwater_cursor; RELEASE SAVEPOINT highwater_cursor").await?;
+    session
+        .query("ROLLBACK TO SAVEPOINT highwater_cursor; RELEASE SAVEPOINT highwater_cursor")
+        .await?;
     match found {
         Ok(found) => Ok(found.value(0, 0, 0).map(ToOwned::to_owned)),
-        Err(refusal) => {
-            Err(refusal.while_doing(&format!("looking for the greatest {} of {}", cursor.column, read.table.name)))
-        }
+        Err(refusal) => Err(refusal.while_doing(&format!(
+            "looking for the greatest {} of {}",
+            cursor.column, read.table.name
+        ))),
     }
 }
 

@@ -10,7 +10,9 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 
 use super::error::usage;
 
@@ -79,7 +81,9 @@ impl TlsSettings {
         let mut config = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => builder
                 .with_client_auth_cert(certificates(certificate, "sslcert")?, private_key(key)?)
-                .map_err(|error| usage(format!("sslcert and sslkey do not fit together: {error}")))?,
+                .map_err(|error| {
+                    usage(format!("sslcert and sslkey do not fit together: {error}"))
+                })?,
             (None, None) => builder.with_no_client_auth(),
             _ => return Err(usage("a client certificate needs both sslcert and sslkey")),
         };
@@ -92,12 +96,19 @@ impl TlsSettings {
         let mut store = RootCertStore::empty();
         let (added, _) = store.add_parsable_certificates(pinned.iter().cloned());
         if added == 0 {
-            return Err(usage("no usable CA certificate was found: name a PEM file by sslrootcert"));
+            return Err(usage(
+                "no usable CA certificate was found: name a PEM file by sslrootcert",
+            ));
         }
-        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
-            .build()
-            .map_err(|error| usage(format!("the CA certificates cannot be used: {error}")))?;
-        Ok(Chain { inner, pinned, check_name: self.mode == TlsMode::VerifyFull })
+        let inner =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider))
+                .build()
+                .map_err(|error| usage(format!("the CA certificates cannot be used: {error}")))?;
+        Ok(Chain {
+            inner,
+            pinned,
+            check_name: self.mode == TlsMode::VerifyFull,
+        })
     }
 
     /// The CA certificates: the file named, libpq's usual one, or the system's.
@@ -113,21 +124,30 @@ impl TlsSettings {
 
 fn certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>, SourceError> {
     let unreadable = |error: rustls::pki_types::pem::Error| {
-        usage(format!("{parameter}: {} cannot be read as PEM certificates ({error})", file.display()))
+        usage(format!(
+            "{parameter}: {} cannot be read as PEM certificates ({error})",
+            file.display()
+        ))
     };
     let certificates: Vec<_> = CertificateDer::pem_file_iter(file)
         .map_err(unreadable)?
         .collect::<Result<_, _>>()
         .map_err(unreadable)?;
     if certificates.is_empty() {
-        return Err(usage(format!("{parameter}: {} holds no certificate", file.display())));
+        return Err(usage(format!(
+            "{parameter}: {} holds no certificate",
+            file.display()
+        )));
     }
     Ok(certificates)
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, SourceError> {
     PrivateKeyDer::from_pem_file(file).map_err(|error| {
-        usage(format!("sslkey: {} cannot be read as an unencrypted PEM key ({error})", file.display()))
+        usage(format!(
+            "sslkey: {} cannot be read as an unencrypted PEM key ({error})",
+            file.display()
+        ))
     })
 }
 
@@ -153,7 +173,12 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -162,7 +187,12 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -187,14 +217,22 @@ impl ServerCertVerifier for Chain {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.inner.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
+        match self
+            .inner
+            .verify_server_cert(end_entity, intermediates, name, ocsp, now)
+        {
             // The chain was verified before the name.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.check_name => Ok(ServerCertVerified::assertion()),
             // A self-signed certificate is often its own CA: libpq accepts the
             // very certificate that was named.
-            Err(_) if self.pinned.iter().any(|root| root.as_ref() == end_entity.as_ref()) => {
+            Err(_)
+                if self
+                    .pinned
+                    .iter()
+                    .any(|root| root.as_ref() == end_entity.as_ref()) =>
+            {
                 if self.check_name {
                     verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
                 }
@@ -210,7 +248,8 @@ impl ServerCertVerifier for Chain {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, certificate, signed)
+        self.inner
+            .verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -219,7 +258,8 @@ impl ServerCertVerifier for Chain {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signed)
+        self.inner
+            .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

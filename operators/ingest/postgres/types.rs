@@ -45,15 +45,24 @@ pub(super) struct Mapping {
 
 impl Mapping {
     fn exact(lake_type: DataType) -> Self {
-        Self { lake_type, fidelity: Fidelity::Exact }
+        Self {
+            lake_type,
+            fidelity: Fidelity::Exact,
+        }
     }
 
     fn partial(lake_type: DataType, missing: &str) -> Self {
-        Self { lake_type, fidelity: Fidelity::Partial(missing.to_owned()) }
+        Self {
+            lake_type,
+            fidelity: Fidelity::Partial(missing.to_owned()),
+        }
     }
 
     fn text(because: impl Into<String>) -> Self {
-        Self { lake_type: DataType::Utf8, fidelity: Fidelity::Text(because.into()) }
+        Self {
+            lake_type: DataType::Utf8,
+            fidelity: Fidelity::Text(because.into()),
+        }
     }
 }
 
@@ -82,7 +91,9 @@ pub(super) fn map(types: &PgTypes, oid: u32, modifier: i32) -> Mapping {
     match (found.element, found.kind) {
         (Some(element), _) => list(&map(types, element, modifier)),
         (None, 'b') if found.schema == "pg_catalog" => match found.name.as_str() {
-            "bpchar" if is_domain => Mapping::text("a domain over char(n): padding blanks are not kept"),
+            "bpchar" if is_domain => {
+                Mapping::text("a domain over char(n): padding blanks are not kept")
+            }
             name => scalar(name, modifier),
         },
         (None, 'c') => Mapping::text("a composite type"),
@@ -137,16 +148,24 @@ fn timestamp(zone: Option<Arc<str>>) -> Mapping {
 /// `numeric(p,s)` where a decimal of the lake holds every value but NaN.
 fn numeric(modifier: i32) -> Mapping {
     let Some((precision, scale)) = precision_and_scale(modifier) else {
-        return Mapping::text("numeric without precision: name a type, such as \"decimal(38,9)\", to have a number");
+        return Mapping::text(
+            "numeric without precision: name a type, such as \"decimal(38,9)\", to have a number",
+        );
     };
     // A negative scale only ends in zeros; a scale above the precision only
     // begins with them.
-    let (digits, places) = if scale < 0 { (precision - scale, 0) } else { (precision.max(scale), scale) };
+    let (digits, places) = if scale < 0 {
+        (precision - scale, 0)
+    } else {
+        (precision.max(scale), scale)
+    };
     match (u8::try_from(digits), i8::try_from(places)) {
         (Ok(digits @ 1..), Ok(places)) if i32::from(digits) <= DECIMAL_DIGITS => {
             Mapping::partial(DataType::Decimal128(digits, places), "NaN")
         }
-        _ => Mapping::text(format!("numeric({precision},{scale}) needs more than {DECIMAL_DIGITS} digits")),
+        _ => Mapping::text(format!(
+            "numeric({precision},{scale}) needs more than {DECIMAL_DIGITS} digits"
+        )),
     }
 }
 
@@ -162,24 +181,48 @@ fn precision_and_scale(modifier: i32) -> Option<(i32, i32)> {
 }
 
 /// What a column becomes by the user's choice. The error says why not.
-pub(super) fn choose(types: &PgTypes, oid: u32, default: &Mapping, choice: &str) -> Result<Mapping, String> {
+pub(super) fn choose(
+    types: &PgTypes,
+    oid: u32,
+    default: &Mapping,
+    choice: &str,
+) -> Result<Mapping, String> {
     let wanted = choice.trim().to_ascii_lowercase();
     if matches!(wanted.as_str(), "text" | "string") {
-        return Ok(if default.lake_type == DataType::Utf8 { default.clone() } else { Mapping::text("chosen") });
+        return Ok(if default.lake_type == DataType::Utf8 {
+            default.clone()
+        } else {
+            Mapping::text("chosen")
+        });
     }
     let name = match resolve(types, oid, NO_MODIFIER) {
-        Some((found, _)) if found.schema == "pg_catalog" && found.element.is_none() => found.name.as_str(),
+        Some((found, _)) if found.schema == "pg_catalog" && found.element.is_none() => {
+            found.name.as_str()
+        }
         _ => "",
     };
     let is_integer = matches!(name, "int2" | "int4" | "int8");
-    let refuse = || Err(format!("{} cannot become {wanted}; it may become text", default_name(name)));
-    if let Some(arguments) = wanted.strip_prefix("decimal").or_else(|| wanted.strip_prefix("numeric")) {
-        let (precision, scale) = decimal_arguments(arguments)
-            .ok_or_else(|| format!("\"{choice}\" is not a type: write decimal(p,s) with 1 <= p <= 38 and 0 <= s <= p"))?;
+    let refuse = || {
+        Err(format!(
+            "{} cannot become {wanted}; it may become text",
+            default_name(name)
+        ))
+    };
+    if let Some(arguments) = wanted
+        .strip_prefix("decimal")
+        .or_else(|| wanted.strip_prefix("numeric"))
+    {
+        let (precision, scale) = decimal_arguments(arguments).ok_or_else(|| {
+            format!(
+                "\"{choice}\" is not a type: write decimal(p,s) with 1 <= p <= 38 and 0 <= s <= p"
+            )
+        })?;
         return match name {
             "numeric" => Ok(Mapping::partial(
                 DataType::Decimal128(precision, scale),
-                &format!("NaN, infinities, and numbers of more digits than decimal({precision},{scale}) has"),
+                &format!(
+                    "NaN, infinities, and numbers of more digits than decimal({precision},{scale}) has"
+                ),
             )),
             _ if is_integer => Ok(Mapping::partial(
                 DataType::Decimal128(precision, scale),
@@ -189,25 +232,41 @@ pub(super) fn choose(types: &PgTypes, oid: u32, default: &Mapping, choice: &str)
         };
     }
     match (wanted.as_str(), name) {
-        ("double", "numeric") => Ok(Mapping::partial(DataType::Float64, "digits beyond the 15th to 17th, by choice")),
-        ("double", "int8") => Ok(Mapping::partial(DataType::Float64, "digits beyond the 15th to 17th, by choice")),
+        ("double", "numeric") => Ok(Mapping::partial(
+            DataType::Float64,
+            "digits beyond the 15th to 17th, by choice",
+        )),
+        ("double", "int8") => Ok(Mapping::partial(
+            DataType::Float64,
+            "digits beyond the 15th to 17th, by choice",
+        )),
         ("double", "float4" | "float8" | "int2" | "int4") => Ok(Mapping::exact(DataType::Float64)),
         ("float", "float4" | "int2") => Ok(Mapping::exact(DataType::Float32)),
-        ("float", "numeric" | "int4") => Ok(Mapping::partial(DataType::Float32, "digits beyond the 6th to 9th, by choice")),
+        ("float", "numeric" | "int4") => Ok(Mapping::partial(
+            DataType::Float32,
+            "digits beyond the 6th to 9th, by choice",
+        )),
         ("double" | "float", _) => refuse(),
-        _ => Err(format!("\"{choice}\" is not a type that can be chosen: text, decimal(p,s), double or float")),
+        _ => Err(format!(
+            "\"{choice}\" is not a type that can be chosen: text, decimal(p,s), double or float"
+        )),
     }
 }
 
 fn default_name(name: &str) -> &str {
-    if name.is_empty() { "a value of this type" } else { name }
+    if name.is_empty() {
+        "a value of this type"
+    } else {
+        name
+    }
 }
 
 fn decimal_arguments(text: &str) -> Option<(u8, i8)> {
     let inner = text.trim().strip_prefix('(')?.strip_suffix(')')?;
     let (precision, scale) = inner.split_once(',').unwrap_or((inner, "0"));
     let (precision, scale): (u8, i8) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
-    let fits = (1..=38).contains(&precision) && scale >= 0 && i16::from(scale) <= i16::from(precision);
+    let fits =
+        (1..=38).contains(&precision) && scale >= 0 && i16::from(scale) <= i16::from(precision);
     fits.then_some((precision, scale))
 }
 
@@ -231,7 +290,10 @@ mod tests {
             (25, base("pg_catalog", "text", 'b', None, 0, -1)),
             (1007, base("pg_catalog", "_int4", 'b', Some(23), 0, -1)),
             (1700, base("pg_catalog", "numeric", 'b', None, 0, -1)),
-            (9000, base("public", "price", 'd', None, 1700, packed(10, 2))),
+            (
+                9000,
+                base("public", "price", 'd', None, 1700, packed(10, 2)),
+            ),
             (9001, base("public", "price2", 'd', None, 9000, -1)),
             (9002, base("public", "mood", 'e', None, 0, -1)),
             (9003, base("public", "hstore", 'b', None, 0, -1)),
@@ -253,7 +315,11 @@ mod tests {
             (1000, 10, DataType::Utf8),
             (30, -20, DataType::Utf8),
         ] {
-            assert_eq!(map(&types(), 1700, packed(precision, scale)).lake_type, wanted, "({precision},{scale})");
+            assert_eq!(
+                map(&types(), 1700, packed(precision, scale)).lake_type,
+                wanted,
+                "({precision},{scale})"
+            );
         }
         assert_eq!(map(&types(), 1700, -1).lake_type, DataType::Utf8);
     }
@@ -262,23 +328,44 @@ mod tests {
     fn domains_enums_arrays_and_strangers() {
         let types = types();
         assert_eq!(map(&types, 9001, -1).lake_type, DataType::Decimal128(10, 2));
-        assert!(matches!(map(&types, 9002, -1).fidelity, Fidelity::Text(because) if because.contains("enum")));
-        assert!(matches!(map(&types, 9003, -1).fidelity, Fidelity::Text(because) if because.contains("hstore")));
+        assert!(
+            matches!(map(&types, 9002, -1).fidelity, Fidelity::Text(because) if because.contains("enum"))
+        );
+        assert!(
+            matches!(map(&types, 9003, -1).fidelity, Fidelity::Text(because) if because.contains("hstore"))
+        );
         assert_eq!(map(&types, 4242, -1).lake_type, DataType::Utf8);
-        let DataType::List(item) = map(&types, 1007, -1).lake_type else { panic!() };
-        assert_eq!((item.name().as_str(), item.data_type()), ("element", &DataType::Int32));
+        let DataType::List(item) = map(&types, 1007, -1).lake_type else {
+            panic!()
+        };
+        assert_eq!(
+            (item.name().as_str(), item.data_type()),
+            ("element", &DataType::Int32)
+        );
     }
 
     #[test]
     fn choices() {
         let types = types();
-        let choose = |oid, choice: &str| choose(&types, oid, &map(&types, oid, -1), choice).map(|chosen| chosen.lake_type);
-        assert_eq!(choose(1700, "decimal(20, 4)"), Ok(DataType::Decimal128(20, 4)));
+        let choose = |oid, choice: &str| {
+            choose(&types, oid, &map(&types, oid, -1), choice).map(|chosen| chosen.lake_type)
+        };
+        assert_eq!(
+            choose(1700, "decimal(20, 4)"),
+            Ok(DataType::Decimal128(20, 4))
+        );
         assert_eq!(choose(9001, "double"), Ok(DataType::Float64));
         assert_eq!(choose(23, "DECIMAL(10)"), Ok(DataType::Decimal128(10, 0)));
         assert_eq!(choose(1007, "text"), Ok(DataType::Utf8));
         assert!(choose(25, "decimal(10,2)").is_err_and(|why| why.contains("text cannot become")));
-        for bad in ["decimal(39,0)", "decimal(5,6)", "decimal(5,-1)", "decimal", "blob", "decimal(a,b)"] {
+        for bad in [
+            "decimal(39,0)",
+            "decimal(5,6)",
+            "decimal(5,-1)",
+            "decimal",
+            "blob",
+            "decimal(a,b)",
+        ] {
             assert!(choose(1700, bad).is_err(), "{bad}");
         }
     }

@@ -16,8 +16,14 @@ use super::error::usage;
 use super::tls::{TlsMode, TlsSettings};
 
 /// libpq parameters that change nothing for us.
-const IGNORED: [&str; 6] =
-    ["gssencmode", "sslcompression", "fallback_application_name", "sslsni", "krbsrvname", "gsslib"];
+const IGNORED: [&str; 6] = [
+    "gssencmode",
+    "sslcompression",
+    "fallback_application_name",
+    "sslsni",
+    "krbsrvname",
+    "gsslib",
+];
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const PORT: u16 = 5432;
 
@@ -65,7 +71,9 @@ impl Target {
         let mut tls = Parameters::default();
         let mut kept = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, raw) = pair.split_once('=').ok_or_else(|| usage("a parameter of the connection URL has no value: write name=value"))?;
+            let (name, raw) = pair.split_once('=').ok_or_else(|| {
+                usage("a parameter of the connection URL has no value: write name=value")
+            })?;
             let value = decode(raw)?;
             match name {
                 "sslmode" => tls.mode = Some(TlsMode::parse(&value)?),
@@ -77,7 +85,11 @@ impl Target {
                 _ => kept.push(pair.replace('@', "%40")),
             }
         }
-        let rest = if kept.is_empty() { main.to_owned() } else { format!("{main}?{}", kept.join("&")) };
+        let rest = if kept.is_empty() {
+            main.to_owned()
+        } else {
+            format!("{main}?{}", kept.join("&"))
+        };
         let mut login: Config = rest.parse().map_err(|error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
             usage(format!("the PostgreSQL connection URL is not valid{cause}; it reads postgres://user:password@host:5432/database?parameter=value"))
@@ -88,7 +100,10 @@ impl Target {
         Ok(Self {
             endpoints: endpoints(&login)?,
             tls: tls.settings(options),
-            timeout: login.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT),
+            timeout: login
+                .get_connect_timeout()
+                .copied()
+                .unwrap_or(CONNECT_TIMEOUT),
             session: login.get_target_session_attrs(),
             login,
         })
@@ -101,7 +116,10 @@ impl Target {
 
     /// The database, for messages.
     pub(super) fn database(&self) -> &str {
-        self.login.get_dbname().or(self.login.get_user()).unwrap_or("(named as the user)")
+        self.login
+            .get_dbname()
+            .or(self.login.get_user())
+            .unwrap_or("(named as the user)")
     }
 }
 
@@ -115,7 +133,10 @@ struct Parameters {
 
 impl Parameters {
     fn settings(self, options: &PostgresOptions) -> TlsSettings {
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let path = |path: &Option<PathBuf>| {
+            path.as_ref()
+                .map(|path| path.to_string_lossy().into_owned())
+        };
         let root = self.root.or_else(|| path(&options.ca_file));
         let mode = match (self.mode, &root) {
             // Who names a CA wants the server's name checked against it.
@@ -128,7 +149,9 @@ impl Parameters {
         TlsSettings {
             mode,
             root,
-            certificate: self.certificate.or_else(|| options.certificate_file.clone()),
+            certificate: self
+                .certificate
+                .or_else(|| options.certificate_file.clone()),
             key: self.key.or_else(|| options.key_file.clone()),
         }
     }
@@ -138,14 +161,23 @@ fn endpoints(login: &Config) -> Result<Vec<Endpoint>, SourceError> {
     let (hosts, addresses, ports) = (login.get_hosts(), login.get_hostaddrs(), login.get_ports());
     let count = hosts.len().max(addresses.len()).max(1);
     if ports.len() > 1 && ports.len() != count {
-        return Err(usage(format!("the connection URL names {count} hosts but {} ports", ports.len())));
+        return Err(usage(format!(
+            "the connection URL names {count} hosts but {} ports",
+            ports.len()
+        )));
     }
     if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
-        return Err(usage("the connection URL names different numbers of host and hostaddr"));
+        return Err(usage(
+            "the connection URL names different numbers of host and hostaddr",
+        ));
     }
     let mut endpoints = Vec::with_capacity(count);
     for position in 0..count {
-        let port = ports.get(position).or(ports.first()).copied().unwrap_or(PORT);
+        let port = ports
+            .get(position)
+            .or(ports.first())
+            .copied()
+            .unwrap_or(PORT);
         let address = addresses.get(position).map(ToString::to_string);
         endpoints.push(match hosts.get(position) {
             Some(Host::Unix(folder)) => Endpoint::Unix { folder: folder.clone(), port },
@@ -182,7 +214,9 @@ fn decode(raw: &str) -> Result<String, SourceError> {
             .and_then(|(digits, after)| Some((std::str::from_utf8(digits).ok()?, after)))
             .and_then(|(digits, after)| Some((u8::from_str_radix(digits, 16).ok()?, after)));
         let Some((byte, after)) = escaped else {
-            return Err(usage("a parameter of the connection URL has a `%` that is not followed by two hexadecimal digits: write `%` as %25"));
+            return Err(usage(
+                "a parameter of the connection URL has a `%` that is not followed by two hexadecimal digits: write `%` as %25",
+            ));
         };
         bytes.push(byte);
         rest = after;
@@ -211,24 +245,59 @@ mod tests {
             ("?sslrootcert=/ca", TlsMode::VerifyFull),
             ("?sslmode=require&sslrootcert=%2Fca", TlsMode::VerifyCa),
         ] {
-            assert_eq!(parse(&format!("postgres://u@h/d{query}")).unwrap().tls.mode, mode, "{query}");
+            assert_eq!(
+                parse(&format!("postgres://u@h/d{query}")).unwrap().tls.mode,
+                mode,
+                "{query}"
+            );
         }
-        let options = PostgresOptions { ca_file: Some("/ca".into()), ..Default::default() };
-        assert_eq!(Target::parse("postgres://u@h/d", &options).unwrap().tls.mode, TlsMode::VerifyFull);
-        assert!(parse("postgres://u@h/d?sslmode=sure").is_err_and(|message| message.contains("sslmode")));
+        let options = PostgresOptions {
+            ca_file: Some("/ca".into()),
+            ..Default::default()
+        };
+        assert_eq!(
+            Target::parse("postgres://u@h/d", &options)
+                .unwrap()
+                .tls
+                .mode,
+            TlsMode::VerifyFull
+        );
+        assert!(
+            parse("postgres://u@h/d?sslmode=sure")
+                .is_err_and(|message| message.contains("sslmode"))
+        );
     }
 
     #[test]
     fn hosts_and_sockets() {
-        let target = parse("postgresql://u:p%40ss@a:1,[::1]:2/d?options=-c%20geqo%3Doff&gssencmode=prefer").unwrap();
+        let target =
+            parse("postgresql://u:p%40ss@a:1,[::1]:2/d?options=-c%20geqo%3Doff&gssencmode=prefer")
+                .unwrap();
         assert_eq!(target.endpoints.len(), 2);
-        assert_eq!(target.endpoints[1], Endpoint::Tcp { name: "::1".into(), address: "::1".into(), port: 2 });
+        assert_eq!(
+            target.endpoints[1],
+            Endpoint::Tcp {
+                name: "::1".into(),
+                address: "::1".into(),
+                port: 2
+            }
+        );
         let target = parse("postgres:///d?host=/run/postgresql&port=5433").unwrap();
-        assert_eq!(target.endpoints[0], Endpoint::Unix { folder: "/run/postgresql".into(), port: 5433 });
+        assert_eq!(
+            target.endpoints[0],
+            Endpoint::Unix {
+                folder: "/run/postgresql".into(),
+                port: 5433
+            }
+        );
         let target = parse("postgres://u@db.example/d?hostaddr=10.0.0.1").unwrap();
         assert_eq!(
             target.endpoints[0],
-            Endpoint::Tcp { name: "db.example".into(), address: "10.0.0.1".into(), port: 5432 }
+            Endpoint::Tcp {
+                name: "db.example".into(),
+                address: "10.0.0.1".into(),
+                port: 5432
+            }
         );
     }
 
@@ -242,7 +311,10 @@ mod tests {
             "mysql://u:s3cret@h/d",
         ] {
             let message = parse(url).err().unwrap();
-            assert!(!message.contains("s3cret") && !message.contains("w0rd"), "{message}");
+            assert!(
+                !message.contains("s3cret") && !message.contains("w0rd"),
+                "{message}"
+            );
         }
     }
 }

@@ -42,14 +42,21 @@ impl Results {
     /// One value that must be there.
     pub(super) fn text(&self, set: usize, row: usize, column: usize) -> Result<&str, SourceError> {
         self.value(set, row, column).ok_or_else(|| {
-            SourceError::new(SourceErrorKind::Failed, "the server left a value out of a catalog query")
+            SourceError::new(
+                SourceErrorKind::Failed,
+                "the server left a value out of a catalog query",
+            )
         })
     }
 }
 
 impl Session {
     pub(super) fn new(stream: Box<dyn Duplex>, place: Place) -> Self {
-        Self { stream, inbox: Inbox::new(), place: place.shared() }
+        Self {
+            stream,
+            inbox: Inbox::new(),
+            place: place.shared(),
+        }
     }
 
     /// Where this session is.
@@ -64,11 +71,16 @@ impl Session {
 
     /// Runs one or more statements and collects their rows.
     pub(super) async fn query(&mut self, sql: &str) -> Result<Results, SourceError> {
-        self.try_query(sql).await?.map_err(|error| error.while_doing(&format!("a catalog query at {}", self.place)))
+        self.try_query(sql)
+            .await?
+            .map_err(|error| error.while_doing(&format!("a catalog query at {}", self.place)))
     }
 
     /// The same, with the server's refusal as a value: the session goes on.
-    pub(super) async fn try_query(&mut self, sql: &str) -> Result<Result<Results, ServerError>, SourceError> {
+    pub(super) async fn try_query(
+        &mut self,
+        sql: &str,
+    ) -> Result<Result<Results, ServerError>, SourceError> {
         self.send(sql).await?;
         let mut results = Results { sets: Vec::new() };
         let mut refusal = None;
@@ -78,7 +90,8 @@ impl Session {
             match tag {
                 b'T' => results.sets.push(Vec::new()),
                 b'D' => {
-                    let row = text_row(body).ok_or_else(|| protocol(&self.place, "a damaged row"))?;
+                    let row =
+                        text_row(body).ok_or_else(|| protocol(&self.place, "a damaged row"))?;
                     if let Some(rows) = results.sets.last_mut() {
                         rows.push(row);
                     }
@@ -103,7 +116,8 @@ impl Session {
             self.stream.write_all(&message).await?;
             self.stream.flush().await
         };
-        sent.await.map_err(|error| lost(&self.place, "a query was sent", error))
+        sent.await
+            .map_err(|error| lost(&self.place, "a query was sent", error))
     }
 
     /// The next message of a query's result.
@@ -114,7 +128,10 @@ impl Session {
             }
             if let Some(total) = self.inbox.oversized() {
                 if total > RESULT_MESSAGE_BYTES {
-                    return Err(protocol(&self.place, format_args!("a message of {total} bytes")));
+                    return Err(protocol(
+                        &self.place,
+                        format_args!("a message of {total} bytes"),
+                    ));
                 }
                 self.inbox.grow(total);
             }
@@ -125,7 +142,9 @@ impl Session {
     /// The next message among those received.
     #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Message>, SourceError> {
-        self.inbox.next().map_err(|length| protocol(&self.place, format_args!("a message of length {length}")))
+        self.inbox
+            .next()
+            .map_err(|length| protocol(&self.place, format_args!("a message of length {length}")))
     }
 
     /// Waits for more bytes, and says how many came.

@@ -3,21 +3,25 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, NullBufferBuilder, PrimitiveArray,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, NullBufferBuilder,
+    PrimitiveArray,
 };
 use arrow::datatypes::DataType;
 
 use super::flaw::{Decoded, Flaw};
 
 /// Values of one Arrow primitive type, as they are read.
-pub(super) struct Fixed<T: ArrowPrimitiveType> {
+pub(in super::super) struct Fixed<T: ArrowPrimitiveType> {
     values: Vec<T::Native>,
     nulls: NullBufferBuilder,
 }
 
 impl<T: ArrowPrimitiveType> Fixed<T> {
     pub(super) fn new() -> Self {
-        Self { values: Vec::new(), nulls: NullBufferBuilder::new(0) }
+        Self {
+            values: Vec::new(),
+            nulls: NullBufferBuilder::new(0),
+        }
     }
 
     pub(super) fn reserve(&mut self, rows: usize) {
@@ -42,19 +46,26 @@ impl<T: ArrowPrimitiveType> Fixed<T> {
         let array = PrimitiveArray::<T>::new(values.into(), self.nulls.finish());
         // The decoder was chosen by this very type; only zone, precision and
         // scale are still to be set.
-        if array.data_type() == lake_type { Arc::new(array) } else { Arc::new(array.with_data_type(lake_type.clone())) }
+        if array.data_type() == lake_type {
+            Arc::new(array)
+        } else {
+            Arc::new(array.with_data_type(lake_type.clone()))
+        }
     }
 }
 
 /// Booleans, as they are read.
-pub(super) struct Bools {
+pub(in super::super) struct Bools {
     values: BooleanBufferBuilder,
     nulls: NullBufferBuilder,
 }
 
 impl Bools {
     pub(super) fn new() -> Self {
-        Self { values: BooleanBufferBuilder::new(0), nulls: NullBufferBuilder::new(0) }
+        Self {
+            values: BooleanBufferBuilder::new(0),
+            nulls: NullBufferBuilder::new(0),
+        }
     }
 
     pub(super) fn reserve(&mut self, rows: usize) {

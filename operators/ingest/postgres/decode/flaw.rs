@@ -21,7 +21,10 @@ impl Flaw {
     /// A value that the lake's type cannot hold.
     #[cold]
     pub(super) fn value(value: impl Into<String>, reason: impl Into<String>) -> Box<Self> {
-        Box::new(Self::Value { value: value.into(), reason: reason.into() })
+        Box::new(Self::Value {
+            value: value.into(),
+            reason: reason.into(),
+        })
     }
 
     /// Bytes that are not of the expected type.
@@ -33,6 +36,8 @@ impl Flaw {
     /// A field of the wrong length.
     #[cold]
     pub(super) fn length(expected: usize, found: usize) -> Box<Self> {
-        Self::wire(format!("a field of {expected} bytes was expected, the server sent {found}"))
+        Self::wire(format!(
+            "a field of {expected} bytes was expected, the server sent {found}"
+        ))
     }
 }

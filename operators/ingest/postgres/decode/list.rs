@@ -22,7 +22,13 @@ pub(in super::super) struct Lists {
 
 impl Lists {
     pub(super) fn new(field: FieldRef, items: Decoder) -> Self {
-        Self { field, items, offsets: vec![0], length: 0, nulls: NullBufferBuilder::new(0) }
+        Self {
+            field,
+            items,
+            offsets: vec![0],
+            length: 0,
+            nulls: NullBufferBuilder::new(0),
+        }
     }
 
     pub(super) fn reserve(&mut self, rows: usize) {
@@ -70,15 +76,22 @@ impl Lists {
             }
             return Err(Flaw::value(
                 format!("array of {} elements", lengths.join(" x ")),
-                format!("{dimensions} dimensions: a list has one; choose type \"text\" for this column"),
+                format!(
+                    "{dimensions} dimensions: a list has one; choose type \"text\" for this column"
+                ),
             ));
         }
         let count = wire.word()?;
         let first = wire.word()?;
         if first != 1 {
             return Err(Flaw::value(
-                format!("array [{first}:{}]", i64::from(first) + i64::from(count) - 1),
-                format!("its first index is {first}: a list begins at 1; choose type \"text\" for this column"),
+                format!(
+                    "array [{first}:{}]",
+                    i64::from(first) + i64::from(count) - 1
+                ),
+                format!(
+                    "its first index is {first}: a list begins at 1; choose type \"text\" for this column"
+                ),
             ));
         }
         for position in 1..=count {
@@ -99,7 +112,9 @@ impl Lists {
         self.items.push(item).map_err(|flaw| {
             self.items.push_null();
             match *flaw {
-                Flaw::Value { value, reason } => Flaw::value(value, format!("element {position}: {reason}")),
+                Flaw::Value { value, reason } => {
+                    Flaw::value(value, format!("element {position}: {reason}"))
+                }
                 Flaw::Wire(what) => Flaw::wire(format!("element {position}: {what}")),
             }
         })
@@ -107,16 +122,24 @@ impl Lists {
 
     pub(super) fn finish(&mut self, invalid: &mut Vec<NotUtf8>) -> ArrayRef {
         let mut invalid_items = Vec::new();
-        let items = self.items.finish(self.field.data_type(), &mut invalid_items);
+        let items = self
+            .items
+            .finish(self.field.data_type(), &mut invalid_items);
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
         for (item, value) in invalid_items {
             // The list that holds the item: the last one that begins at or before it.
-            let row = offsets.partition_point(|&start| usize::try_from(start).is_ok_and(|start| start <= item));
+            let row = offsets
+                .partition_point(|&start| usize::try_from(start).is_ok_and(|start| start <= item));
             invalid.push((row.saturating_sub(1), value));
         }
         self.length = 0;
         let offsets = OffsetBuffer::new(offsets.into());
-        Arc::new(ListArray::new(Arc::clone(&self.field), offsets, items, self.nulls.finish()))
+        Arc::new(ListArray::new(
+            Arc::clone(&self.field),
+            offsets,
+            items,
+            self.nulls.finish(),
+        ))
     }
 }
 

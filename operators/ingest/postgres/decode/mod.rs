@@ -18,8 +18,8 @@ mod tests;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type,
+    Int64Type, TimestampMicrosecondType,
 };
 
 use fixed::{Bools, Fixed, exactly};
@@ -126,14 +126,20 @@ impl Decoder {
             Self::Float32(column) => column.push(f32::from_be_bytes(exactly(field)?)),
             Self::Float64(column) => column.push(f64::from_be_bytes(exactly(field)?)),
             Self::Date(column) => column.push(moment::date(i32::from_be_bytes(exactly(field)?))?),
-            Self::Timestamp(column) => column.push(moment::timestamp(i64::from_be_bytes(exactly(field)?))?),
+            Self::Timestamp(column) => {
+                column.push(moment::timestamp(i64::from_be_bytes(exactly(field)?))?)
+            }
             Self::Decimal(column, shape) => column.push(Numeric::parse(field)?.to_decimal(*shape)?),
             Self::NumericAsFloat32(column) => column.push(Numeric::parse(field)?.to_f32()?),
             Self::NumericAsFloat64(column) => column.push(Numeric::parse(field)?.to_f64()?),
             Self::Text(column) | Self::Binary(column) => column.push(field)?,
             Self::Jsonb(column) => match field.split_first() {
                 Some((1, text)) => column.push(text)?,
-                _ => return Err(Flaw::wire("a jsonb version that is not known (1 was expected)")),
+                _ => {
+                    return Err(Flaw::wire(
+                        "a jsonb version that is not known (1 was expected)",
+                    ));
+                }
             },
             Self::Uuid(column) => column.push(&uuid::text(exactly(field)?))?,
             Self::List(column) => column.push(field)?,
@@ -153,7 +159,10 @@ impl Decoder {
             Self::Date(column) => column.push_null(),
             Self::Timestamp(column) => column.push_null(),
             Self::Decimal(column, _) => column.push_null(),
-            Self::Text(column) | Self::Jsonb(column) | Self::Uuid(column) | Self::Binary(column) => column.push_null(),
+            Self::Text(column)
+            | Self::Jsonb(column)
+            | Self::Uuid(column)
+            | Self::Binary(column) => column.push_null(),
             Self::List(column) => column.push_null(),
         }
     }
@@ -170,7 +179,10 @@ impl Decoder {
             Self::Date(column) => column.reserve(rows),
             Self::Timestamp(column) => column.reserve(rows),
             Self::Decimal(column, _) => column.reserve(rows),
-            Self::Text(column) | Self::Jsonb(column) | Self::Uuid(column) | Self::Binary(column) => {
+            Self::Text(column)
+            | Self::Jsonb(column)
+            | Self::Uuid(column)
+            | Self::Binary(column) => {
                 column.reserve(rows, bytes);
             }
             Self::List(column) => column.reserve(rows),
@@ -192,14 +204,20 @@ impl Decoder {
     #[inline]
     fn variable_bytes(&self) -> usize {
         match self {
-            Self::Text(column) | Self::Jsonb(column) | Self::Uuid(column) | Self::Binary(column) => column.bytes(),
+            Self::Text(column)
+            | Self::Jsonb(column)
+            | Self::Uuid(column)
+            | Self::Binary(column) => column.bytes(),
             Self::List(column) => column.bytes(),
             _ => 0,
         }
     }
 
     fn is_variable(&self) -> bool {
-        matches!(self, Self::Text(_) | Self::Jsonb(_) | Self::Uuid(_) | Self::Binary(_) | Self::List(_))
+        matches!(
+            self,
+            Self::Text(_) | Self::Jsonb(_) | Self::Uuid(_) | Self::Binary(_) | Self::List(_)
+        )
     }
 
     /// The column as `lake_type`, and an empty decoder again. Rows whose text
@@ -215,7 +233,9 @@ impl Decoder {
             Self::Date(column) => column.finish(lake_type),
             Self::Timestamp(column) => column.finish(lake_type),
             Self::Decimal(column, _) => column.finish(lake_type),
-            Self::Text(column) | Self::Jsonb(column) | Self::Uuid(column) => column.finish_text(invalid),
+            Self::Text(column) | Self::Jsonb(column) | Self::Uuid(column) => {
+                column.finish_text(invalid)
+            }
             Self::Binary(column) => column.finish_binary(),
             Self::List(column) => column.finish(invalid),
         }

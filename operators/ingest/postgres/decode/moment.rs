@@ -40,7 +40,10 @@ fn refuse_timestamp(micros: i64) -> Box<Flaw> {
 #[cold]
 fn refuse_infinity(negative: bool, what: &str) -> Box<Flaw> {
     let value = if negative { "-infinity" } else { "infinity" };
-    Flaw::value(value, format!("{value} does not exist as {what} of the lake"))
+    Flaw::value(
+        value,
+        format!("{value} does not exist as {what} of the lake"),
+    )
 }
 
 /// A timestamp after 2000 as PostgreSQL prints it; for messages only.
@@ -61,7 +64,11 @@ fn civil(days_since_1970: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -78,14 +85,22 @@ mod tests {
         assert_eq!(date(0), Ok(10_957));
         // 4713-11-24 BC, PostgreSQL's first date, is Julian day 0.
         assert_eq!(date(-2_451_545), Ok(-2_440_588));
-        assert!(matches!(*date(i32::MAX).unwrap_err(), Flaw::Value { ref value, .. } if value == "infinity"));
-        assert!(matches!(*date(i32::MIN).unwrap_err(), Flaw::Value { ref value, .. } if value == "-infinity"));
+        assert!(
+            matches!(*date(i32::MAX).unwrap_err(), Flaw::Value { ref value, .. } if value == "infinity")
+        );
+        assert!(
+            matches!(*date(i32::MIN).unwrap_err(), Flaw::Value { ref value, .. } if value == "-infinity")
+        );
         assert_eq!(timestamp(0), Ok(946_684_800_000_000));
         assert_eq!(timestamp(i64::MAX - EPOCH_MICROS), Ok(i64::MAX));
         let last = 9_223_371_331_199_999_999; // 294276-12-31 23:59:59.999999
-        assert!(matches!(*timestamp(last).unwrap_err(), Flaw::Value { ref value, .. } if value == "294276-12-31 23:59:59.999999"));
+        assert!(
+            matches!(*timestamp(last).unwrap_err(), Flaw::Value { ref value, .. } if value == "294276-12-31 23:59:59.999999")
+        );
         for (micros, text) in [(i64::MAX, "infinity"), (i64::MIN, "-infinity")] {
-            assert!(matches!(*timestamp(micros).unwrap_err(), Flaw::Value { ref value, .. } if value == text));
+            assert!(
+                matches!(*timestamp(micros).unwrap_err(), Flaw::Value { ref value, .. } if value == text)
+            );
         }
     }
 

@@ -13,7 +13,7 @@ const MINUS_INFINITY: u16 = 0xF000;
 
 /// Precision and scale of a decimal column of the lake.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shape {
+pub(in super::super) struct Shape {
     scale: i32,
     /// First magnitude that needs more digits than the precision allows.
     limit: u128,
@@ -24,7 +24,11 @@ impl Shape {
     /// A decimal of `precision` digits, `scale` of them after the point.
     pub(super) fn new(precision: u8, scale: i8) -> Self {
         let limit = power_of_ten(u32::from(precision)).unwrap_or(u128::MAX);
-        Self { scale: i32::from(scale), limit, precision }
+        Self {
+            scale: i32::from(scale),
+            limit,
+            precision,
+        }
     }
 }
 
@@ -47,7 +51,9 @@ impl<'a> Numeric<'a> {
         let [n0, n1, w0, w1, s0, s1, d0, d1] = *head;
         let (digits, rest) = digits.as_chunks::<2>();
         if digits.len() != usize::from(u16::from_be_bytes([n0, n1])) || !rest.is_empty() {
-            return Err(Flaw::wire("a numeric whose digit count does not match its length"));
+            return Err(Flaw::wire(
+                "a numeric whose digit count does not match its length",
+            ));
         }
         Ok(Self {
             digits,
@@ -99,14 +105,21 @@ impl<'a> Numeric<'a> {
             _ if sum == 0 => 0,
             _ => return None,
         };
-        if magnitude >= shape.limit { None } else { i128::try_from(magnitude).ok() }
+        if magnitude >= shape.limit {
+            None
+        } else {
+            i128::try_from(magnitude).ok()
+        }
     }
 
     /// Any number of digits, with every step checked.
     #[cold]
     fn long(self, shape: Shape) -> Decoded<i128> {
         let too_big = || {
-            self.refuse(&format!("more digits than decimal({},{}) holds", shape.precision, shape.scale))
+            self.refuse(&format!(
+                "more digits than decimal({},{}) holds",
+                shape.precision, shape.scale
+            ))
         };
         let too_fine = || {
             self.refuse(&format!(
@@ -129,7 +142,10 @@ impl<'a> Numeric<'a> {
                 return Err(too_fine());
             }
             let room = power_of_ten(places).unwrap_or(1);
-            sum = sum.checked_mul(room).and_then(|sum| sum.checked_add(digit / cut)).ok_or_else(too_big)?;
+            sum = sum
+                .checked_mul(room)
+                .and_then(|sum| sum.checked_add(digit / cut))
+                .ok_or_else(too_big)?;
         }
         if last > 0 && sum > 0 {
             let room = power_of_ten(last.unsigned_abs()).ok_or_else(too_big)?;
@@ -186,7 +202,11 @@ impl<'a> Numeric<'a> {
         }
         for position in 0..=self.weight {
             let digit = digit(position);
-            text.push_str(&if position == 0 { format!("{digit}") } else { format!("{digit:04}") });
+            text.push_str(&if position == 0 {
+                format!("{digit}")
+            } else {
+                format!("{digit:04}")
+            });
         }
         if self.display_scale > 0 {
             text.push('.');
@@ -250,8 +270,11 @@ mod tests {
         let mut weight = digits.len() as i32 / 4 - 1;
         digits += fraction;
         digits += &"0".repeat((4 - fraction.len() % 4) % 4);
-        let mut groups: Vec<u16> =
-            digits.as_bytes().chunks(4).map(|four| std::str::from_utf8(four).unwrap().parse().unwrap()).collect();
+        let mut groups: Vec<u16> = digits
+            .as_bytes()
+            .chunks(4)
+            .map(|four| std::str::from_utf8(four).unwrap().parse().unwrap())
+            .collect();
         while groups.last() == Some(&0) {
             groups.pop();
         }
@@ -262,22 +285,31 @@ mod tests {
         if groups.is_empty() {
             weight = 0;
         }
-        let sign = if negative && !groups.is_empty() { NEGATIVE } else { 0 };
+        let sign = if negative && !groups.is_empty() {
+            NEGATIVE
+        } else {
+            0
+        };
         let mut bytes = Vec::new();
         bytes.extend((groups.len() as u16).to_be_bytes());
         bytes.extend((weight as i16).to_be_bytes());
         bytes.extend(sign.to_be_bytes());
         bytes.extend((fraction.len() as u16).to_be_bytes());
-        groups.iter().for_each(|group| bytes.extend(group.to_be_bytes()));
+        groups
+            .iter()
+            .for_each(|group| bytes.extend(group.to_be_bytes()));
         bytes
     }
 
     fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, String> {
         let bytes = encode(text);
-        Numeric::parse(&bytes).unwrap().to_decimal(Shape::new(precision, scale)).map_err(|flaw| match *flaw {
-            Flaw::Value { value, .. } => value,
-            Flaw::Wire(what) => panic!("{what}"),
-        })
+        Numeric::parse(&bytes)
+            .unwrap()
+            .to_decimal(Shape::new(precision, scale))
+            .map_err(|flaw| match *flaw {
+                Flaw::Value { value, .. } => value,
+                Flaw::Wire(what) => panic!("{what}"),
+            })
     }
 
     #[test]
@@ -290,22 +322,41 @@ mod tests {
         assert_eq!(decimal("100000000", 38, 20), Ok(10_i128.pow(28)));
         let nines = "9".repeat(38);
         assert_eq!(decimal(&nines, 38, 0), Ok(10_i128.pow(38) - 1));
-        assert_eq!(decimal(&format!("-0.{nines}"), 38, 38), Ok(-(10_i128.pow(38) - 1)));
-        assert_eq!(decimal(&format!("1{nines}"), 38, 0), Err(format!("1{nines}")));
+        assert_eq!(
+            decimal(&format!("-0.{nines}"), 38, 38),
+            Ok(-(10_i128.pow(38) - 1))
+        );
+        assert_eq!(
+            decimal(&format!("1{nines}"), 38, 0),
+            Err(format!("1{nines}"))
+        );
         assert_eq!(decimal("1.001", 12, 2), Err("1.001".into()));
         assert_eq!(decimal("10000000000", 12, 2), Err("10000000000".into()));
-        assert_eq!(decimal("0.00000000000000000001", 12, 2), Err("0.00000000000000000001".into()));
+        assert_eq!(
+            decimal("0.00000000000000000001", 12, 2),
+            Err("0.00000000000000000001".into())
+        );
     }
 
     #[test]
     fn specials_are_refused_by_decimals_and_kept_by_doubles() {
-        for (sign, text) in [(NAN, "NaN"), (INFINITY, "Infinity"), (MINUS_INFINITY, "-Infinity")] {
+        for (sign, text) in [
+            (NAN, "NaN"),
+            (INFINITY, "Infinity"),
+            (MINUS_INFINITY, "-Infinity"),
+        ] {
             let mut bytes = encode("0");
             bytes[4..6].copy_from_slice(&sign.to_be_bytes());
             let numeric = Numeric::parse(&bytes).unwrap();
             let flaw = numeric.to_decimal(Shape::new(12, 2)).unwrap_err();
-            assert!(matches!(*flaw, Flaw::Value { ref value, .. } if value == text), "{flaw:?}");
-            assert_eq!(numeric.to_f64().unwrap().to_string().to_lowercase()[..3], text.replace("Infinity", "inf").to_lowercase()[..3]);
+            assert!(
+                matches!(*flaw, Flaw::Value { ref value, .. } if value == text),
+                "{flaw:?}"
+            );
+            assert_eq!(
+                numeric.to_f64().unwrap().to_string().to_lowercase()[..3],
+                text.replace("Infinity", "inf").to_lowercase()[..3]
+            );
         }
         let huge = encode(&"9".repeat(400));
         assert!(Numeric::parse(&huge).unwrap().to_f64().is_err());

@@ -70,10 +70,19 @@ pub(in super::super) struct Rows {
 impl Rows {
     /// Rows of `table` by `columns`, in batches of about `target` bytes. With
     /// `located`, one more field follows: the row's `ctid`.
-    pub(in super::super) fn new(table: &Table, columns: Vec<Decoder>, located: bool, target: usize) -> Self {
-        let row_bytes = columns.iter().map(Decoder::row_bytes).sum::<usize>() + if located { 6 } else { 0 };
-        let variable =
-            columns.iter().enumerate().filter(|(_, column)| column.is_variable()).map(|(position, _)| position);
+    pub(in super::super) fn new(
+        table: &Table,
+        columns: Vec<Decoder>,
+        located: bool,
+        target: usize,
+    ) -> Self {
+        let row_bytes =
+            columns.iter().map(Decoder::row_bytes).sum::<usize>() + if located { 6 } else { 0 };
+        let variable = columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| column.is_variable())
+            .map(|(position, _)| position);
         Self {
             schema: table.schema(),
             key: table.key.clone(),
@@ -123,14 +132,21 @@ impl Rows {
     /// Takes one row: a field count, then the fields with their lengths.
     /// Returns what follows it, or `None` at the trailer.
     #[inline]
-    pub(in super::super) fn push<'a>(&mut self, tuple: &'a [u8]) -> Result<Option<&'a [u8]>, RowError> {
+    pub(in super::super) fn push<'a>(
+        &mut self,
+        tuple: &'a [u8],
+    ) -> Result<Option<&'a [u8]>, RowError> {
         let Some((count, mut rest)) = tuple.split_first_chunk::<2>() else {
             return Err(ends_early(None));
         };
         let count = i16::from_be_bytes(*count);
         let expected = self.columns.len() + usize::from(self.locators.is_some());
         if usize::try_from(count).ok() != Some(expected) {
-            return if count == -1 { Ok(None) } else { Err(wrong_count(expected, count)) };
+            return if count == -1 {
+                Ok(None)
+            } else {
+                Err(wrong_count(expected, count))
+            };
         }
         for (position, column) in self.columns.iter_mut().enumerate() {
             let Some((length, after)) = rest.split_first_chunk::<4>() else {
@@ -147,7 +163,22 @@ impl Rows {
             rest = after;
             if let Err(flaw) = column.push(field) {
                 column.push_null();
-                self.set_aside(position, *flaw)?;
+                match *flaw {
+                    Flaw::Value { value, reason } => {
+                        self.bad.push(BadCell {
+                            row: self.rows,
+                            column: position,
+                            value,
+                            reason,
+                        });
+                    }
+                    Flaw::Wire(what) => {
+                        return Err(RowError {
+                            column: self.name(position),
+                            what,
+                        });
+                    }
+                }
             }
         }
         if let Some(locators) = &mut self.locators {
@@ -166,23 +197,19 @@ impl Rows {
     }
 
     fn measure(&mut self) {
-        let variable = self.variable.iter().filter_map(|&position| self.columns.get(position));
-        self.size = self.rows * self.row_bytes + variable.map(Decoder::variable_bytes).sum::<usize>();
-    }
-
-    #[cold]
-    fn set_aside(&mut self, column: usize, flaw: Flaw) -> Result<(), RowError> {
-        match flaw {
-            Flaw::Value { value, reason } => {
-                self.bad.push(BadCell { row: self.rows, column, value, reason });
-                Ok(())
-            }
-            Flaw::Wire(what) => Err(RowError { column: self.name(column), what }),
-        }
+        let variable = self
+            .variable
+            .iter()
+            .filter_map(|&position| self.columns.get(position));
+        self.size =
+            self.rows * self.row_bytes + variable.map(Decoder::variable_bytes).sum::<usize>();
     }
 
     fn name(&self, column: usize) -> Option<String> {
-        self.schema.fields().get(column).map(|field| field.name().clone())
+        self.schema
+            .fields()
+            .get(column)
+            .map(|field| field.name().clone())
     }
 
     /// The column that a row reaches whose first bytes are `tuple`.
@@ -191,7 +218,9 @@ impl Rows {
         let mut reached = 0;
         while let Some((length, fields)) = rest.split_first_chunk::<4>() {
             match fields.get(usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0)..) {
-                Some(after) if reached + 1 < self.columns.len() => (reached, rest) = (reached + 1, after),
+                Some(after) if reached + 1 < self.columns.len() => {
+                    (reached, rest) = (reached + 1, after)
+                }
                 _ => break,
             }
         }
@@ -200,19 +229,27 @@ impl Rows {
 
     /// The batch so far, and room for the next one.
     pub(in super::super) fn finish(&mut self) -> Result<Finished, ArrowError> {
-        self.before =
-            Some((self.rows.max(1), self.columns.iter().map(Decoder::variable_bytes).collect::<Vec<_>>()));
+        self.before = Some((
+            self.rows.max(1),
+            self.columns
+                .iter()
+                .map(Decoder::variable_bytes)
+                .collect::<Vec<_>>(),
+        ));
         let mut arrays = Vec::with_capacity(self.columns.len());
         for (position, column) in self.columns.iter_mut().enumerate() {
-            let Some(field) = self.schema.fields().get(position) else { continue };
+            let Some(field) = self.schema.fields().get(position) else {
+                continue;
+            };
             let mut invalid = Vec::new();
             arrays.push(column.finish(field.data_type(), &mut invalid));
-            self.bad.extend(invalid.into_iter().map(|(row, value): NotUtf8| BadCell {
-                row,
-                column: position,
-                value,
-                reason: "not valid UTF-8 (is the database in SQL_ASCII?)".to_owned(),
-            }));
+            self.bad
+                .extend(invalid.into_iter().map(|(row, value): NotUtf8| BadCell {
+                    row,
+                    column: position,
+                    value,
+                    reason: "not valid UTF-8 (is the database in SQL_ASCII?)".to_owned(),
+                }));
         }
         let rows = std::mem::take(&mut self.rows);
         self.size = 0;
@@ -221,7 +258,10 @@ impl Rows {
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?;
         if cells.is_empty() {
-            return Ok(Finished { batch, bad: Vec::new() });
+            return Ok(Finished {
+                batch,
+                bad: Vec::new(),
+            });
         }
         self.filter(&batch, cells, locators.as_deref())
     }
@@ -247,7 +287,9 @@ impl Rows {
             cells.sort_by_key(|cell| cell.column);
             let locator = locators.and_then(|locators| locators.get(row));
             let key = self.key_of(batch, row, &cells, locator)?;
-            let Some(cell) = cells.into_iter().next() else { continue };
+            let Some(cell) = cells.into_iter().next() else {
+                continue;
+            };
             bad.push(BadRow {
                 key,
                 column: self.name(cell.column).unwrap_or_default(),
@@ -268,7 +310,10 @@ impl Rows {
     ) -> Result<BTreeMap<String, Option<String>>, ArrowError> {
         let mut key = BTreeMap::new();
         for &position in &self.key {
-            let own = cells.iter().find(|cell| cell.column == position).map(|cell| cell.value.clone());
+            let own = cells
+                .iter()
+                .find(|cell| cell.column == position)
+                .map(|cell| cell.value.clone());
             let text = match own {
                 Some(text) => Some(text),
                 None => text_of(batch.columns().get(position), row)?,
@@ -276,7 +321,10 @@ impl Rows {
             key.insert(self.name(position).unwrap_or_default(), text.map(cut));
         }
         if let Some(&[b0, b1, b2, b3, p0, p1]) = locator {
-            let (block, position) = (u32::from_be_bytes([b0, b1, b2, b3]), u16::from_be_bytes([p0, p1]));
+            let (block, position) = (
+                u32::from_be_bytes([b0, b1, b2, b3]),
+                u16::from_be_bytes([p0, p1]),
+            );
             key.insert("ctid".to_owned(), Some(format!("({block},{position})")));
         }
         Ok(key)
@@ -303,10 +351,16 @@ fn cut(mut text: String) -> String {
 
 #[cold]
 fn ends_early(column: Option<String>) -> RowError {
-    RowError { column, what: "the row ends early".to_owned() }
+    RowError {
+        column,
+        what: "the row ends early".to_owned(),
+    }
 }
 
 #[cold]
 fn wrong_count(expected: usize, found: i16) -> RowError {
-    RowError { column: None, what: format!("{expected} fields were expected, the server sent {found}") }
+    RowError {
+        column: None,
+        what: format!("{expected} fields were expected, the server sent {found}"),
+    }
 }

@@ -26,12 +26,27 @@ fn tuple(fields: &[Option<&[u8]>]) -> Vec<u8> {
 }
 
 fn column(name: &str, lake_type: DataType) -> Column {
-    Column { name: name.into(), source_type: "?".into(), lake_type, nullable: true, fidelity: Fidelity::Exact }
+    Column {
+        name: name.into(),
+        source_type: "?".into(),
+        lake_type,
+        nullable: true,
+        fidelity: Fidelity::Exact,
+    }
 }
 
 fn table(columns: Vec<Column>, key: Vec<usize>) -> Table {
-    let name = TableName { schema: None, name: "t".into() };
-    Table { name, columns, key, estimated_rows: None, estimated_bytes: 0 }
+    let name = TableName {
+        schema: None,
+        name: "t".into(),
+    };
+    Table {
+        name,
+        columns,
+        key,
+        estimated_rows: None,
+        estimated_bytes: 0,
+    }
 }
 
 fn array(dimensions: &[(i32, i32)], items: &[Option<i32>]) -> Vec<u8> {
@@ -57,7 +72,10 @@ fn array(dimensions: &[(i32, i32)], items: &[Option<i32>]) -> Vec<u8> {
 
 fn int_list() -> (Decoder, DataType) {
     let field = Arc::new(Field::new("element", DataType::Int32, true));
-    (Decoder::list(Arc::clone(&field), Decoder::int32()), DataType::List(field))
+    (
+        Decoder::list(Arc::clone(&field), Decoder::int32()),
+        DataType::List(field),
+    )
 }
 
 proptest! {
@@ -99,24 +117,45 @@ proptest! {
 fn arrays_that_are_no_lists_are_refused_and_the_next_ones_are_whole() {
     let (mut decoder, lake_type) = int_list();
     for (bytes, reason) in [
-        (array(&[(2, 1), (1, 1)], &[Some(1), Some(2)]), "2 dimensions"),
+        (
+            array(&[(2, 1), (1, 1)], &[Some(1), Some(2)]),
+            "2 dimensions",
+        ),
         (array(&[(2, 0)], &[Some(1), Some(2)]), "first index is 0"),
     ] {
         let flaw = decoder.push(&bytes).unwrap_err();
-        assert!(matches!(&*flaw, Flaw::Value { reason: found, .. } if found.contains(reason)), "{flaw:?}");
+        assert!(
+            matches!(&*flaw, Flaw::Value { reason: found, .. } if found.contains(reason)),
+            "{flaw:?}"
+        );
         decoder.push_null();
     }
     decoder.push(&array(&[(1, 1)], &[Some(7)])).unwrap();
     let list = decoder.finish(&lake_type, &mut Vec::new());
     assert_eq!(list.null_count(), 2);
-    assert_eq!(list.as_list::<i32>().value(2).as_primitive::<Int32Type>().values(), &[7]);
+    assert_eq!(
+        list.as_list::<i32>()
+            .value(2)
+            .as_primitive::<Int32Type>()
+            .values(),
+        &[7]
+    );
 }
 
 #[test]
 fn bad_rows_leave_the_batch_with_their_key_and_nothing_else_does() {
-    let columns = vec![column("id", DataType::Int32), column("day", DataType::Date32), column("note", DataType::Utf8)];
+    let columns = vec![
+        column("id", DataType::Int32),
+        column("day", DataType::Date32),
+        column("note", DataType::Utf8),
+    ];
     let table = table(columns, vec![0]);
-    let mut rows = Rows::new(&table, vec![Decoder::int32(), Decoder::date(), Decoder::text()], false, 1 << 20);
+    let mut rows = Rows::new(
+        &table,
+        vec![Decoder::int32(), Decoder::date(), Decoder::text()],
+        false,
+        1 << 20,
+    );
     let infinity = i32::MAX.to_be_bytes();
     let (day, zero) = (5_i32.to_be_bytes(), 0_i32.to_be_bytes());
     for (id, day, note) in [
@@ -126,18 +165,33 @@ fn bad_rows_leave_the_batch_with_their_key_and_nothing_else_does() {
         (4, None, None),
     ] {
         let id = id.to_be_bytes();
-        rows.push(&tuple(&[Some(&id), day.map(|day| &day[..]), note])).unwrap();
+        rows.push(&tuple(&[Some(&id), day.map(|day| &day[..]), note]))
+            .unwrap();
     }
     let finished = rows.finish().unwrap();
-    assert_eq!(finished.batch.column(0).as_primitive::<Int32Type>().values(), &[1, 4]);
+    assert_eq!(
+        finished
+            .batch
+            .column(0)
+            .as_primitive::<Int32Type>()
+            .values(),
+        &[1, 4]
+    );
     assert_eq!(finished.batch.column(2).as_string::<i32>().value(0), "good");
     assert!(finished.batch.column(2).is_null(1));
-    let found: Vec<_> =
-        finished.bad.iter().map(|bad| (bad.key["id"].as_deref().unwrap(), &*bad.column, &*bad.value)).collect();
-    assert_eq!(found, [("2", "day", "infinity"), ("3", "note", "not \\xff text")]);
+    let found: Vec<_> = finished
+        .bad
+        .iter()
+        .map(|bad| (bad.key["id"].as_deref().unwrap(), &*bad.column, &*bad.value))
+        .collect();
+    assert_eq!(
+        found,
+        [("2", "day", "infinity"), ("3", "note", "not \\xff text")]
+    );
     // The next batch starts clean.
     rows.begin();
-    rows.push(&tuple(&[Some(&9_i32.to_be_bytes()), None, None])).unwrap();
+    rows.push(&tuple(&[Some(&9_i32.to_be_bytes()), None, None]))
+        .unwrap();
     let finished = rows.finish().unwrap();
     assert_eq!((finished.batch.num_rows(), finished.bad.len()), (1, 0));
 }
@@ -147,7 +201,8 @@ fn rows_without_a_key_are_named_by_their_place() {
     let table = table(vec![column("day", DataType::Date32)], vec![]);
     let mut rows = Rows::new(&table, vec![Decoder::date()], true, 1 << 20);
     let infinity = i32::MIN.to_be_bytes();
-    rows.push(&tuple(&[Some(&infinity), Some(&[0, 0, 1, 0, 0, 7])])).unwrap();
+    rows.push(&tuple(&[Some(&infinity), Some(&[0, 0, 1, 0, 0, 7])]))
+        .unwrap();
     let finished = rows.finish().unwrap();
     assert_eq!(finished.bad[0].key["ctid"].as_deref(), Some("(256,7)"));
     assert_eq!(finished.batch.num_rows(), 0);

@@ -11,7 +11,7 @@ use super::flaw::{Decoded, Flaw};
 pub(super) type NotUtf8 = (usize, String);
 
 /// Text or bytes, as they are read.
-pub(super) struct Varlen {
+pub(in super::super) struct Varlen {
     offsets: Vec<i32>,
     values: Vec<u8>,
     nulls: NullBufferBuilder,
@@ -19,7 +19,11 @@ pub(super) struct Varlen {
 
 impl Varlen {
     pub(super) fn new() -> Self {
-        Self { offsets: vec![0], values: Vec::new(), nulls: NullBufferBuilder::new(0) }
+        Self {
+            offsets: vec![0],
+            values: Vec::new(),
+            nulls: NullBufferBuilder::new(0),
+        }
     }
 
     pub(super) fn reserve(&mut self, rows: usize, bytes: usize) {
@@ -53,7 +57,11 @@ impl Varlen {
 
     pub(super) fn finish_binary(&mut self) -> ArrayRef {
         let (offsets, values) = self.take();
-        Arc::new(BinaryArray::new(OffsetBuffer::new(offsets), values, self.nulls.finish()))
+        Arc::new(BinaryArray::new(
+            OffsetBuffer::new(offsets),
+            values,
+            self.nulls.finish(),
+        ))
     }
 
     /// The text column. It is validated once, as a whole; only where that fails
@@ -61,7 +69,11 @@ impl Varlen {
     pub(super) fn finish_text(&mut self, invalid: &mut Vec<NotUtf8>) -> ArrayRef {
         let (offsets, values) = self.take();
         let nulls = self.nulls.finish();
-        let whole = StringArray::try_new(OffsetBuffer::new(offsets.clone()), values.clone(), nulls.clone());
+        let whole = StringArray::try_new(
+            OffsetBuffer::new(offsets.clone()),
+            values.clone(),
+            nulls.clone(),
+        );
         if let Ok(array) = whole {
             return Arc::new(array);
         }
@@ -82,6 +94,9 @@ impl Varlen {
 
     fn take(&mut self) -> (ScalarBuffer<i32>, Buffer) {
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
-        (offsets.into(), Buffer::from_vec(std::mem::take(&mut self.values)))
+        (
+            offsets.into(),
+            Buffer::from_vec(std::mem::take(&mut self.values)),
+        )
     }
 }
