@@ -1,7 +1,10 @@
 """ROWS=: do a source table and its lake table hold the same rows?
 
 Usage: rows.py '{"source": URL, "table": NAME, "where": SQL or null,
+                 "columns": [NAME, ...] or null for all, "derived": COUNT,
                  "lake": URL of the table, "store": {option: value}}'
+
+`derived` is the number of columns that the lake has and the source has not.
 
 Reads the source by its plain driver and the lake by `deltalake` and by
 `polars`, brings both into the same exact text form (`canonical.py`), and takes
@@ -52,8 +55,13 @@ def differences(db, names, left, right):
 def compare(question):
     table = lake_side.open_table(question["lake"], question["store"])
     schema, metadata = lake_side.schema(table)
-    names = schema.names
+    names = question["columns"] or source_side.columns(question["source"], question["table"])
     found = {"table": question["table"], "version": table.version(), "readers": {}}
+    lost = [name for name in names if name not in schema.names]
+    if lost or len(schema.names) != len(names) + question["derived"]:
+        found["columns"] = {"source": names, "lake": schema.names}
+        return False, found
+    schema = schema.empty_table().select(names).schema
     agree = True
     with tempfile.TemporaryDirectory() as folder:
         db = duckdb.connect(f"{folder}/rows.duckdb")

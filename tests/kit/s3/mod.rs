@@ -58,8 +58,19 @@ impl S3Server {
             .expect("a port for the S3 server");
         let address = listener.local_addr().expect("the address of the S3 server");
         let (stop, stopped) = oneshot::channel();
-        runtime.spawn(serve::accept(listener, Arc::clone(&memory), Arc::clone(&faults), stopped));
-        Self { address, memory, faults, stop: Some(stop), runtime: Some(runtime) }
+        runtime.spawn(serve::accept(
+            listener,
+            Arc::clone(&memory),
+            Arc::clone(&faults),
+            stopped,
+        ));
+        Self {
+            address,
+            memory,
+            faults,
+            stop: Some(stop),
+            runtime: Some(runtime),
+        }
     }
 
     /// The server's URL.
@@ -89,7 +100,12 @@ impl S3Server {
 
     /// Fails the test if any object was ever asked to be deleted (C4).
     pub(crate) fn assert_no_deletes(&self) {
-        let deletes: Vec<_> = self.faults.seen().into_iter().filter(Seen::is_delete).collect();
+        let deletes: Vec<_> = self
+            .faults
+            .seen()
+            .into_iter()
+            .filter(Seen::is_delete)
+            .collect();
         assert!(deletes.is_empty(), "objects were deleted: {deletes:#?}");
     }
 }

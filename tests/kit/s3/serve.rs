@@ -32,13 +32,18 @@ pub(super) async fn accept(
 ) {
     let mut builder = S3ServiceBuilder::new(Protocol(memory));
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
-    let service = Faulty { service: builder.build(), faults };
+    let service = Faulty {
+        service: builder.build(),
+        faults,
+    };
     loop {
         let connection = tokio::select! {
             connection = listener.accept() => connection,
             _ = &mut stopped => return,
         };
-        let Ok((socket, _)) = connection else { continue };
+        let Ok((socket, _)) = connection else {
+            continue;
+        };
         let _ = socket.set_nodelay(true);
         let service = service.clone();
         tokio::spawn(async move {
@@ -115,7 +120,10 @@ async fn apply(
 
 /// An error of the service makes HTTP close the connection without an answer.
 fn reset() -> HttpError {
-    HttpError::new(Box::new(io::Error::new(io::ErrorKind::ConnectionReset, "a planned fault")))
+    HttpError::new(Box::new(io::Error::new(
+        io::ErrorKind::ConnectionReset,
+        "a planned fault",
+    )))
 }
 
 /// Reads the request to its end, so that the client gets to read the answer.
