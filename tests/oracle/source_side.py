@@ -2,6 +2,7 @@
 
 import sqlite3
 import struct
+import subprocess
 from decimal import Decimal
 from datetime import date, datetime, timezone
 
@@ -54,11 +55,8 @@ def from_postgres(source, table, where, schema, folder):
     if where:
         query += f" where {where}"
     path = f"{folder}/source.csv"
-    with psycopg.connect(source, autocommit=True) as connection, open(path, "wb") as file:
-        connection.execute(SESSION)
-        with connection.cursor().copy(f"copy ({query}) to stdout (format csv)") as rows:
-            for part in rows:
-                file.write(part)
+    psql = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", SESSION]
+    subprocess.run([*psql, "-c", f"copy ({query}) to stdout (format csv)", "-o", path, source], check=True)
     return csv_batches(path, schema.names)
 
 

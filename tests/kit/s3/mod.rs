@@ -11,7 +11,7 @@ mod memory;
 mod protocol;
 mod serve;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,9 +53,10 @@ impl S3Server {
         let memory = Arc::new(Memory::default());
         memory.create_bucket(bucket);
         let faults = Arc::new(FaultPlan::default());
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(("127.0.0.1", port)))
-            .expect("a port for the S3 server");
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port for the S3 server");
+        listener
+            .set_nonblocking(true)
+            .expect("a listener that does not block");
         let address = listener.local_addr().expect("the address of the S3 server");
         let (stop, stopped) = oneshot::channel();
         runtime.spawn(serve::accept(

@@ -25,11 +25,12 @@ use super::{ACCESS_KEY, SECRET_KEY};
 
 /// Serves connections until told to stop.
 pub(super) async fn accept(
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     memory: Arc<Memory>,
     faults: Arc<FaultPlan>,
     mut stopped: oneshot::Receiver<()>,
 ) {
+    let listener = TcpListener::from_std(listener).expect("a listener for tokio");
     let mut builder = S3ServiceBuilder::new(Protocol(memory));
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = Faulty {
