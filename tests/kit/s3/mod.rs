@@ -99,14 +99,19 @@ impl S3Server {
         self.memory.overwrite(bucket, key, content.into());
     }
 
-    /// Fails the test if any object was ever asked to be deleted (C4).
-    pub(crate) fn assert_no_deletes(&self) {
-        let deletes: Vec<_> = self
-            .faults
+    /// The requests so far that asked for objects to be deleted.
+    pub(crate) fn deletes(&self) -> Vec<Seen> {
+        self.faults
             .seen()
             .into_iter()
             .filter(Seen::is_delete)
-            .collect();
+            .collect()
+    }
+
+    /// Fails the test if any object was ever asked to be deleted (C4).
+    #[track_caller]
+    pub(crate) fn assert_no_deletes(&self) {
+        let deletes = self.deletes();
         assert!(deletes.is_empty(), "objects were deleted: {deletes:#?}");
     }
 }
