@@ -27,7 +27,12 @@ impl Lake {
     pub(crate) fn local(source: impl Into<String>) -> Self {
         let folder = super::scratch();
         let place = Place::Folder(folder.path().join("lake"));
-        Self { folder, source: source.into(), place, settings: Vec::new() }
+        Self {
+            folder,
+            source: source.into(),
+            place,
+            settings: Vec::new(),
+        }
     }
 
     /// A lake in the bucket of a new S3 server.
@@ -37,7 +42,12 @@ impl Lake {
 
     /// A lake somewhere given.
     pub(crate) fn at(source: impl Into<String>, place: Place) -> Self {
-        Self { folder: super::scratch(), source: source.into(), place, settings: Vec::new() }
+        Self {
+            folder: super::scratch(),
+            source: source.into(),
+            place,
+            settings: Vec::new(),
+        }
     }
 
     /// The same with one more line of configuration, in dotted form:
@@ -74,7 +84,11 @@ impl Lake {
 
     /// Writes the configuration and returns its path.
     pub(crate) fn config(&self) -> PathBuf {
-        let mut text = format!("source = {:?}\nlake = {:?}\n", self.source, self.place.url());
+        let mut text = format!(
+            "source = {:?}\nlake = {:?}\n",
+            self.source,
+            self.place.url()
+        );
         let settings = self.settings.join("\n");
         if !settings.contains("workers =") {
             text.push_str("workers = 2\n");
@@ -104,7 +118,15 @@ impl Lake {
     pub(crate) fn verb(&self, verb: &str) -> Running {
         let config = self.config();
         let config = config.to_string_lossy();
-        Running::start(&[verb, &config, "--log", "normal", "--progress", "never", "--json"])
+        Running::start(&[
+            verb,
+            &config,
+            "--log",
+            "normal",
+            "--progress",
+            "never",
+            "--json",
+        ])
     }
 }
 
@@ -126,11 +148,21 @@ impl Running {
 
     /// Starts a command, its output captured.
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().map(collect);
         let stderr = child.stderr.take().map(collect);
-        Self { child, stdout, stderr, since: Instant::now() }
+        Self {
+            child,
+            stdout,
+            stderr,
+            since: Instant::now(),
+        }
     }
 
     /// The process's id.
@@ -151,8 +183,14 @@ impl Running {
 
     /// Sends a signal by name: `INT`, `TERM`, `STOP`, `CONT`.
     pub(crate) fn signal(&self, name: &str) {
-        let kill = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
-        assert!(kill.is_ok_and(|status| status.success()), "kill -s {name} {}", self.id());
+        let kill = Command::new("kill")
+            .args(["-s", name, &self.id().to_string()])
+            .status();
+        assert!(
+            kill.is_ok_and(|status| status.success()),
+            "kill -s {name} {}",
+            self.id()
+        );
     }
 
     /// Waits for its end; fails the test if it does not come.
@@ -170,7 +208,8 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         };
         let wall = self.since.elapsed();
-        let text = |reader: Option<JoinHandle<String>>| reader.and_then(|reader| reader.join().ok());
+        let text =
+            |reader: Option<JoinHandle<String>>| reader.and_then(|reader| reader.join().ok());
         let outcome = Outcome {
             code: status.code(),
             stdout: text(self.stdout.take()).unwrap_or_default(),

@@ -6,12 +6,14 @@
 //! | [`postgres`] | a private PostgreSQL server, one database per test |
 //! | [`s3`] | an S3 server in memory, with faults |
 //! | [`lake`] | a configuration, the binary, its exit code and report |
+//! | [`load_log`] | what a load has recorded |
 //! | [`oracle`] | ROWS=: the source and the lake hold the same rows |
 //! | [`shop`] | tables to load |
 
 #![allow(dead_code)] // Each test binary compiles the kit and uses its own part.
 
 pub(crate) mod lake;
+pub(crate) mod load_log;
 pub(crate) mod oracle;
 pub(crate) mod outcome;
 pub(crate) mod place;
@@ -30,13 +32,18 @@ pub(crate) fn root() -> &'static Path {
 pub(crate) fn scratch() -> tempfile::TempDir {
     let parent = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(&parent).expect("the build's folder for temporary files");
-    tempfile::Builder::new().prefix("test-").tempdir_in(parent).expect("a temporary folder")
+    tempfile::Builder::new()
+        .prefix("test-")
+        .tempdir_in(parent)
+        .expect("a temporary folder")
 }
 
 /// A number from the environment, for tests that come in sizes.
 pub(crate) fn size(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable}={text} is not a number")),
         Err(_) => default,
     }
 }

@@ -25,7 +25,9 @@ impl Rows {
 
     /// A number by name.
     pub(crate) fn number(&self, name: &str) -> u64 {
-        find(&self.0, name).and_then(Value::as_u64).unwrap_or_default()
+        find(&self.0, name)
+            .and_then(Value::as_u64)
+            .unwrap_or_default()
     }
 }
 
@@ -37,34 +39,103 @@ pub(crate) fn python() -> PathBuf {
     }
 }
 
+/// What is asked of the oracle about one table.
+pub(crate) struct Check<'a> {
+    lake: &'a Lake,
+    table: &'a str,
+    filter: Option<&'a str>,
+    columns: Option<&'a [&'a str]>,
+    derived: usize,
+}
+
+impl<'a> Check<'a> {
+    /// All rows and columns of `table`, by the source's name (`public.orders`).
+    pub(crate) fn of(lake: &'a Lake, table: &'a str) -> Self {
+        Self {
+            lake,
+            table,
+            filter: None,
+            columns: None,
+            derived: 0,
+        }
+    }
+
+    /// Only the rows of the source that satisfy a condition.
+    pub(crate) fn filter(mut self, filter: &'a str) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Only these columns were asked for.
+    pub(crate) fn columns(mut self, columns: &'a [&'a str]) -> Self {
+        self.columns = Some(columns);
+        self
+    }
+
+    /// The lake has so many columns of its own, made for partitions.
+    pub(crate) fn derived(mut self, derived: usize) -> Self {
+        self.derived = derived;
+        self
+    }
+
+    /// Whether they agree, and what was found: for control arms.
+    #[track_caller]
+    pub(crate) fn compare(self) -> (bool, Value) {
+        let place = self.lake.place();
+        let options: serde_json::Map<_, _> = place
+            .options()
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect();
+        let question = json!({
+            "source": self.lake.source(),
+            "table": self.table,
+            "where": self.filter,
+            "columns": self.columns,
+            "derived": self.derived,
+            "lake": format!("{}/{}", place.url(), folder(self.lake.source(), self.table)),
+            "store": options,
+        });
+        ask(&question)
+    }
+
+    /// Fails the test unless source and lake hold the same rows.
+    #[track_caller]
+    pub(crate) fn agree(self) -> Rows {
+        let table = self.table;
+        let (agree, found) = self.compare();
+        assert!(
+            agree,
+            "the lake differs from the source in {table}:\n{found:#}"
+        );
+        Rows(found)
+    }
+}
+
 /// Fails the test unless source table and lake table hold the same rows.
-/// `table` is the source's name for it (`public.orders`).
 #[track_caller]
 pub(crate) fn rows(lake: &Lake, table: &str) -> Rows {
-    rows_where(lake, table, None)
+    Check::of(lake, table).agree()
 }
 
 /// The same for the rows of the source that satisfy a condition.
 #[track_caller]
-pub(crate) fn rows_where(lake: &Lake, table: &str, filter: Option<&str>) -> Rows {
-    let (agree, found) = compare(lake, table, filter);
-    assert!(agree, "the lake differs from the source in {table}:\n{found:#}");
-    Rows(found)
+pub(crate) fn rows_where(lake: &Lake, table: &str, filter: &str) -> Rows {
+    Check::of(lake, table).filter(filter).agree()
 }
 
-/// Whether they agree, and what was found: for control arms.
+/// The folder of a table in the lake: `schema/name`, or `name` where the source
+/// has no schemas.
+fn folder(source: &str, table: &str) -> String {
+    if source.starts_with("sqlite:") {
+        table.to_owned()
+    } else {
+        table.replacen('.', "/", 1)
+    }
+}
+
 #[track_caller]
-pub(crate) fn compare(lake: &Lake, table: &str, filter: Option<&str>) -> (bool, Value) {
-    let place = lake.place();
-    let options: serde_json::Map<_, _> =
-        place.options().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-    let question = json!({
-        "source": lake.source(),
-        "table": table,
-        "where": filter,
-        "lake": format!("{}/{}", place.url(), table.replace('.', "/")),
-        "store": options,
-    });
+fn ask(question: &Value) -> (bool, Value) {
     let script = super::root().join("tests/oracle/rows.py");
     let output = Command::new(python())
         .arg(&script)
@@ -73,7 +144,10 @@ pub(crate) fn compare(lake: &Lake, table: &str, filter: Option<&str>) -> (bool, 
         .unwrap_or_else(|error| panic!("{}: {error}; run scripts/test", python().display()));
     let said = String::from_utf8_lossy(&output.stdout);
     let problem = String::from_utf8_lossy(&output.stderr);
-    let found = said.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    let found = said
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok());
     let found: Value =
         found.unwrap_or_else(|| panic!("the oracle failed on {question}\n{said}\n{problem}"));
     (output.status.success(), found)

@@ -45,7 +45,10 @@ impl Outcome {
     pub(crate) fn says(self, words: &[&str]) -> Self {
         let said = self.said().to_lowercase();
         for word in words {
-            assert!(said.contains(&word.to_lowercase()), "{word:?} is not said; {self}");
+            assert!(
+                said.contains(&word.to_lowercase()),
+                "{word:?} is not said; {self}"
+            );
         }
         self
     }
@@ -77,8 +80,16 @@ impl Outcome {
 
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { code, stdout, stderr, wall } = self;
-        write!(f, "code {code:?} after {wall:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+        let Self {
+            code,
+            stdout,
+            stderr,
+            wall,
+        } = self;
+        write!(
+            f,
+            "code {code:?} after {wall:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+        )
     }
 }
 

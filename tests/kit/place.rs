@@ -42,7 +42,9 @@ impl Place {
 
     /// What a client needs to get there, as `object_store` and `deltalake` name it.
     pub(crate) fn options(&self) -> Vec<(&'static str, String)> {
-        let Self::Bucket(server, _) = self else { return Vec::new() };
+        let Self::Bucket(server, _) = self else {
+            return Vec::new();
+        };
         vec![
             ("endpoint", server.endpoint()),
             ("region", "us-east-1".to_owned()),
@@ -63,7 +65,8 @@ impl Place {
             }
             Self::Bucket(server, home) => {
                 let keys = server.keys(BUCKET, &format!("{home}/{prefix}"));
-                let relative = |key: String| key.strip_prefix(&format!("{home}/")).map(str::to_owned);
+                let relative =
+                    |key: String| key.strip_prefix(&format!("{home}/")).map(str::to_owned);
                 keys.into_iter().filter_map(relative).collect()
             }
         }
@@ -73,9 +76,9 @@ impl Place {
     pub(crate) fn read(&self, path: &str) -> Option<Vec<u8>> {
         match self {
             Self::Folder(folder) => fs::read(folder.join(path)).ok(),
-            Self::Bucket(server, home) => {
-                server.object(BUCKET, &format!("{home}/{path}")).map(|content| content.to_vec())
-            }
+            Self::Bucket(server, home) => server
+                .object(BUCKET, &format!("{home}/{path}"))
+                .map(|content| content.to_vec()),
         }
     }
 
@@ -95,7 +98,9 @@ impl Place {
 
     /// The JSON values in one file: a Delta entry has one a line.
     pub(crate) fn json(&self, path: &str) -> Vec<serde_json::Value> {
-        let content = self.read(path).unwrap_or_else(|| panic!("{path} is not in the lake"));
+        let content = self
+            .read(path)
+            .unwrap_or_else(|| panic!("{path} is not in the lake"));
         serde_json::Deserializer::from_slice(&content)
             .into_iter()
             .map(|value| value.unwrap_or_else(|error| panic!("{path} is not JSON: {error}")))

@@ -45,7 +45,10 @@ impl Database {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let port = SERVER.get_or_init(Server::start).port;
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let maintenance = Self { name: "postgres".to_owned(), port };
+        let maintenance = Self {
+            name: "postgres".to_owned(),
+            port,
+        };
         maintenance.sql(&format!("create database {name}"));
         Self { name, port }
     }
@@ -71,12 +74,24 @@ impl Database {
         let output = self.psql(statements);
         let problem = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{problem}\nin: {statements:.2000}");
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
     }
 
     fn psql(&self, statements: &str) -> Output {
         let mut psql = Command::new(bin().join("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-", &self.url()])
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-f",
+                "-",
+                &self.url(),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -112,8 +127,14 @@ impl Server {
         let mut server = as_owner(&bin().join("postgres"));
         server.arg("-D").arg(folder).args(["-p", &port.to_string()]);
         let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, "keeper"]).arg(server.get_program()).args(server.get_args());
-        keeper.env("KEEPER_LOG", &log).env("KEEPER_FOLDER", folder).env("LC_ALL", "C.UTF-8");
+        keeper
+            .args(["-c", KEEPER, "keeper"])
+            .arg(server.get_program())
+            .args(server.get_args());
+        keeper
+            .env("KEEPER_LOG", &log)
+            .env("KEEPER_FOLDER", folder)
+            .env("LC_ALL", "C.UTF-8");
         let mut keeper = keeper.stdin(Stdio::piped()).spawn().expect("a shell");
         let lifeline = keeper.stdin.take();
         let until = Instant::now() + Duration::from_secs(30);
@@ -140,7 +161,10 @@ impl Server {
 /// Whether a PostgreSQL server is up at `port` and takes queries.
 fn accepts(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok() && {
-        let probe = Database { name: "postgres".to_owned(), port };
+        let probe = Database {
+            name: "postgres".to_owned(),
+            port,
+        };
         probe.psql("select 1").status.success()
     }
 }
@@ -155,13 +179,27 @@ fn template() -> PathBuf {
     let home = home();
     let lock = File::create(home.join("template.lock")).expect("a lock file");
     lock.lock().expect("the lock of the template");
-    let version = bin().parent().and_then(Path::file_name).unwrap_or_default().to_owned();
+    let version = bin()
+        .parent()
+        .and_then(Path::file_name)
+        .unwrap_or_default()
+        .to_owned();
     let template = home.join(format!("template-{}", version.to_string_lossy()));
     if !template.exists() {
         let fresh = home.join("template-new");
         let _ = fs::remove_dir_all(&fresh);
         run(as_owner(&bin().join("initdb"))
-            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"])
+            .args([
+                "-A",
+                "trust",
+                "-U",
+                "postgres",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+                "-D",
+            ])
             .arg(&fresh));
         append(&fresh.join("postgresql.conf"), SETTINGS);
         fs::write(fresh.join("pg_hba.conf"), ACCESS).expect("the access rules");
@@ -189,8 +227,12 @@ host all all 127.0.0.1/32 trust
 ";
 
 fn append(path: &Path, text: &str) {
-    let mut file = File::options().append(true).open(path).expect("the server's settings");
-    file.write_all(text.as_bytes()).expect("the server's settings");
+    let mut file = File::options()
+        .append(true)
+        .open(path)
+        .expect("the server's settings");
+    file.write_all(text.as_bytes())
+        .expect("the server's settings");
 }
 
 /// Where clusters live: under the build's folder if the server's user can get
@@ -208,7 +250,11 @@ fn home() -> PathBuf {
             return home.clone();
         }
     }
-    panic!("the user postgres can write neither {} nor {}", near.display(), far.display());
+    panic!(
+        "the user postgres can write neither {} nor {}",
+        near.display(),
+        far.display()
+    );
 }
 
 fn is_root() -> bool {
@@ -222,7 +268,9 @@ fn as_owner(program: &Path) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--init-groups"])
+        .arg(program);
     command
 }
 
@@ -240,7 +288,9 @@ fn bin() -> &'static Path {
 }
 
 fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let problem = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {problem}");
 }

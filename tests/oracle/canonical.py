@@ -13,7 +13,6 @@ timestamp      microseconds since 1970-01-01
 list           [length:text,...] of its elements' forms; ~ for NULL elements
 """
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -47,7 +46,7 @@ def text(array):
     if pa.types.is_floating(kind):
         return floating(array)
     if pa.types.is_decimal(kind):
-        return each(array, decimal)
+        return decimals(array)
     if pa.types.is_binary(kind):
         return each(array, lambda value: value.hex())
     if pa.types.is_date(kind):
@@ -62,14 +61,21 @@ def text(array):
 
 
 def floating(array):
-    single = pa.types.is_float32(array.type)
-    bits = pa.int32() if single else pa.int64()
-    # A buffer of its own: slices have offsets that `view` would keep, and NULLs
-    # may have any bits.
-    values = np.asarray(array.fill_null(0.0))
-    form = pa.array(values.view(np.int32 if single else np.int64), bits).cast(pa.string())
-    form = pc.if_else(pa.array(np.isnan(values)), "NaN", form)
+    integers = pa.int32() if pa.types.is_float32(array.type) else pa.int64()
+    # NULLs may have any bits; `view` keeps the array's offset.
+    form = array.fill_null(0.0).view(integers).cast(pa.string())
+    form = pc.if_else(pc.is_nan(array.fill_null(0.0)), "NaN", form)
     return pc.if_else(array.is_null(), pa.scalar(None, pa.string()), form)
+
+
+def decimals(array):
+    digits = array.cast(pa.string())
+    if pc.any(pc.match_substring(digits, "E")).as_py():
+        # Very small numbers come in scientific notation: one by one.
+        return each(array, decimal)
+    if array.type.scale > 0:
+        digits = pc.utf8_rtrim(pc.utf8_rtrim(digits, "0"), ".")
+    return digits
 
 
 def decimal(value):

@@ -5,7 +5,6 @@ import json
 import deltalake
 import polars as pl
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 import canonical
 
@@ -32,7 +31,7 @@ def schema(table):
     return arrow, {field["name"]: field.get("metadata", {}) for field in fields}
 
 
-def read(reader, table, question, schema, metadata):
+def read(reader, table, question, schema):
     """The rows in text form, as a stream of record batches."""
     batches = (by_deltalake if reader == "deltalake" else by_polars)(table, question)
     names = schema.names
@@ -58,6 +57,3 @@ def by_deltalake(table, question):
 def by_polars(table, question):
     frame = pl.read_delta(address(question["lake"]), storage_options=options(question["store"]))
     return frame.to_arrow().to_batches(max_chunksize=65536)
-
-
-assert ds  # pyarrow.dataset is what `to_pyarrow_dataset` needs; fail early without it.

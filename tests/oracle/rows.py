@@ -1,7 +1,10 @@
 """ROWS=: do a source table and its lake table hold the same rows?
 
 Usage: rows.py '{"source": URL, "table": NAME, "where": SQL or null,
+                 "columns": [NAME, ...] or null for all, "derived": COUNT,
                  "lake": URL of the table, "store": {option: value}}'
+
+`derived` is the number of columns that the lake has and the source has not.
 
 Reads the source by its plain driver and the lake by `deltalake` and by
 `polars`, brings both into the same exact text form (`canonical.py`), and takes
@@ -27,52 +30,60 @@ def quoted(name):
     return '"' + name.replace('"', '""') + '"'
 
 
-def store(db, side, names, batches):
-    """Keeps one side's rows as text, with a hash of each row."""
-    columns = ", ".join(quoted(name) for name in names)
-    db.execute(f"create or replace table {side} as select {columns}, hash({columns}) as row_hash from batches")
-    return db.execute(f"select count(*) from {side}").fetchone()[0]
+class Side:
+    """One side's rows: a hash of each, and a way to read them again for a sample."""
 
+    def __init__(self, db, name, columns, read):
+        self.db, self.name, self.columns, self.read = db, name, columns, read
+        self.hash = f"hash({', '.join(map(quoted, columns))})"
+        batches = read()
+        db.execute(f"create or replace table {name} as select {self.hash} as row_hash from batches")
+        self.rows = db.execute(f"select count(*) from {name}").fetchone()[0]
 
-def differences(db, names, left, right):
-    """How many rows of `left` are not in `right`, counted as multisets, and some of them."""
-    count = db.execute(
-        f"select count(*) from (select row_hash from {left} except all select row_hash from {right})"
-    ).fetchone()[0]
-    if not count:
-        return 0, []
-    columns = ", ".join(quoted(name) for name in names)
-    sample = db.execute(
-        f"select {columns} from {left} where row_hash in "
-        f"(select row_hash from {left} except all select row_hash from {right}) limit {SAMPLE}"
-    ).fetchall()
-    return count, [dict(zip(names, row)) for row in sample]
+    def minus(self, other):
+        """How many rows are not in `other`, counted as multisets, and some of them."""
+        left = f"select row_hash from {self.name} except all select row_hash from {other.name}"
+        count = self.db.execute(f"select count(*) from ({left})").fetchone()[0]
+        if not count:
+            return 0, []
+        batches = self.read()
+        sample = self.db.execute(f"select * from batches where {self.hash} in ({left}) limit {SAMPLE}").fetchall()
+        assert batches is not None
+        return count, [dict(zip(self.columns, row)) for row in sample]
 
 
 def compare(question):
     table = lake_side.open_table(question["lake"], question["store"])
     schema, metadata = lake_side.schema(table)
-    names = schema.names
+    names = question["columns"] or source_side.columns(question["source"], question["table"])
     found = {"table": question["table"], "version": table.version(), "readers": {}}
+    lost = [name for name in names if name not in schema.names]
+    if lost or len(schema.names) != len(names) + question["derived"]:
+        found["columns"] = {"source": names, "lake": schema.names}
+        return False, found
+    schema = schema.empty_table().select(names).schema
     agree = True
     with tempfile.TemporaryDirectory() as folder:
         db = duckdb.connect(f"{folder}/rows.duckdb")
-        batches = source_side.read(question["source"], question["table"], question["where"], schema, metadata, folder)
-        source_rows = store(db, "source", names, batches)
-        found["rows"] = source_rows
+        source = Side(
+            db,
+            "source",
+            names,
+            lambda: source_side.read(question["source"], question["table"], question["where"], schema, metadata, folder),
+        )
+        found["rows"] = source.rows
         for reader in lake_side.READERS:
-            batches = lake_side.read(reader, table, question, schema, metadata)
-            lake_rows = store(db, "lake", names, batches)
-            missing, missing_sample = differences(db, names, "source", "lake")
-            extra, extra_sample = differences(db, names, "lake", "source")
+            lake = Side(db, "lake", names, lambda reader=reader: lake_side.read(reader, table, question, schema))
+            missing, missing_rows = source.minus(lake)
+            extra, extra_rows = lake.minus(source)
             found["readers"][reader] = {
-                "rows_in_lake": lake_rows,
+                "rows_in_lake": lake.rows,
                 "missing": missing,
-                "missing_rows": missing_sample,
+                "missing_rows": missing_rows,
                 "extra": extra,
-                "extra_rows": extra_sample,
+                "extra_rows": extra_rows,
             }
-            agree = agree and lake_rows == source_rows and not missing and not extra
+            agree = agree and lake.rows == source.rows and not missing and not extra
         db.close()
     found["files"] = files.check(question["lake"], question["store"])
     return agree and not found["files"]["damaged"], found

@@ -2,6 +2,7 @@
 
 import sqlite3
 import struct
+import subprocess
 from decimal import Decimal
 from datetime import date, datetime, timezone
 
@@ -21,8 +22,26 @@ def quoted(name):
 def read(source, table, where, schema, metadata, folder):
     """The rows as a stream of record batches of text."""
     if source.startswith("sqlite:"):
-        return from_sqlite(source.removeprefix("sqlite:"), table, where, schema, metadata)
+        return from_sqlite(source, table, where, schema, metadata)
     return from_postgres(source, table, where, schema, folder)
+
+
+def columns(source, table):
+    """The names of the table's columns, in order."""
+    if source.startswith("sqlite:"):
+        query, argument = "select name from pragma_table_xinfo(?) where hidden <> 1", table
+        return [name for (name,) in open_sqlite(source).execute(query, (argument,))]
+    query = "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped order by attnum"
+    with psycopg.connect(source) as connection:
+        return [name for (name,) in connection.execute(query, (relation(table),))]
+
+
+def relation(table):
+    return ".".join(map(quoted, table.split(".", 1)))
+
+
+def open_sqlite(source):
+    return sqlite3.connect(f"file:{source.removeprefix('sqlite:')}?mode=ro", uri=True)
 
 
 # PostgreSQL: the server makes the text form itself, by its own functions.
@@ -32,15 +51,12 @@ SESSION = "set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'pos
 
 def from_postgres(source, table, where, schema, folder):
     columns = ", ".join(f"{sql_form(quoted(field.name), field.type)} as {quoted(field.name)}" for field in schema)
-    query = f"select {columns} from {'.'.join(map(quoted, table.split('.', 1)))}"
+    query = f"select {columns} from {relation(table)}"
     if where:
         query += f" where {where}"
     path = f"{folder}/source.csv"
-    with psycopg.connect(source, autocommit=True) as connection, open(path, "wb") as file:
-        connection.execute(SESSION)
-        with connection.cursor().copy(f"copy ({query}) to stdout (format csv)") as rows:
-            for part in rows:
-                file.write(part)
+    psql = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", SESSION]
+    subprocess.run([*psql, "-c", f"copy ({query}) to stdout (format csv)", "-o", path, source], check=True)
     return csv_batches(path, schema.names)
 
 
@@ -90,8 +106,8 @@ def sql_form(value, kind):
 # SQLite: values come with their storage class and are brought to the lake's type.
 
 
-def from_sqlite(path, table, where, schema, metadata):
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+def from_sqlite(source, table, where, schema, metadata):
+    connection = open_sqlite(source)
     text = pa.schema([(field.name, pa.string()) for field in schema])
     forms = [sqlite_form(field.type, metadata.get(field.name, {}).get(EXACT_TYPE)) for field in schema]
     literal = [form is literal_form for form in forms]

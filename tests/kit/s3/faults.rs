@@ -46,7 +46,13 @@ impl Rule {
     /// Applies `action` to every request of `method` (`*` for any) whose path
     /// matches `path`, where `*` stands for any text.
     pub(crate) fn new(method: &'static str, path: &str, action: Action) -> Self {
-        Self { method, path: path.to_owned(), action, skip: 0, turns: u64::MAX }
+        Self {
+            method,
+            path: path.to_owned(),
+            action,
+            skip: 0,
+            turns: u64::MAX,
+        }
     }
 
     /// Applies to this many requests only.
@@ -85,7 +91,8 @@ impl Seen {
     /// Whether it asked for objects to be deleted (aborting an upload does not).
     pub(crate) fn is_delete(&self) -> bool {
         (self.method == "DELETE" && !self.query.contains("uploadId"))
-            || (self.method == "POST" && self.query.split('&').any(|part| part.starts_with("delete")))
+            || (self.method == "POST"
+                && self.query.split('&').any(|part| part.starts_with("delete")))
     }
 
     /// Whether it put an entry of a Delta log.
@@ -166,12 +173,18 @@ impl FaultPlan {
 
 /// Whether `text` matches `pattern`, where `*` stands for any text.
 fn like(pattern: &str, text: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(start) else { return false };
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(start) else {
+        return false;
+    };
     let mut parts: Vec<&str> = rest.split('*').collect();
     let end = parts.pop().unwrap_or_default();
     for part in parts {
-        let Some(at) = text.find(part) else { return false };
+        let Some(at) = text.find(part) else {
+            return false;
+        };
         text = text.get(at + part.len()..).unwrap_or_default();
     }
     text.ends_with(end)

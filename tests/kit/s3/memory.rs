@@ -54,7 +54,12 @@ pub(super) enum Refusal {
 impl Object {
     fn new(chunks: Vec<Bytes>, etag: String) -> Arc<Self> {
         let size = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        Arc::new(Self { chunks, size, etag, modified: SystemTime::now() })
+        Arc::new(Self {
+            chunks,
+            size,
+            etag,
+            modified: SystemTime::now(),
+        })
     }
 
     /// The whole content; joins the chunks if there are several.
@@ -137,7 +142,10 @@ impl Memory {
     pub(super) fn begin_upload(&self, bucket: &str, key: &str) -> Result<String, Refusal> {
         self.with(bucket, |bucket| {
             let id = format!("upload-{}", bucket.tick());
-            let upload = Upload { key: key.to_owned(), parts: BTreeMap::new() };
+            let upload = Upload {
+                key: key.to_owned(),
+                parts: BTreeMap::new(),
+            };
             bucket.uploads.insert(id.clone(), upload);
             Ok(id)
         })
@@ -152,7 +160,10 @@ impl Memory {
     ) -> Result<String, Refusal> {
         self.with(bucket, |bucket| {
             let etag = format!("part-{:016x}", bucket.tick());
-            let upload = bucket.uploads.get_mut(upload).ok_or(Refusal::NoSuchUpload)?;
+            let upload = bucket
+                .uploads
+                .get_mut(upload)
+                .ok_or(Refusal::NoSuchUpload)?;
             upload.parts.insert(part, Object::new(chunks, etag.clone()));
             Ok(etag)
         })
@@ -185,7 +196,11 @@ impl Memory {
 
     pub(super) fn abort_upload(&self, bucket: &str, upload: &str) -> Result<(), Refusal> {
         self.with(bucket, |bucket| {
-            bucket.uploads.remove(upload).map(drop).ok_or(Refusal::NoSuchUpload)
+            bucket
+                .uploads
+                .remove(upload)
+                .map(drop)
+                .ok_or(Refusal::NoSuchUpload)
         })
     }
 
@@ -239,7 +254,8 @@ impl Bucket {
             return Err(Refusal::PreconditionFailed);
         }
         let etag = format!("{:032x}", self.tick());
-        self.objects.insert(key.to_owned(), Object::new(chunks, etag.clone()));
+        self.objects
+            .insert(key.to_owned(), Object::new(chunks, etag.clone()));
         Ok(etag)
     }
 }

@@ -11,7 +11,7 @@ mod memory;
 mod protocol;
 mod serve;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,13 +53,25 @@ impl S3Server {
         let memory = Arc::new(Memory::default());
         memory.create_bucket(bucket);
         let faults = Arc::new(FaultPlan::default());
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(("127.0.0.1", port)))
-            .expect("a port for the S3 server");
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port for the S3 server");
+        listener
+            .set_nonblocking(true)
+            .expect("a listener that does not block");
         let address = listener.local_addr().expect("the address of the S3 server");
         let (stop, stopped) = oneshot::channel();
-        runtime.spawn(serve::accept(listener, Arc::clone(&memory), Arc::clone(&faults), stopped));
-        Self { address, memory, faults, stop: Some(stop), runtime: Some(runtime) }
+        runtime.spawn(serve::accept(
+            listener,
+            Arc::clone(&memory),
+            Arc::clone(&faults),
+            stopped,
+        ));
+        Self {
+            address,
+            memory,
+            faults,
+            stop: Some(stop),
+            runtime: Some(runtime),
+        }
     }
 
     /// The server's URL.
@@ -87,9 +99,19 @@ impl S3Server {
         self.memory.overwrite(bucket, key, content.into());
     }
 
+    /// The requests so far that asked for objects to be deleted.
+    pub(crate) fn deletes(&self) -> Vec<Seen> {
+        self.faults
+            .seen()
+            .into_iter()
+            .filter(Seen::is_delete)
+            .collect()
+    }
+
     /// Fails the test if any object was ever asked to be deleted (C4).
+    #[track_caller]
     pub(crate) fn assert_no_deletes(&self) {
-        let deletes: Vec<_> = self.faults.seen().into_iter().filter(Seen::is_delete).collect();
+        let deletes = self.deletes();
         assert!(deletes.is_empty(), "objects were deleted: {deletes:#?}");
     }
 }

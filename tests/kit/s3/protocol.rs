@@ -33,17 +33,27 @@ fn condition(
         (None, None) => Ok(Condition::Always),
         (Some(any), None) if any.is_any() => Ok(Condition::Absent),
         (None, Some(etag)) => Ok(Condition::Matches(etag.value().to_owned())),
-        _ => Err(s3_error!(NotImplemented, "only If-None-Match: * or If-Match: etag")),
+        _ => Err(s3_error!(
+            NotImplemented,
+            "only If-None-Match: * or If-Match: etag"
+        )),
     }
 }
 
 async fn collect(body: Option<StreamingBlob>) -> S3Result<Vec<Bytes>> {
-    let Some(body) = body else { return Ok(Vec::new()) };
-    body.try_collect().await.map_err(|error| S3Error::with_source(s3s::S3ErrorCode::IncompleteBody, error))
+    let Some(body) = body else {
+        return Ok(Vec::new());
+    };
+    body.try_collect()
+        .await
+        .map_err(|error| S3Error::with_source(s3s::S3ErrorCode::IncompleteBody, error))
 }
 
 /// Serves slices of an object, of a length known beforehand.
-struct Slices(stream::Iter<std::vec::IntoIter<Result<Bytes, s3s::StdError>>>, usize);
+struct Slices(
+    stream::Iter<std::vec::IntoIter<Result<Bytes, s3s::StdError>>>,
+    usize,
+);
 
 impl futures::Stream for Slices {
     type Item = Result<Bytes, s3s::StdError>;
@@ -110,7 +120,10 @@ impl S3 for Protocol {
         let chunks = collect(input.body).await?;
         let etag = self.0.put(&input.bucket, &input.key, chunks, &condition)?;
         let e_tag = Some(ETag::Strong(etag));
-        Ok(S3Response::new(PutObjectOutput { e_tag, ..Default::default() }))
+        Ok(S3Response::new(PutObjectOutput {
+            e_tag,
+            ..Default::default()
+        }))
     }
 
     async fn get_object(
@@ -120,7 +133,11 @@ impl S3 for Protocol {
         let input = req.input;
         let object = self.found(&input.bucket, &input.key)?;
         let range = match input.range {
-            Some(range) => Some(range.check(object.size).map_err(|_| s3_error!(InvalidRange))?),
+            Some(range) => Some(
+                range
+                    .check(object.size)
+                    .map_err(|_| s3_error!(InvalidRange))?,
+            ),
             None => None,
         };
         let content_range = range
@@ -165,10 +182,16 @@ impl S3 for Protocol {
         let mut deleted = Vec::new();
         for object in req.input.delete.objects {
             self.0.delete(&req.input.bucket, &object.key)?;
-            deleted.push(DeletedObject { key: Some(object.key), ..Default::default() });
+            deleted.push(DeletedObject {
+                key: Some(object.key),
+                ..Default::default()
+            });
         }
         let deleted = Some(deleted);
-        Ok(S3Response::new(DeleteObjectsOutput { deleted, ..Default::default() }))
+        Ok(S3Response::new(DeleteObjectsOutput {
+            deleted,
+            ..Default::default()
+        }))
     }
 
     async fn copy_object(
@@ -181,13 +204,18 @@ impl S3 for Protocol {
         };
         let object = self.found(bucket, key)?;
         let chunks = object.slices(0..object.size);
-        let etag = self.0.put(&input.bucket, &input.key, chunks, &Condition::Always)?;
+        let etag = self
+            .0
+            .put(&input.bucket, &input.key, chunks, &Condition::Always)?;
         let copy_object_result = Some(CopyObjectResult {
             e_tag: Some(ETag::Strong(etag)),
             last_modified: Some(object.modified.into()),
             ..Default::default()
         });
-        Ok(S3Response::new(CopyObjectOutput { copy_object_result, ..Default::default() }))
+        Ok(S3Response::new(CopyObjectOutput {
+            copy_object_result,
+            ..Default::default()
+        }))
     }
 
     async fn list_objects_v2(
@@ -216,9 +244,14 @@ impl S3 for Protocol {
     ) -> S3Result<S3Response<UploadPartOutput>> {
         let input = req.input;
         let chunks = collect(input.body).await?;
-        let etag = self.0.put_part(&input.bucket, &input.upload_id, input.part_number, chunks)?;
+        let etag = self
+            .0
+            .put_part(&input.bucket, &input.upload_id, input.part_number, chunks)?;
         let e_tag = Some(ETag::Strong(etag));
-        Ok(S3Response::new(UploadPartOutput { e_tag, ..Default::default() }))
+        Ok(S3Response::new(UploadPartOutput {
+            e_tag,
+            ..Default::default()
+        }))
     }
 
     async fn complete_multipart_upload(
@@ -232,9 +265,16 @@ impl S3 for Protocol {
             .and_then(|upload| upload.parts)
             .unwrap_or_default()
             .into_iter()
-            .map(|part| (part.part_number.unwrap_or(0), part.e_tag.map(ETag::into_value)))
+            .map(|part| {
+                (
+                    part.part_number.unwrap_or(0),
+                    part.e_tag.map(ETag::into_value),
+                )
+            })
             .collect();
-        let etag = self.0.complete_upload(&input.bucket, &input.upload_id, &parts, &condition)?;
+        let etag = self
+            .0
+            .complete_upload(&input.bucket, &input.upload_id, &parts, &condition)?;
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -247,7 +287,8 @@ impl S3 for Protocol {
         &self,
         req: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
-        self.0.abort_upload(&req.input.bucket, &req.input.upload_id)?;
+        self.0
+            .abort_upload(&req.input.bucket, &req.input.upload_id)?;
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 }
@@ -257,7 +298,11 @@ fn list(memory: &Memory, input: ListObjectsV2Input) -> Result<ListObjectsV2Outpu
     let prefix = input.prefix.clone().unwrap_or_default();
     let delimiter = input.delimiter.clone().unwrap_or_default();
     let limit = input.max_keys.unwrap_or(1000).clamp(0, 1000) as usize;
-    let after = input.continuation_token.clone().or(input.start_after.clone()).unwrap_or_default();
+    let after = input
+        .continuation_token
+        .clone()
+        .or(input.start_after.clone())
+        .unwrap_or_default();
     let mut contents = Vec::new();
     let mut prefixes = BTreeSet::new();
     let mut last = None;
@@ -265,16 +310,22 @@ fn list(memory: &Memory, input: ListObjectsV2Input) -> Result<ListObjectsV2Outpu
     for (key, object) in memory.list(&input.bucket, &prefix, &after)? {
         let rest = key.get(prefix.len()..).unwrap_or_default();
         let folder = match rest.find(&delimiter) {
-            Some(at) if !delimiter.is_empty() => {
-                Some(format!("{prefix}{}{delimiter}", rest.get(..at).unwrap_or_default()))
-            }
+            Some(at) if !delimiter.is_empty() => Some(format!(
+                "{prefix}{}{delimiter}",
+                rest.get(..at).unwrap_or_default()
+            )),
             _ => None,
         };
         // A page may have ended inside a folder: it was listed there already.
-        if folder.as_ref().is_some_and(|folder| after.starts_with(folder)) {
+        if folder
+            .as_ref()
+            .is_some_and(|folder| after.starts_with(folder))
+        {
             continue;
         }
-        let known = folder.as_ref().is_some_and(|folder| prefixes.contains(folder));
+        let known = folder
+            .as_ref()
+            .is_some_and(|folder| prefixes.contains(folder));
         if !known && contents.len() + prefixes.len() == limit {
             truncated = true;
             break;
@@ -293,7 +344,12 @@ fn list(memory: &Memory, input: ListObjectsV2Input) -> Result<ListObjectsV2Outpu
         key_count: Some((contents.len() + prefixes.len()) as i32),
         contents: Some(contents),
         common_prefixes: Some(
-            prefixes.into_iter().map(|prefix| CommonPrefix { prefix: Some(prefix) }).collect(),
+            prefixes
+                .into_iter()
+                .map(|prefix| CommonPrefix {
+                    prefix: Some(prefix),
+                })
+                .collect(),
         ),
         continuation_token: input.continuation_token,
         start_after: input.start_after,
@@ -312,4 +368,3 @@ fn listed(key: String, object: &Stored) -> Object {
         ..Default::default()
     }
 }
-

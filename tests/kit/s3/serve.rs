@@ -25,20 +25,26 @@ use super::{ACCESS_KEY, SECRET_KEY};
 
 /// Serves connections until told to stop.
 pub(super) async fn accept(
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     memory: Arc<Memory>,
     faults: Arc<FaultPlan>,
     mut stopped: oneshot::Receiver<()>,
 ) {
+    let listener = TcpListener::from_std(listener).expect("a listener for tokio");
     let mut builder = S3ServiceBuilder::new(Protocol(memory));
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
-    let service = Faulty { service: builder.build(), faults };
+    let service = Faulty {
+        service: builder.build(),
+        faults,
+    };
     loop {
         let connection = tokio::select! {
             connection = listener.accept() => connection,
             _ = &mut stopped => return,
         };
-        let Ok((socket, _)) = connection else { continue };
+        let Ok((socket, _)) = connection else {
+            continue;
+        };
         let _ = socket.set_nodelay(true);
         let service = service.clone();
         tokio::spawn(async move {
@@ -115,7 +121,10 @@ async fn apply(
 
 /// An error of the service makes HTTP close the connection without an answer.
 fn reset() -> HttpError {
-    HttpError::new(Box::new(io::Error::new(io::ErrorKind::ConnectionReset, "a planned fault")))
+    HttpError::new(Box::new(io::Error::new(
+        io::ErrorKind::ConnectionReset,
+        "a planned fault",
+    )))
 }
 
 /// Reads the request to its end, so that the client gets to read the answer.

@@ -1,0 +1,70 @@
+# Shared by the scripts: saying what is done, failing with what to do, and the
+# set-up of a fresh Debian machine. Sourced, not run.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+
+# Versions that the tests were written against; the rest follows from these.
+python_packages=(
+  deltalake==1.6.6
+  polars==2.1.0
+  pyarrow==26.0.1
+  duckdb==2.0.0
+  "psycopg[binary]==3.3.9"
+)
+
+say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else die "these need root and there is no sudo: $*"
+  fi
+}
+
+apt_install() {
+  command -v apt-get >/dev/null || die "no apt-get here: install $* by hand and try again"
+  if [ -z "${apt_updated:-}" ]; then
+    as_root apt-get -qq update || die "apt-get update failed"
+    apt_updated=yes
+  fi
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null ||
+    die "apt-get could not install $*"
+}
+
+have_postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+
+need_compiler() {
+  command -v cargo >/dev/null || die "no cargo: install Rust from https://rustup.rs"
+  command -v cc >/dev/null || { say "Installing a C compiler"; apt_install build-essential; }
+}
+
+need_postgres() {
+  have_postgres && return
+  say "Installing PostgreSQL (programs only; no cluster is made or started)"
+  apt_install postgresql-common
+  as_root mkdir -p /etc/postgresql-common/createcluster.d
+  echo 'create_main_cluster = false' |
+    as_root tee /etc/postgresql-common/createcluster.d/no-main-cluster.conf >/dev/null
+  apt_install postgresql
+  have_postgres || die "PostgreSQL is installed, but /usr/lib/postgresql/*/bin/initdb is not there"
+}
+
+# A Python of our own, made again when the list of packages changes.
+need_python() {
+  local home=$target/py stamp
+  stamp=$(printf '%s\n' "${python_packages[@]}" | sha256sum)
+  export HIGHWATER_PYTHON=$home/bin/python
+  [ "$(cat "$home/.stamp" 2>/dev/null)" = "$stamp" ] && return
+  say "Making a Python environment in $home"
+  rm -rf "$home"
+  mkdir -p "$target"
+  if ! python3 -m venv "$home" >/dev/null 2>&1; then
+    apt_install python3 python3-venv
+    python3 -m venv "$home" || die "python3 -m venv $home failed"
+  fi
+  "$home/bin/pip" install --quiet --disable-pip-version-check "${python_packages[@]}" ||
+    die "pip could not install: ${python_packages[*]}"
+  echo "$stamp" >"$home/.stamp"
+}
