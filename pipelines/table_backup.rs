@@ -14,8 +14,10 @@ use highwater::dataset::{Table, TableName};
 use highwater::flow::{Assign, Assignment, Ingest, IngestTable, Settle, assign, commit, ingest};
 use highwater::ledger;
 use highwater::run::prepare::{Prepared, PreparedTable, TableShape, prepare, table_folder};
-use highwater::run::publish::{Publisher, TableReports};
-use highwater::run::report::{MemoryPlan, PlanReport, RunReport, StatusReport, TablePlan};
+use highwater::run::publish::Publisher;
+use highwater::run::report::{
+    MemoryPlan, PlanReport, RunReport, StatusReport, TablePlan, TableReport,
+};
 use highwater::run::stages::Stages;
 use highwater::run::template::Template;
 use highwater::run::{Config, Secret, TableConfig, status};
@@ -52,7 +54,9 @@ impl Pipeline for TableBackup {
         let started = Instant::now();
         let source = sources::open(config.source.expose())?;
         let lake = context.runtime.block_on(open_lake(&config, true))?;
-        let prepared = context.runtime.block_on(prepare_run(&config, &context, &*source, &lake))?;
+        let prepared = context
+            .runtime
+            .block_on(prepare_run(&config, &context, &*source, &lake))?;
         stages.plan.add(started.elapsed());
 
         let mut report = RunReport::new(
@@ -64,19 +68,20 @@ impl Pipeline for TableBackup {
         );
         report.warnings.clone_from(&context.warnings);
         let budget = Budget::divide(&config, &context);
-        let tables = flow(&config, &context, &lake, prepared, &budget, &stages)?;
-        report.tables = std::mem::take(&mut tables.lock().unwrap_or_else(PoisonError::into_inner));
+        report.tables = flow(&config, &context, &lake, prepared, &budget, &stages)?;
         report.seconds = stages.seconds();
         report.memory_waits = budget.reading.waits();
         report.conclude(context.started, chrono::Utc::now());
-        record(&context, &lake, &mut report);
+        record(&config, &context, &lake, &mut report);
         Ok(report)
     }
 
     fn plan(&self, config: Config, context: RunContext) -> Result<PlanReport, Failure> {
         let source = sources::open(config.source.expose())?;
         let lake = context.runtime.block_on(open_lake(&config, false))?;
-        let prepared = context.runtime.block_on(prepare_run(&config, &context, &*source, &lake))?;
+        let prepared = context
+            .runtime
+            .block_on(prepare_run(&config, &context, &*source, &lake))?;
         let mut tables: Vec<TablePlan> = prepared.tables.iter().map(plan_table).collect();
         let failed = prepared.failed.into_iter();
         tables.extend(failed.map(|(name, failure)| failed_plan(&name, failure)));
@@ -104,7 +109,9 @@ impl Pipeline for TableBackup {
 
     fn init(&self, url: Secret, context: RunContext) -> Result<String, Failure> {
         let source = sources::open(url.expose())?;
-        let found = context.runtime.block_on(source.discover(&Selection::default()))?;
+        let found = context
+            .runtime
+            .block_on(source.discover(&Selection::default()))?;
         let tables: Vec<TablePlan> = found
             .into_iter()
             .map(|Discovered { name, table }| match table {
@@ -124,8 +131,11 @@ impl Pipeline for TableBackup {
 
 /// Opens the lake and finds out, before any work is done, whether it can be used.
 async fn open_lake(config: &Config, to_write: bool) -> Result<Store, Failure> {
-    let options =
-        config.store.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect();
+    let options = config
+        .store
+        .iter()
+        .map(|(key, value)| (key.clone(), value.expose().to_owned()))
+        .collect();
     let lake = Store::open(&config.lake, &options)?;
     if to_write {
         lake.check().await?;
@@ -157,7 +167,11 @@ async fn prepare_run(
 }
 
 fn failed_plan(name: &TableName, failure: Failure) -> TablePlan {
-    TablePlan { name: name.to_string(), error: Some(failure.into()), ..TablePlan::default() }
+    TablePlan {
+        name: name.to_string(),
+        error: Some(failure.into()),
+        ..TablePlan::default()
+    }
 }
 
 fn plan_table(prepared: &PreparedTable) -> TablePlan {
@@ -189,8 +203,10 @@ impl Budget {
         let open_bytes = writing / workers / 2;
         // Two epochs may be open at once.
         let fitting = (open_bytes / 2).clamp(MIB, 64 * MIB);
-        let row_group_bytes =
-            config.files.row_group.map_or(fitting, |wanted| wanted.as_u64().min(fitting));
+        let row_group_bytes = config
+            .files
+            .row_group
+            .map_or(fitting, |wanted| wanted.as_u64().min(fitting));
         let reading = budget - writing;
         Self {
             reading: MemoryBudget::new(reading),
@@ -206,7 +222,7 @@ impl Budget {
     }
 }
 
-/// Runs the dataflow to its end; the reports of all tables are complete then.
+/// Runs the dataflow to its end. Returns what became of each table.
 fn flow(
     config: &Config,
     context: &RunContext,
@@ -214,8 +230,8 @@ fn flow(
     prepared: Prepared,
     budget: &Budget,
     stages: &Arc<Stages>,
-) -> Result<TableReports, Failure> {
-    let plan = FlowPlan::new(config, context, lake, &prepared, budget, stages)?;
+) -> Result<Vec<TableReport>, Failure> {
+    let mut plan = FlowPlan::new(config, context, lake, &prepared, budget, stages)?;
     let (mut publisher, reports) = Publisher::new(
         context.run,
         lake.clone(),
@@ -223,12 +239,18 @@ fn flow(
         plan.progress.clone(),
         Arc::clone(stages),
     );
-    context.runtime.block_on(publisher.publish_complete());
+    let over = context.runtime.block_on(publisher.start()).skip;
+    plan.assign
+        .splits
+        .retain(|split| !over.contains(&split.table));
     let publisher: Mutex<Option<Box<dyn Settle>>> = Mutex::new(Some(Box::new(publisher)));
     let runtime = context.runtime.clone();
     let workers = timely::execute(timely::Config::process(context.workers), move |worker| {
         let publisher = if worker.index() == 0 {
-            publisher.lock().unwrap_or_else(PoisonError::into_inner).take()
+            publisher
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
         } else {
             None
         };
@@ -249,7 +271,8 @@ fn flow(
     for worker in workers.join() {
         worker.map_err(|reason| Failure::failed("a worker died").because(reason))?;
     }
-    Ok(reports)
+    let lost = |_| Failure::failed("the commits ended without a word; please report this");
+    context.runtime.block_on(reports).map_err(lost)
 }
 
 /// What the operators are given; shared by all workers.
@@ -284,11 +307,19 @@ impl FlowPlan {
             }));
             reads.push(IngestTable {
                 read: prepared.read.clone(),
-                splits: prepared.splits.iter().map(|s| (s.ordinal, s.clone())).collect(),
+                splits: prepared
+                    .splits
+                    .iter()
+                    .map(|s| (s.ordinal, s.clone()))
+                    .collect(),
                 progress: shown.clone(),
             });
             let folder = lake.child(&table_folder(prepared.name()));
-            repeats.push(context.runtime.block_on(Repeats::find(prepared, &folder, &budget.reading))?);
+            repeats.push(context.runtime.block_on(Repeats::find(
+                prepared,
+                &folder,
+                &budget.reading,
+            ))?);
             sinks.push(sink_table(prepared, &folder, &shown)?);
             progress.push(shown);
         }
@@ -323,10 +354,19 @@ impl FlowPlan {
 
 fn show(context: &RunContext, prepared: &PreparedTable) -> TableProgress {
     let table = &prepared.read.table;
-    let whole: u64 = prepared.splits.iter().map(|split| split.estimated_bytes).sum();
-    let left: u64 = prepared.remaining().map(|split| split.estimated_bytes).sum();
+    let whole: u64 = prepared
+        .splits
+        .iter()
+        .map(|split| split.estimated_bytes)
+        .sum();
+    let left: u64 = prepared
+        .remaining()
+        .map(|split| split.estimated_bytes)
+        .sum();
     let name = table.name.to_string();
-    let shown = context.progress.table(&name, table.estimated_rows.unwrap_or(0), whole);
+    let shown = context
+        .progress
+        .table(&name, table.estimated_rows.unwrap_or(0), whole);
     if left < whole {
         shown.resumed(0, whole - left);
     }
@@ -363,14 +403,20 @@ fn cancel_flag(context: &RunContext) -> Arc<AtomicBool> {
 
 /// Puts the report into the lake. The tables are committed already, so a failure
 /// here is worth a warning and no more.
-fn record(context: &RunContext, lake: &Store, report: &mut RunReport) {
+fn record(config: &Config, context: &RunContext, lake: &Store, report: &mut RunReport) {
+    report.scrub(config);
     let written = serde_json::to_value(&*report)
         .map_err(|error| error.to_string())
         .and_then(|json| {
             let put = ledger::put_report(lake, &report.started, context.run, &json);
-            context.runtime.block_on(put).map_err(|error| error.to_string())
+            context
+                .runtime
+                .block_on(put)
+                .map_err(|error| error.to_string())
         });
     if let Err(reason) = written {
-        report.warnings.push(format!("the report was not written into the lake: {reason}"));
+        report.warnings.push(format!(
+            "the report was not written into the lake: {reason}"
+        ));
     }
 }

@@ -14,7 +14,9 @@ use highwater::source::{Source, SourceError, SourceErrorKind};
 /// No source has this scheme, or the URL is not valid for it.
 pub fn open(url: &str) -> Result<Arc<dyn Source>, SourceError> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("postgres" | "postgresql") => postgres::open(url, postgres::PostgresOptions::default()),
+        Some("postgres" | "postgresql") => {
+            postgres::open(url, postgres::PostgresOptions::default())
+        }
         Some("sqlite") => sqlite::open(url),
         other => Err(SourceError::new(
             SourceErrorKind::Usage,

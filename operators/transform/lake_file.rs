@@ -22,7 +22,11 @@ pub(crate) struct LakeFile {
 
 impl LakeFile {
     pub(crate) fn new(folder: Arc<dyn ObjectStore>, path: Path, bytes: u64) -> Self {
-        Self { folder, path, bytes }
+        Self {
+            folder,
+            path,
+            bytes,
+        }
     }
 }
 
@@ -32,11 +36,23 @@ fn external(error: object_store::Error) -> ParquetError {
 
 impl AsyncFileReader for LakeFile {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
-        async move { self.folder.get_range(&self.path, range).await.map_err(external) }.boxed()
+        async move {
+            self.folder
+                .get_range(&self.path, range)
+                .await
+                .map_err(external)
+        }
+        .boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
-        async move { self.folder.get_ranges(&self.path, &ranges).await.map_err(external) }.boxed()
+        async move {
+            self.folder
+                .get_ranges(&self.path, &ranges)
+                .await
+                .map_err(external)
+        }
+        .boxed()
     }
 
     fn get_metadata<'a>(
@@ -45,7 +61,10 @@ impl AsyncFileReader for LakeFile {
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
         async move {
             let bytes = self.bytes;
-            ParquetMetaDataReader::new().load_and_finish(self, bytes).await.map(Arc::new)
+            ParquetMetaDataReader::new()
+                .load_and_finish(self, bytes)
+                .await
+                .map(Arc::new)
         }
         .boxed()
     }

@@ -62,7 +62,9 @@ impl Partitioning {
             let (column, part, suffix) = match wanted {
                 PartitionBy::Column(column) => (column, Part::Whole, None),
                 PartitionBy::Year(column) => (column, Part::Year, Some(("year", DataType::Int32))),
-                PartitionBy::Month(column) => (column, Part::Month, Some(("month", DataType::Utf8))),
+                PartitionBy::Month(column) => {
+                    (column, Part::Month, Some(("month", DataType::Utf8)))
+                }
                 PartitionBy::Day(column) => (column, Part::Day, Some(("day", DataType::Date32))),
             };
             let (from, field) = batch_schema.column_with_name(column).ok_or_else(|| {
@@ -85,14 +87,23 @@ impl Partitioning {
             };
             by.push(By { name, from, part });
         }
-        let in_values = |index: usize| by.iter().any(|by| by.part == Part::Whole && by.from == index);
-        let kept: Vec<usize> =
-            (0..batch_schema.fields().len()).filter(|&index| !in_values(index)).collect();
+        let in_values = |index: usize| {
+            by.iter()
+                .any(|by| by.part == Part::Whole && by.from == index)
+        };
+        let kept: Vec<usize> = (0..batch_schema.fields().len())
+            .filter(|&index| !in_values(index))
+            .collect();
         if kept.is_empty() {
             return Err("partition_by takes every column; at least one must stay".to_owned());
         }
         let file_schema = Arc::new(batch_schema.project(&kept).map_err(|e| e.to_string())?);
-        Ok(Self { by, kept, table_schema: Arc::new(Schema::new(fields)), file_schema })
+        Ok(Self {
+            by,
+            kept,
+            table_schema: Arc::new(Schema::new(fields)),
+            file_schema,
+        })
     }
 
     /// Names of the partition columns, in order.
@@ -126,21 +137,31 @@ impl Partitioning {
         if self.by.is_empty() {
             return Ok(vec![(BTreeMap::new(), rows.clone())]);
         }
-        let values =
-            self.by.iter().map(|by| by.values(rows)).collect::<Result<Vec<_>, _>>().map_err(
-                |reason| TableFailure::new(FailureKind::Failed, reason),
-            )?;
+        let values = self
+            .by
+            .iter()
+            .map(|by| by.values(rows))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|reason| TableFailure::new(FailureKind::Failed, reason))?;
         let mut groups: BTreeMap<Vec<Option<&str>>, Vec<u32>> = BTreeMap::new();
         for row in 0..rows.num_rows() {
-            let key = values.iter().map(|v| v.is_valid(row).then(|| v.value(row))).collect();
-            groups.entry(key).or_default().push(u32::try_from(row).unwrap_or(u32::MAX));
+            let key = values
+                .iter()
+                .map(|v| v.is_valid(row).then(|| v.value(row)))
+                .collect();
+            groups
+                .entry(key)
+                .or_default()
+                .push(u32::try_from(row).unwrap_or(u32::MAX));
         }
         let kept = rows.project(&self.kept).map_err(failed)?;
         groups
             .into_iter()
             .map(|(key, members)| {
                 let names = self.by.iter().map(|by| by.name.clone());
-                let partition = names.zip(key.into_iter().map(|v| v.map(str::to_owned))).collect();
+                let partition = names
+                    .zip(key.into_iter().map(|v| v.map(str::to_owned)))
+                    .collect();
                 let rows = take_record_batch(&kept, &UInt32Array::from(members)).map_err(failed)?;
                 Ok((partition, rows))
             })
@@ -149,19 +170,27 @@ impl Partitioning {
 }
 
 fn failed(error: ArrowError) -> TableFailure {
-    TableFailure::new(FailureKind::Failed, format!("cannot divide rows by partition: {error}"))
+    TableFailure::new(
+        FailureKind::Failed,
+        format!("cannot divide rows by partition: {error}"),
+    )
 }
 
 fn check_type(field: &Field, part: Part) -> Result<(), String> {
     let (name, of) = (field.name(), field.data_type());
-    let dated = matches!(of, DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _));
+    let dated = matches!(
+        of,
+        DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)
+    );
     match part {
-        Part::Whole if of.is_nested() || of.is_floating() || matches!(of, DataType::Binary) => {
-            Err(format!("the column {name} is {of}, which cannot be a partition column"))
-        }
+        Part::Whole if of.is_nested() || of.is_floating() || matches!(of, DataType::Binary) => Err(
+            format!("the column {name} is {of}, which cannot be a partition column"),
+        ),
         Part::Whole => Ok(()),
         _ if dated => Ok(()),
-        _ => Err(format!("the column {name} is {of}, which has no date part; use it as it is")),
+        _ => Err(format!(
+            "the column {name} is {of}, which has no date part; use it as it is"
+        )),
     }
 }
 
@@ -192,7 +221,12 @@ fn whole(name: &str, column: &ArrayRef) -> Result<StringArray, String> {
         .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.6fZ"));
     let formatter = ArrayFormatter::try_new(column, &options).map_err(|e| e.to_string())?;
     let text = |row| -> Result<Option<String>, String> {
-        let value = || formatter.value(row).try_to_string().map_err(|e| e.to_string());
+        let value = || {
+            formatter
+                .value(row)
+                .try_to_string()
+                .map_err(|e| e.to_string())
+        };
         column.is_valid(row).then(value).transpose()
     };
     (0..column.len()).map(text).collect()
@@ -201,10 +235,17 @@ fn whole(name: &str, column: &ArrayRef) -> Result<StringArray, String> {
 fn dated(name: &str, column: &ArrayRef, part: Part) -> Result<StringArray, String> {
     let days: Vec<Option<i64>> = if let DataType::Timestamp(..) = column.data_type() {
         let micros = column.as_primitive::<TimestampMicrosecondType>();
-        micros.iter().map(|micros| micros.map(|micros| micros.div_euclid(MICROS_PER_DAY))).collect()
+        micros
+            .iter()
+            .map(|micros| micros.map(|micros| micros.div_euclid(MICROS_PER_DAY)))
+            .collect()
     } else {
         let dates = cast(column, &DataType::Date32).map_err(|error| error.to_string())?;
-        dates.as_primitive::<Date32Type>().iter().map(|days| days.map(i64::from)).collect()
+        dates
+            .as_primitive::<Date32Type>()
+            .iter()
+            .map(|days| days.map(i64::from))
+            .collect()
     };
     let text = |days: Option<i64>| -> Result<Option<String>, String> {
         let Some(days) = days else { return Ok(None) };
@@ -233,10 +274,14 @@ mod tests {
     use arrow::array::{Int64Array, TimestampMicrosecondArray};
 
     fn orders() -> RecordBatch {
-        let at = TimestampMicrosecondArray::from(vec![Some(-1), Some(0), None]).with_timezone("UTC");
+        let at =
+            TimestampMicrosecondArray::from(vec![Some(-1), Some(0), None]).with_timezone("UTC");
         RecordBatch::try_from_iter([
             ("id", Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef),
-            ("status", Arc::new(StringArray::from(vec![Some("a b/c"), None, Some("a b/c")]))),
+            (
+                "status",
+                Arc::new(StringArray::from(vec![Some("a b/c"), None, Some("a b/c")])),
+            ),
             ("at", Arc::new(at)),
         ])
         .unwrap()
@@ -245,10 +290,17 @@ mod tests {
     #[test]
     fn rows_are_divided_by_column_and_by_date_part() {
         let rows = orders();
-        let by = [PartitionBy::Column("status".into()), PartitionBy::Month("at".into())];
+        let by = [
+            PartitionBy::Column("status".into()),
+            PartitionBy::Month("at".into()),
+        ];
         let partitioning = Partitioning::new(&rows.schema(), &by).unwrap();
         assert_eq!(partitioning.columns(), ["status", "at_month"]);
-        assert_eq!(partitioning.file_schema().fields().len(), 2, "status lives in the values");
+        assert_eq!(
+            partitioning.file_schema().fields().len(),
+            2,
+            "status lives in the values"
+        );
         assert_eq!(partitioning.table_schema().fields().len(), 4);
         let parts = partitioning.divide(&rows).unwrap();
         let seen: Vec<_> = parts
@@ -284,6 +336,12 @@ mod tests {
         .unwrap();
         let partitioning =
             Partitioning::new(&rows.schema(), &[PartitionBy::Column("s".into())]).unwrap();
-        assert!(partitioning.divide(&rows).unwrap_err().message.contains("empty text"));
+        assert!(
+            partitioning
+                .divide(&rows)
+                .unwrap_err()
+                .message
+                .contains("empty text")
+        );
     }
 }

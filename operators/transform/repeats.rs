@@ -54,33 +54,53 @@ impl Repeats {
         folder: &Store,
         budget: &MemoryBudget,
     ) -> Result<Option<Self>, Failure> {
-        let Some(range) = prepared.read.cursor.as_ref().filter(|range| range.from.is_some()) else {
+        let Some(range) = prepared
+            .read
+            .cursor
+            .as_ref()
+            .filter(|range| range.from.is_some())
+        else {
             return Ok(None);
         };
         let table = &prepared.read.table;
         let columns: Vec<&str> = table.key_names().chain([range.column.as_str()]).collect();
         let schema = table.schema();
-        if let Some(column) = columns.iter().find(|c| prepared.shape.partition_columns.iter().any(|p| p == *c)) {
+        if let Some(column) = columns
+            .iter()
+            .find(|c| prepared.shape.partition_columns.iter().any(|p| p == *c))
+        {
             return Err(Failure::usage(format!(
                 "table {}: column {column} is part of the key or the cursor of an append, so it \
-                 cannot be a partition column", table.name
+                 cannot be a partition column",
+                table.name
             ))
             .hint("partition by a date part of it instead, for instance month(...)"));
         }
-        let mut found = Found { keys: HashSet::new(), paid: Permit::free(), fields: Vec::new() };
+        let mut found = Found {
+            keys: HashSet::new(),
+            paid: Permit::free(),
+            fields: Vec::new(),
+        };
         let mut files = Vec::new();
         for file in prepared.ledger.files().await? {
-            let path = Path::parse(&file.path).map_err(unreadable)?;
+            let path = Path::from_url_path(&file.path).map_err(unreadable)?;
             let file = LakeFile::new(folder.objects(), path, file.bytes);
             files.push(OpenFile::open(file, &range.column, &schema).await?);
         }
-        let Some(greatest) = greatest(&files).map_err(unreadable)? else { return Ok(None) };
+        let Some(greatest) = greatest(&files).map_err(unreadable)? else {
+            return Ok(None);
+        };
         found.fields = key_fields(&schema, &table.key);
         for file in files {
             found.read(file, &columns, &greatest, budget).await?;
         }
         let Found { keys, paid, fields } = found;
-        Ok(Some(Self { keys, key: table.key.clone(), fields, _paid: paid }))
+        Ok(Some(Self {
+            keys,
+            key: table.key.clone(),
+            fields,
+            _paid: paid,
+        }))
     }
 
     /// The rows whose key the lake does not hold.
@@ -88,14 +108,18 @@ impl Repeats {
         let converter = RowConverter::new(self.fields.clone())?;
         let key = rows.project(&self.key)?;
         let keys = converter.convert_columns(key.columns())?;
-        let fresh: BooleanArray =
-            keys.iter().map(|key| Some(!self.keys.contains(key.as_ref()))).collect();
+        let fresh: BooleanArray = keys
+            .iter()
+            .map(|key| Some(!self.keys.contains(key.as_ref())))
+            .collect();
         filter_record_batch(rows, &fresh)
     }
 }
 
 fn key_fields(schema: &SchemaRef, key: &[usize]) -> Vec<SortField> {
-    key.iter().map(|&index| SortField::new(schema.field(index).data_type().clone())).collect()
+    key.iter()
+        .map(|&index| SortField::new(schema.field(index).data_type().clone()))
+        .collect()
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Failure {
@@ -110,15 +134,14 @@ struct OpenFile {
 
 impl OpenFile {
     async fn open(file: LakeFile, cursor: &str, schema: &SchemaRef) -> Result<Self, Failure> {
-        let builder = ParquetRecordBatchStreamBuilder::new(file).await.map_err(unreadable)?;
+        let builder = ParquetRecordBatchStreamBuilder::new(file)
+            .await
+            .map_err(unreadable)?;
         let metadata = builder.metadata();
-        let maxima = StatisticsConverter::try_new(
-            cursor,
-            schema,
-            metadata.file_metadata().schema_descr(),
-        )
-        .and_then(|statistics| statistics.row_group_maxes(metadata.row_groups()))
-        .map_err(unreadable)?;
+        let maxima =
+            StatisticsConverter::try_new(cursor, schema, metadata.file_metadata().schema_descr())
+                .and_then(|statistics| statistics.row_group_maxes(metadata.row_groups()))
+                .map_err(unreadable)?;
         Ok(Self { builder, maxima })
     }
 }
@@ -131,7 +154,10 @@ fn greatest(files: &[OpenFile]) -> Result<Option<ArrayRef>, arrow::error::ArrowE
         return Ok(None);
     }
     let all = arrow::compute::concat(&maxima)?;
-    let order = SortOptions { descending: true, nulls_first: false };
+    let order = SortOptions {
+        descending: true,
+        nulls_first: false,
+    };
     let first = take(&all, &sort_to_indices(&all, Some(order), Some(1))?, None)?;
     Ok((first.null_count() < first.len()).then_some(first))
 }
@@ -152,8 +178,11 @@ impl Found {
     ) -> Result<(), Failure> {
         let greatest = Scalar::new(Arc::clone(greatest));
         let holds = cmp::eq(&file.maxima, &greatest).map_err(unreadable)?;
-        let groups = (0..holds.len()).filter(|&group| holds.value(group)).collect();
-        let wanted = ProjectionMask::columns(file.builder.parquet_schema(), columns.iter().copied());
+        let groups = (0..holds.len())
+            .filter(|&group| holds.value(group))
+            .collect();
+        let wanted =
+            ProjectionMask::columns(file.builder.parquet_schema(), columns.iter().copied());
         let mut rows = file
             .builder
             .with_row_groups(groups)
@@ -174,11 +203,19 @@ impl Found {
         budget: &MemoryBudget,
     ) -> Result<(), Failure> {
         let column = |name: &str| {
-            batch.column_by_name(name).cloned().ok_or_else(|| unreadable(format!("no column {name}")))
+            batch
+                .column_by_name(name)
+                .cloned()
+                .ok_or_else(|| unreadable(format!("no column {name}")))
         };
-        let Some((cursor, key)) = columns.split_last() else { return Ok(()) };
+        let Some((cursor, key)) = columns.split_last() else {
+            return Ok(());
+        };
         let tied = cmp::eq(&column(cursor)?, greatest).map_err(unreadable)?;
-        let key = key.iter().map(|name| column(name)).collect::<Result<Vec<_>, _>>()?;
+        let key = key
+            .iter()
+            .map(|name| column(name))
+            .collect::<Result<Vec<_>, _>>()?;
         let converter = RowConverter::new(self.fields.clone()).map_err(unreadable)?;
         let keys = converter.convert_columns(&key).map_err(unreadable)?;
         let before = self.keys.len();
@@ -189,10 +226,14 @@ impl Found {
             }
         }
         let added = (self.keys.len() - before) as u64;
-        let paid = budget.try_take(bytes + added * BYTES_PER_KEY).ok_or_else(|| {
-            Failure::failed("too many rows share the greatest cursor value to tell them apart in memory")
+        let paid = budget
+            .try_take(bytes + added * BYTES_PER_KEY)
+            .ok_or_else(|| {
+                Failure::failed(
+                    "too many rows share the greatest cursor value to tell them apart in memory",
+                )
                 .hint("give the run more memory, choose a finer cursor, or use mode = \"full\"")
-        })?;
+            })?;
         self.paid.merge(paid);
         Ok(())
     }
@@ -209,21 +250,23 @@ pub fn drop_repeats<'scope>(
         "drop_repeats",
         move |_, _| {
             move |input, output| {
-                input.for_each(|capability: timely::dataflow::operators::InputCapability<Epoch>, batches| {
-                    let mut session = output.session(&capability);
-                    for mut batch in batches.drain(..) {
-                        if let Some(Some(repeats)) = repeats.get(batch.table) {
-                            match repeats.filter(&batch.rows) {
-                                Ok(rows) => batch.rows = rows,
-                                // The types were checked when the keys were read.
-                                Err(error) => tracing::error!(%error, "cannot compare keys"),
+                input.for_each(
+                    |capability: timely::dataflow::operators::InputCapability<Epoch>, batches| {
+                        let mut session = output.session(&capability);
+                        for mut batch in batches.drain(..) {
+                            if let Some(Some(repeats)) = repeats.get(batch.table) {
+                                match repeats.filter(&batch.rows) {
+                                    Ok(rows) => batch.rows = rows,
+                                    // The types were checked when the keys were read.
+                                    Err(error) => tracing::error!(%error, "cannot compare keys"),
+                                }
+                            }
+                            if batch.rows.num_rows() > 0 {
+                                session.give(batch);
                             }
                         }
-                        if batch.rows.num_rows() > 0 {
-                            session.give(batch);
-                        }
-                    }
-                });
+                    },
+                );
             }
         },
     )

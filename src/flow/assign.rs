@@ -75,8 +75,11 @@ pub fn assign<'scope>(
     // Neither input can make output appear at its own times (the operator holds
     // a capability of its own), so the feedback edges hold no frontier back.
     let unconnected: [(usize, Antichain<Epoch>); 0] = [];
-    let mut requests =
-        builder.new_input_connection(requests, Exchange::new(|_: &Request| 0), unconnected.clone());
+    let mut requests = builder.new_input_connection(
+        requests,
+        Exchange::new(|_: &Request| 0),
+        unconnected.clone(),
+    );
     let mut settled =
         builder.new_input_connection(settled, Exchange::new(|_: &Settlement| 0), unconnected);
     let (output, splits) = builder.new_output_connection::<Vec<(u64, Assignment)>, _>([]);
@@ -160,7 +163,8 @@ impl HandOut {
 
     /// Hands out what can be handed out now.
     fn step(&mut self, mut give: impl FnMut(&Capability<Epoch>, usize, Assignment)) {
-        self.left.retain(|split| !self.skipped.contains(&split.table));
+        self.left
+            .retain(|split| !self.skipped.contains(&split.table));
         if self.cancelled.load(Ordering::Relaxed) {
             self.left.clear();
         }
@@ -169,7 +173,8 @@ impl HandOut {
             && !self.left.is_empty()
             && let Some(worker) = self.waiting.pop_front()
         {
-            if let (Some(assignment), Some(capability)) = (self.left.pop_front(), &self.capability) {
+            if let (Some(assignment), Some(capability)) = (self.left.pop_front(), &self.capability)
+            {
                 give(capability, worker, assignment);
                 self.bytes_in_epoch += assignment.estimated_bytes;
                 self.opened.get_or_insert_with(Instant::now);
@@ -183,7 +188,9 @@ impl HandOut {
 
     /// At most two epochs are open: the one being read and the one being settled.
     fn epoch_may_be_read(&self) -> bool {
-        let Some(capability) = &self.capability else { return false };
+        let Some(capability) = &self.capability else {
+            return false;
+        };
         let settled_epochs = self.settled.map_or(0, |epoch| epoch + 1);
         *capability.time() < settled_epochs + 2
     }

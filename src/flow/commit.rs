@@ -45,8 +45,9 @@ pub fn commit<'scope>(
     let mut events = builder.new_input(events, Exchange::new(|_: &Wire<Event>| 0));
     let (output, settlements) = builder.new_output();
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Settlement>>>::from(output);
-    let activator =
-        scope.worker().sync_activator_for(builder.operator_info().address.to_vec());
+    let activator = scope
+        .worker()
+        .sync_activator_for(builder.operator_info().address.to_vec());
     let (mail, mut mailbox) = mailbox(activator, 2);
     let (to_settle, epochs) = mpsc::unbounded_channel();
     if let Some(settle) = settle {
@@ -60,9 +61,13 @@ pub fn commit<'scope>(
             events.for_each(|capability, arrived| {
                 let epoch = *capability.time();
                 held.entry(epoch).or_insert_with(|| capability.retain(0));
-                open.entry(epoch).or_default().extend(arrived.drain(..).map(|Wire(event)| event));
+                open.entry(epoch)
+                    .or_default()
+                    .extend(arrived.drain(..).map(|Wire(event)| event));
             });
-            let Some(frontier) = frontiers.first() else { return };
+            let Some(frontier) = frontiers.first() else {
+                return;
+            };
             while let Some(epoch) = open.first_entry()
                 && !frontier.less_equal(epoch.key())
             {

@@ -69,7 +69,10 @@ pub enum FailureKind {
 impl TableFailure {
     /// A failure of `kind` with a message.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self {
+            kind,
+            message: message.into(),
+        }
     }
 }
 

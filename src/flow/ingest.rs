@@ -89,24 +89,34 @@ pub fn ingest<'scope>(
     plan: Ingest,
 ) -> Ingested<'scope> {
     let mut builder = OperatorBuilder::new("ingest".to_owned(), scope);
-    let mut splits =
-        builder.new_input(splits, Exchange::new(|(worker, _): &(u64, Assignment)| *worker));
+    let mut splits = builder.new_input(
+        splits,
+        Exchange::new(|(worker, _): &(u64, Assignment)| *worker),
+    );
     let (batch_output, batches) = builder.new_output();
     let (event_output, events) = builder.new_output();
     let (request_output, requests) = builder.new_output();
-    let mut batch_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Batch>>>::from(batch_output);
+    let mut batch_output =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<Batch>>>::from(batch_output);
     let mut event_output =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Wire<Event>>>>::from(event_output);
     let mut request_output =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Request>>>::from(request_output);
 
     let worker = scope.worker().index();
-    let activator =
-        scope.worker().sync_activator_for(builder.operator_info().address.to_vec());
+    let activator = scope
+        .worker()
+        .sync_activator_for(builder.operator_info().address.to_vec());
     let (mail, mut mailbox) = mailbox(activator, MAILBOX_BATCHES);
-    let asks_for = if worker < plan.snapshot.max_readers() { SPLITS_PER_WORKER } else { 0 };
+    let asks_for = if worker < plan.snapshot.max_readers() {
+        SPLITS_PER_WORKER
+    } else {
+        0
+    };
     let (to_reader, assigned) = mpsc::unbounded_channel();
-    plan.runtime.clone().spawn(read_splits(plan, assigned, mail));
+    plan.runtime
+        .clone()
+        .spawn(read_splits(plan, assigned, mail));
 
     builder.build(move |mut capabilities| {
         let mut first_requests = capabilities.pop().filter(|_| asks_for > 0);
@@ -141,12 +151,16 @@ pub fn ingest<'scope>(
                     }
                     Mail::Event(event) => {
                         if let Event::Failed { table, .. } = event {
-                            request_output.session(&held.requests).give(Request::Skip { table });
+                            request_output
+                                .session(&held.requests)
+                                .give(Request::Skip { table });
                         }
                         event_output.session(&held.events).give(Wire(event));
                     }
                     Mail::SplitOver => {
-                        request_output.session(&held.requests).give(Request::Next { worker });
+                        request_output
+                            .session(&held.requests)
+                            .give(Request::Next { worker });
                         in_hand.pop_front();
                     }
                 }
@@ -157,7 +171,11 @@ pub fn ingest<'scope>(
             }
         }
     });
-    Ingested { batches, events, requests }
+    Ingested {
+        batches,
+        events,
+        requests,
+    }
 }
 
 /// The capabilities of a split in hand.
@@ -182,7 +200,10 @@ async fn read_splits(
             Err(error) => {
                 // The connection may be in the middle of something: open another.
                 reader = None;
-                Event::Failed { table: assignment.table, failure: TableFailure::from(&error) }
+                Event::Failed {
+                    table: assignment.table,
+                    failure: TableFailure::from(&error),
+                }
             }
         };
         if !(mail.send(Mail::Event(event)).await && mail.send(Mail::SplitOver).await) {
@@ -197,7 +218,11 @@ async fn read_split(
     assignment: Assignment,
     mail: &Sender<Mail>,
 ) -> Result<Event, SourceError> {
-    let Assignment { table, split: ordinal, .. } = assignment;
+    let Assignment {
+        table,
+        split: ordinal,
+        ..
+    } = assignment;
     let planned = plan.tables.get(table);
     let Some((planned, split)) =
         planned.and_then(|planned| Some((planned, planned.splits.get(&ordinal)?)))
@@ -212,11 +237,20 @@ async fn read_split(
         none => none.insert(plan.snapshot.reader().await?),
     };
     let started = std::time::Instant::now();
-    let mut outlet = Outlet { plan, planned, table, mail, rows: 0, source_bytes: 0 };
+    let mut outlet = Outlet {
+        plan,
+        planned,
+        table,
+        mail,
+        rows: 0,
+        source_bytes: 0,
+    };
     let outcome = reader.read(&planned.read, split, &mut outlet).await;
     plan.stages.read.add(started.elapsed());
     outcome?;
-    let Outlet { rows, source_bytes, .. } = outlet;
+    let Outlet {
+        rows, source_bytes, ..
+    } = outlet;
     tracing::debug!(
         table = %planned.read.table.name,
         split = ordinal,
@@ -225,7 +259,12 @@ async fn read_split(
         seconds = started.elapsed().as_secs_f64(),
         "read a split"
     );
-    Ok(Event::SplitRead { table, split: ordinal, rows, source_bytes })
+    Ok(Event::SplitRead {
+        table,
+        split: ordinal,
+        rows,
+        source_bytes,
+    })
 }
 
 /// Where a reader puts the rows of one split.
@@ -243,7 +282,10 @@ impl Outlet<'_> {
         if self.mail.send(mail).await {
             Ok(())
         } else {
-            Err(SourceError::new(SourceErrorKind::Stopped, "the run is over"))
+            Err(SourceError::new(
+                SourceErrorKind::Stopped,
+                "the run is over",
+            ))
         }
     }
 }
@@ -266,11 +308,19 @@ impl Emit for Outlet<'_> {
     ) -> Result<(), SourceError> {
         self.rows += rows.num_rows() as u64;
         self.source_bytes += source_bytes;
-        self.planned.progress.read(rows.num_rows() as u64, source_bytes);
+        self.planned
+            .progress
+            .read(rows.num_rows() as u64, source_bytes);
         if rows.num_rows() == 0 {
             return Ok(());
         }
-        self.send(Mail::Batch(Batch { table: self.table, source_bytes, rows, permit })).await
+        self.send(Mail::Batch(Batch {
+            table: self.table,
+            source_bytes,
+            rows,
+            permit,
+        }))
+        .await
     }
 
     async fn quarantine(&mut self, row: BadRow) -> Result<(), SourceError> {
@@ -290,6 +340,10 @@ impl Emit for Outlet<'_> {
                 ),
             ));
         }
-        self.send(Mail::Event(Event::Quarantined { table: self.table, row })).await
+        self.send(Mail::Event(Event::Quarantined {
+            table: self.table,
+            row,
+        }))
+        .await
     }
 }

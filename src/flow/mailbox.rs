@@ -24,7 +24,10 @@ pub struct Sender<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), activator: self.activator.clone() }
+        Self {
+            sender: self.sender.clone(),
+            activator: self.activator.clone(),
+        }
     }
 }
 

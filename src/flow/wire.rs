@@ -13,13 +13,17 @@ pub struct Wire<T>(pub T);
 
 impl<T: Serialize> Serialize for Wire<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serde_json::to_string(&self.0).map_err(S::Error::custom)?.serialize(serializer)
+        serde_json::to_string(&self.0)
+            .map_err(S::Error::custom)?
+            .serialize(serializer)
     }
 }
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Wire<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        serde_json::from_str(&text).map(Wire).map_err(D::Error::custom)
+        serde_json::from_str(&text)
+            .map(Wire)
+            .map_err(D::Error::custom)
     }
 }

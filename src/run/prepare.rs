@@ -97,14 +97,23 @@ impl PreparedTable {
 
     /// Splits that are still to be read.
     pub fn remaining(&self) -> impl Iterator<Item = &Split> {
-        self.splits.iter().filter(|split| !self.done.contains(&split.ordinal))
+        self.splits
+            .iter()
+            .filter(|split| !self.done.contains(&split.ordinal))
     }
 
     /// What the run is going to do, in a few words.
     #[must_use]
     pub fn action(&self) -> String {
         let what = match (&self.read.cursor, self.ledger.head()) {
-            (Some(CursorRange { column, from: Some(from), .. }), _) => {
+            (
+                Some(CursorRange {
+                    column,
+                    from: Some(from),
+                    ..
+                }),
+                _,
+            ) => {
                 return format!("append rows with {column} >= {from}");
             }
             (_, None) => "first load",
@@ -112,9 +121,15 @@ impl PreparedTable {
         };
         match &self.load {
             LoadKind::Continued | LoadKind::CatchingUp => {
-                format!("continue a load: {} of {} splits are done", self.done.len(), self.splits.len())
+                format!(
+                    "continue a load: {} of {} splits are done",
+                    self.done.len(),
+                    self.splits.len()
+                )
             }
-            LoadKind::StartOver(reason) => format!("{what}; an unfinished load starts over: {reason}"),
+            LoadKind::StartOver(reason) => {
+                format!("{what}; an unfinished load starts over: {reason}")
+            }
             LoadKind::Fresh => what.to_owned(),
         }
     }
@@ -201,7 +216,10 @@ pub async fn prepare(
         let (name, outcome) = match opened {
             Ok(opened) => {
                 let name = opened.table.name.clone();
-                (name, plan_table(config, opened, &identity, &*snapshot, target_bytes).await)
+                (
+                    name,
+                    plan_table(config, opened, &identity, &*snapshot, target_bytes).await,
+                )
             }
             Err((name, failure)) => (name, Err(failure)),
         };
@@ -210,22 +228,27 @@ pub async fn prepare(
             Err(failure) => failed.push((name, failure)),
         }
     }
-    Ok(Prepared { identity, snapshot, tables, failed })
+    Ok(Prepared {
+        identity,
+        snapshot,
+        tables,
+        failed,
+    })
 }
 
 /// A `[tables.x]` section that names no table is a mistake, not a no-op.
 fn check_names(config: &Config, discovered: &[Discovered]) -> Result<(), Failure> {
     for wanted in config.tables.keys() {
-        let is_wanted = |table: &&Discovered| {
-            table.name.to_string() == *wanted || table.name.name == *wanted
-        };
+        let is_wanted =
+            |table: &&Discovered| table.name.to_string() == *wanted || table.name.name == *wanted;
         if !discovered.iter().any(|table| is_wanted(&table)) {
             let names = discovered.iter().map(|table| table.name.to_string());
-            let nearest = names.max_by(|a, b| {
-                strsim::jaro(a, wanted).total_cmp(&strsim::jaro(b, wanted))
-            });
+            let nearest =
+                names.max_by(|a, b| strsim::jaro(a, wanted).total_cmp(&strsim::jaro(b, wanted)));
             let hint = match nearest {
-                Some(nearest) => format!("the nearest is {nearest}; correct the name or remove the section"),
+                Some(nearest) => {
+                    format!("the nearest is {nearest}; correct the name or remove the section")
+                }
                 None => "correct the name or remove the section".to_owned(),
             };
             return Err(Failure::usage(format!(
@@ -262,9 +285,18 @@ async fn open_table(
         let ledger = Ledger::open(folder.clone()).await?;
         let from = ledger.head().map_or(0, |head| head.commit);
         let load_log = LoadLog::open(&folder, from).await?;
-        Ok(Opened { config: options, mode, shape, ledger, load_log, table })
+        Ok(Opened {
+            config: options,
+            mode,
+            shape,
+            ledger,
+            load_log,
+            table,
+        })
     };
-    opening.await.map_err(|failure: Failure| (name.clone(), failure))
+    opening
+        .await
+        .map_err(|failure: Failure| (name.clone(), failure))
 }
 
 async fn plan_table(
@@ -274,13 +306,24 @@ async fn plan_table(
     snapshot: &dyn Snapshot,
     target_bytes: u64,
 ) -> Result<PreparedTable, Failure> {
-    let Opened { table, config: options, mode, shape, ledger, load_log } = opened;
+    let Opened {
+        table,
+        config: options,
+        mode,
+        shape,
+        ledger,
+        load_log,
+    } = opened;
     let filter = config.selection().options(&table.name).filter;
     let (cursor, replace) = match mode {
         Mode::Full => (None, true),
         Mode::Append => append_range(&table, &options, &shape, ledger.head(), identity)?,
     };
-    let mut read = TableRead { table, filter, cursor };
+    let mut read = TableRead {
+        table,
+        filter,
+        cursor,
+    };
     let plan = snapshot.split(&read, target_bytes).await?;
     if let Some(range) = &mut read.cursor {
         range.to = plan.cursor_max;
@@ -315,8 +358,10 @@ fn append_range(
 ) -> Result<(Option<CursorRange>, bool), Failure> {
     let name = &table.name;
     let Some(column) = options.cursor.clone() else {
-        return Err(Failure::usage(format!("table {name} is in append mode without a cursor"))
-            .hint("name one with `cursor`, or use mode = \"full\""));
+        return Err(
+            Failure::usage(format!("table {name} is in append mode without a cursor"))
+                .hint("name one with `cursor`, or use mode = \"full\""),
+        );
     };
     if table.key.is_empty() {
         return Err(Failure::usage(format!(
@@ -325,17 +370,32 @@ fn append_range(
         .hint("give the table a primary key, or use mode = \"full\""));
     }
     let Some(cursor) = table.columns.iter().find(|c| c.name == column) else {
-        return Err(Failure::usage(format!("table {name} has no column {column} to use as a cursor")));
+        return Err(Failure::usage(format!(
+            "table {name} has no column {column} to use as a cursor"
+        )));
     };
     if !is_ordered(&cursor.lake_type) {
         return Err(Failure::usage(format!(
-            "column {column} of {name} is {} and cannot be a cursor", cursor.source_type
+            "column {column} of {name} is {} and cannot be a cursor",
+            cursor.source_type
         ))
         .hint("use a column of whole numbers, decimals, dates or timestamps"));
     }
-    let range = |from| Some(CursorRange { column: column.clone(), from, to: None });
-    let Some(head) = head else { return Ok((range(None), true)) };
-    let last = head.watermark.cursor.as_ref().filter(|last| last.column == column);
+    let range = |from| {
+        Some(CursorRange {
+            column: column.clone(),
+            from,
+            to: None,
+        })
+    };
+    let Some(head) = head else {
+        return Ok((range(None), true));
+    };
+    let last = head
+        .watermark
+        .cursor
+        .as_ref()
+        .filter(|last| last.column == column);
     let Some(last) = last.filter(|_| head.watermark.mode == Mode::Append) else {
         return Ok((range(None), true));
     };
@@ -349,8 +409,10 @@ fn append_range(
     if head.schema != shape.schema || head.partition_columns != shape.partition_columns {
         return Err(Failure::new(
             Exit::SchemaRefused,
-            format!("the columns of table {name} have changed since the last run: {}",
-                difference(&head.schema, &shape.schema)),
+            format!(
+                "the columns of table {name} have changed since the last run: {}",
+                difference(&head.schema, &shape.schema)
+            ),
         )
         .hint("run once with mode = \"full\" to take the new columns"));
     }
@@ -369,7 +431,10 @@ fn difference(was: &SchemaRef, is: &SchemaRef) -> String {
         match was.field_with_name(field.name()) {
             Err(_) => words.push(format!("{} is new", field.name())),
             Ok(old) if old.data_type() != field.data_type() => words.push(format!(
-                "{} was {} and is {}", field.name(), old.data_type(), field.data_type()
+                "{} was {} and is {}",
+                field.name(),
+                old.data_type(),
+                field.data_type()
             )),
             Ok(old) if old.metadata() != field.metadata() => {
                 words.push(format!("{} has another type in the source", field.name()));
@@ -377,15 +442,24 @@ fn difference(was: &SchemaRef, is: &SchemaRef) -> String {
             Ok(_) => {}
         }
     }
-    let gone = was.fields().iter().filter(|field| is.field_with_name(field.name()).is_err());
+    let gone = was
+        .fields()
+        .iter()
+        .filter(|field| is.field_with_name(field.name()).is_err());
     words.extend(gone.map(|field| format!("{} is gone", field.name())));
-    if words.is_empty() { "their order or the partition columns".to_owned() } else { words.join(", ") }
+    if words.is_empty() {
+        "their order or the partition columns".to_owned()
+    } else {
+        words.join(", ")
+    }
 }
 
 /// Decides whether an unfinished load can be continued, and takes over what it
 /// recorded.
 fn continue_load(prepared: &mut PreparedTable, identity: &Identity) {
-    let Some(state) = prepared.load_log.state() else { return };
+    let Some(state) = prepared.load_log.state() else {
+        return;
+    };
     let begin = &state.begin;
     let same_request = same_table(&begin.read.table, &prepared.read.table)
         && begin.read.filter == prepared.read.filter
@@ -408,7 +482,11 @@ fn continue_load(prepared: &mut PreparedTable, identity: &Identity) {
         prepared.load = LoadKind::StartOver(reason.to_owned());
         return;
     }
-    prepared.load = if exact { LoadKind::Continued } else { LoadKind::CatchingUp };
+    prepared.load = if exact {
+        LoadKind::Continued
+    } else {
+        LoadKind::CatchingUp
+    };
     prepared.splits.clone_from(&begin.splits);
     // The request is the same but for the estimates, which may have moved.
     prepared.read = begin.read.clone();

@@ -5,11 +5,12 @@
 //! half a table; a run that dies repeats at most the epochs that were open.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::failure::{Exit, Failure};
@@ -24,14 +25,13 @@ use crate::store::Store;
 use crate::telemetry::progress::TableProgress;
 use crate::watermark::{Identity, Mode};
 
-/// What became of the tables so far; shared with whoever writes the report.
-pub type TableReports = Arc<Mutex<Vec<TableReport>>>;
-
 /// Settles the epochs of one run.
 pub struct Publisher {
     lake: Store,
     tables: Vec<Publishing>,
-    reports: TableReports,
+    reports: Vec<TableReport>,
+    /// Told when the publisher is dropped: then everything is said.
+    told: Option<oneshot::Sender<Vec<TableReport>>>,
     stages: Arc<Stages>,
 }
 
@@ -47,6 +47,8 @@ struct Publishing {
     /// Whether this run has written its own first entry into the load log.
     logging: bool,
     over: bool,
+    /// Whether its report was taken.
+    reported: bool,
     report: TableReport,
     quarantine_files: u32,
     started: Instant,
@@ -63,55 +65,86 @@ struct Share {
 }
 
 impl Publisher {
-    /// A publisher for everything that was prepared; `progress` by position.
+    /// A publisher for everything that was prepared; `progress` by position. The
+    /// reports of all tables arrive when it is dropped.
     pub fn new(
         run: Uuid,
         lake: Store,
         prepared: Prepared,
         progress: Vec<TableProgress>,
         stages: Arc<Stages>,
-    ) -> (Self, TableReports) {
-        let reports = TableReports::default();
-        let Prepared { identity, tables, failed, .. } = prepared;
-        {
-            let mut reports = reports.lock().unwrap_or_else(PoisonError::into_inner);
-            reports.extend(failed.into_iter().map(|(name, failure)| {
-                TableReport::failed(name.to_string(), failure)
-            }));
-        }
+    ) -> (Self, oneshot::Receiver<Vec<TableReport>>) {
+        let (told, hear) = oneshot::channel();
+        let Prepared {
+            identity,
+            tables,
+            failed,
+            ..
+        } = prepared;
+        let failed = failed.into_iter();
+        let reports = failed
+            .map(|(name, failure)| TableReport::failed(name.to_string(), failure))
+            .collect();
         let writer = this_process(run);
         let tables = tables
             .into_iter()
             .zip(progress)
             .map(|(prepared, progress)| Publishing::new(&writer, &identity, prepared, progress))
             .collect();
-        (Self { lake, tables, reports: Arc::clone(&reports), stages }, reports)
+        (
+            Self {
+                lake,
+                tables,
+                reports,
+                told: Some(told),
+                stages,
+            },
+            hear,
+        )
     }
 
-    /// Publishes tables that have nothing left to read: empty ones, and loads of
-    /// which only the commit is missing.
-    pub async fn publish_complete(&mut self) {
-        self.settle_shares(BTreeMap::new()).await;
+    /// What comes before the first row: publishes tables that have nothing left
+    /// to read (empty ones, and loads of which only the commit is missing), and
+    /// lays claim to the folders of new tables, so that files which a killed run
+    /// leaves there are known to be ours.
+    pub async fn start(&mut self) -> Settled {
+        let new = self.tables.iter_mut().filter(|table| {
+            table.prepared.ledger.head().is_none() && table.prepared.load == LoadKind::Fresh
+        });
+        join_all(new.map(|table| async move {
+            if let Err(failure) = table.open_load_log().await {
+                table.fail(failure);
+            }
+        }))
+        .await;
+        self.settle_shares(BTreeMap::new()).await
     }
 
     async fn settle_shares(&mut self, mut shares: BTreeMap<usize, Share>) -> Settled {
         let started = Instant::now();
         let lake = &self.lake;
-        let settling = self.tables.iter_mut().enumerate().filter_map(|(index, table)| {
-            let share = shares.remove(&index);
-            let complete = table.remaining.is_empty();
-            (!table.over && (share.is_some() || complete)).then(|| async move {
-                table.settle(lake, share.unwrap_or_default()).await;
-                (index, table)
-            })
-        });
+        let settling = self
+            .tables
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(index, table)| {
+                let share = shares.remove(&index);
+                let complete = table.remaining.is_empty();
+                (!table.over && (share.is_some() || complete)).then(|| async move {
+                    table.settle(lake, share.unwrap_or_default()).await;
+                })
+            });
+        join_all(settling).await;
         let mut settled = Settled::default();
-        for (index, table) in join_all(settling).await {
-            if table.over {
-                settled.skip.push(index);
-                let report = std::mem::take(&mut table.report);
-                self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
-            }
+        let over = self
+            .tables
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, table)| table.over);
+        for (index, table) in over.filter(|(_, table)| !table.reported) {
+            table.reported = true;
+            settled.skip.push(index);
+            self.reports.push(std::mem::take(&mut table.report));
         }
         self.stages.commit.add(started.elapsed());
         settled
@@ -121,10 +154,13 @@ impl Publisher {
 impl Drop for Publisher {
     /// What is not over when the run ends was interrupted.
     fn drop(&mut self) {
-        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        for table in self.tables.iter_mut().filter(|table| !table.over) {
+        for table in self.tables.iter_mut().filter(|table| !table.reported) {
             table.interrupt();
-            reports.push(std::mem::take(&mut table.report));
+            self.reports.push(std::mem::take(&mut table.report));
+        }
+        if let Some(told) = self.told.take() {
+            // Nobody waits when the run has failed as a whole.
+            let _ = told.send(std::mem::take(&mut self.reports));
         }
     }
 }
@@ -135,7 +171,12 @@ impl Settle for Publisher {
         let mut shares: BTreeMap<usize, Share> = BTreeMap::new();
         for event in events {
             match event {
-                Event::SplitRead { table, split, source_bytes, .. } => {
+                Event::SplitRead {
+                    table,
+                    split,
+                    source_bytes,
+                    ..
+                } => {
                     let share = shares.entry(table).or_default();
                     share.splits.insert(split);
                     share.source_bytes += source_bytes;
@@ -145,7 +186,11 @@ impl Settle for Publisher {
                     shares.entry(table).or_default().bad_rows.push(row);
                 }
                 Event::Failed { table, failure } => {
-                    shares.entry(table).or_default().failure.get_or_insert(failure);
+                    shares
+                        .entry(table)
+                        .or_default()
+                        .failure
+                        .get_or_insert(failure);
                 }
             }
         }
@@ -164,8 +209,9 @@ impl Publishing {
         let remaining = prepared.remaining().map(|split| split.ordinal).collect();
         let continued = matches!(prepared.load, LoadKind::Continued | LoadKind::CatchingUp);
         let recorded = prepared.load_log.state().filter(|_| continued);
-        let (files, quarantined) = recorded
-            .map_or_else(Default::default, |state| (state.files.clone(), state.quarantined));
+        let (files, quarantined) = recorded.map_or_else(Default::default, |state| {
+            (state.files.clone(), state.quarantined)
+        });
         let report = TableReport {
             name: prepared.name().to_string(),
             mode: Some(prepared.mode),
@@ -186,6 +232,7 @@ impl Publishing {
             files,
             logging: false,
             over: false,
+            reported: false,
             report,
             quarantine_files: 0,
             started: Instant::now(),
@@ -204,7 +251,12 @@ impl Publishing {
     }
 
     async fn make_permanent(&mut self, lake: &Store, share: Share) -> Result<(), Failure> {
-        let Share { splits, mut files, bad_rows, .. } = share;
+        let Share {
+            splits,
+            mut files,
+            bad_rows,
+            ..
+        } = share;
         // Uploads of one epoch report in any order; the log should not depend on it.
         files.sort_by(|a, b| a.path.cmp(&b.path));
         if !bad_rows.is_empty() {
@@ -283,7 +335,11 @@ impl Publishing {
                     read: prepared.read.clone(),
                     partition_columns: prepared.shape.partition_columns.clone(),
                     splits: prepared.splits.clone(),
-                    cursor_max: prepared.read.cursor.as_ref().and_then(|range| range.to.clone()),
+                    cursor_max: prepared
+                        .read
+                        .cursor
+                        .as_ref()
+                        .and_then(|range| range.to.clone()),
                     layout: prepared.layout.clone(),
                 };
                 prepared.load_log.begin(begin).await?;
@@ -306,7 +362,11 @@ impl Publishing {
             run: self.writer.run,
             schema: Arc::clone(&prepared.shape.schema),
             partition_columns: prepared.shape.partition_columns.clone(),
-            kind: if prepared.replace { ChangeKind::Replace } else { ChangeKind::Append },
+            kind: if prepared.replace {
+                ChangeKind::Replace
+            } else {
+                ChangeKind::Append
+            },
             files: std::mem::take(&mut self.files),
             watermark: prepared.watermark(&self.identity),
             from: prepared.ledger.head().map_or(0, |head| head.commit),
@@ -325,7 +385,9 @@ impl Publishing {
             self.report.version = Some(head.version);
             self.report.watermark = serde_json::to_value(&head.watermark).unwrap_or_default();
         }
-        self.report.seconds.insert("total".to_owned(), self.started.elapsed().as_secs_f64());
+        self.report
+            .seconds
+            .insert("total".to_owned(), self.started.elapsed().as_secs_f64());
         self.progress.done();
         tracing::debug!(table = %self.report.name, ?outcome, "a table is over");
     }
@@ -345,7 +407,11 @@ impl Publishing {
     fn interrupt(&mut self) {
         let done = self.prepared.splits.len() - self.remaining.len();
         self.report.outcome = TableOutcome::Interrupted;
-        let recorded = if self.logging || self.report.continued { done } else { 0 };
+        let recorded = if self.logging || self.report.continued {
+            done
+        } else {
+            0
+        };
         self.report.error = Some(
             Failure::interrupted(format!(
                 "interrupted with {recorded} of {} splits recorded; the lake is as it was",
@@ -362,7 +428,11 @@ fn this_process(run: Uuid) -> Writer {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .or_else(|_| std::env::var("HOSTNAME"))
         .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned());
-    Writer { run, host, pid: std::process::id() }
+    Writer {
+        run,
+        host,
+        pid: std::process::id(),
+    }
 }
 
 impl From<TableFailure> for Failure {

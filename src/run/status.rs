@@ -24,7 +24,11 @@ pub async fn lake_status(lake: &Store) -> Result<StatusReport, Failure> {
         .buffered(OPENED_AT_ONCE)
         .collect()
         .await;
-    Ok(StatusReport { lake: lake.url().to_string(), tables, warnings: Vec::new() })
+    Ok(StatusReport {
+        lake: lake.url().to_string(),
+        tables,
+        warnings: Vec::new(),
+    })
 }
 
 async fn table_status(lake: &Store, folder: String) -> TableStatus {
@@ -39,13 +43,22 @@ async fn table_status(lake: &Store, folder: String) -> TableStatus {
     let (ledger, load) = match read.await {
         Ok(opened) => opened,
         Err(failure) => {
-            return TableStatus { name, error: Some(failure.into()), ..TableStatus::default() };
+            return TableStatus {
+                name,
+                error: Some(failure.into()),
+                ..TableStatus::default()
+            };
         }
     };
-    let loading =
-        load.state().map(|state| (state.done.len() as u64, state.begin.splits.len() as u64));
+    let loading = load
+        .state()
+        .map(|state| (state.done.len() as u64, state.begin.splits.len() as u64));
     let Some(head) = ledger.head() else {
-        return TableStatus { name, loading, ..TableStatus::default() };
+        return TableStatus {
+            name,
+            loading,
+            ..TableStatus::default()
+        };
     };
     let mode = head.watermark.mode;
     TableStatus {
@@ -87,7 +100,12 @@ async fn table_folders(lake: &Store) -> Result<Vec<String>, Failure> {
 
 fn is_table(folders: &[Path]) -> bool {
     let is_log = |name: &str| name == "_delta_log" || name == "_highwater";
-    folders.iter().any(|folder| folder.parts().next_back().is_some_and(|part| is_log(part.as_ref())))
+    folders.iter().any(|folder| {
+        folder
+            .parts()
+            .next_back()
+            .is_some_and(|part| is_log(part.as_ref()))
+    })
 }
 
 async fn folders_in(
@@ -95,11 +113,20 @@ async fn folders_in(
     objects: &dyn ObjectStore,
     folder: Option<&Path>,
 ) -> Result<Vec<Path>, Failure> {
-    let listed = objects.list_with_delimiter(folder).await.map_err(|error| {
-        StoreError::from_object_store(&error, &format!("list {}", lake.url()))
-    })?;
+    let listed = objects
+        .list_with_delimiter(folder)
+        .await
+        .map_err(|error| StoreError::from_object_store(&error, &format!("list {}", lake.url())))?;
     let own = |path: &Path| {
-        folder.is_none() && path.parts().next().is_some_and(|part| part.as_ref().starts_with('_'))
+        folder.is_none()
+            && path
+                .parts()
+                .next()
+                .is_some_and(|part| part.as_ref().starts_with('_'))
     };
-    Ok(listed.common_prefixes.into_iter().filter(|path| !own(path)).collect())
+    Ok(listed
+        .common_prefixes
+        .into_iter()
+        .filter(|path| !own(path))
+        .collect())
 }
