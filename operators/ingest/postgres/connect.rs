@@ -25,8 +25,12 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(12);
 
 /// What every session is set to, so that values print and arrive in one way and
 /// nothing interrupts a long read. `row_security = off` makes a read that a
-/// policy would thin out an error instead of a silent loss.
-const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; \
+/// policy would thin out an error instead of a silent loss. A database in
+/// SQL_ASCII vouches for no encoding: asked for UTF-8, the server would end the
+/// whole read at the first bad byte, so its bytes are taken as they are.
+const SETTINGS: &str = "SELECT set_config('client_encoding', \
+    CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false); \
+    SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; \
     SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET extra_float_digits = 3; \
     SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
     SET row_security = off; SET jit = off; SET max_parallel_workers_per_gather = 0";

@@ -6,7 +6,7 @@ use highwater::budget::Permit;
 use highwater::dataset::TableName;
 use highwater::source::{Emit, SourceError, SourceErrorKind};
 
-use super::decode::{Finished, RowError, Rows};
+use super::decode::{BatchShape, Finished, RowError, Rows};
 use super::error::{ServerError, protocol};
 use super::inbox::INBOX_BYTES;
 use super::wire::Session;
@@ -36,6 +36,8 @@ pub(super) struct Copy<'a> {
     header_seen: bool,
     trailer_seen: bool,
     copying: bool,
+    /// The buffer was grown for one long row.
+    large: bool,
 }
 
 impl<'a> Copy<'a> {
@@ -55,6 +57,7 @@ impl<'a> Copy<'a> {
             header_seen: false,
             trailer_seen: false,
             copying: false,
+            large: false,
         }
     }
 
@@ -76,8 +79,22 @@ impl<'a> Copy<'a> {
                 self.permit = Some(self.out.permit(bytes).await);
                 self.rows.begin();
             }
-            match self.drain(&mut refusal)? {
-                Step::More => self.receive().await?,
+            let step = self.drain(&mut refusal)?;
+            if self.large && self.rows.len() > 0 {
+                self.session.inbox().shrink();
+                self.large = false;
+                self.emit().await?;
+            }
+            match step {
+                Step::More => match (self.receive().await, &refusal) {
+                    // The server said why before it closed the connection.
+                    (Err(_), Some(refusal)) => {
+                        return Err(refusal
+                            .clone()
+                            .while_doing(&format!("reading {}", self.table)));
+                    }
+                    (received, _) => received?,
+                },
                 Step::Full => self.emit().await?,
                 Step::Done => break,
             }
@@ -90,6 +107,11 @@ impl<'a> Copy<'a> {
         }
         self.emit().await?;
         Ok(Ok(()))
+    }
+
+    /// The shape of the last batch.
+    pub(super) fn shape(&self) -> Option<BatchShape> {
+        self.rows.shape()
     }
 
     /// Decodes what has been received, until the batch is full.
@@ -157,19 +179,8 @@ impl<'a> Copy<'a> {
         }
         self.permit = Some(permit);
         self.session.inbox().grow(total);
-        let mut refusal = None;
-        while self.session.inbox().oversized().is_none() {
-            self.session.fill().await?;
-            match self.drain(&mut refusal)? {
-                Step::More => {}
-                Step::Full | Step::Done => break,
-            }
-            if self.rows.len() > 0 {
-                break;
-            }
-        }
-        self.session.inbox().shrink();
-        self.emit().await
+        self.large = true;
+        Ok(())
     }
 
     /// Hands over the rows so far, the bad ones first.
@@ -188,6 +199,9 @@ impl<'a> Copy<'a> {
             self.out.quarantine(row).await?;
         }
         let mut permit = self.permit.take().unwrap_or_else(Permit::free);
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         permit.shrink_to(batch.get_array_memory_size() as u64);
         self.out
             .batch(batch, permit, std::mem::take(&mut self.source_bytes))

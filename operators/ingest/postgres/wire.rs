@@ -85,7 +85,16 @@ impl Session {
         let mut results = Results { sets: Vec::new() };
         let mut refusal = None;
         loop {
-            let Message { tag, body } = self.receive().await?;
+            let Message { tag, body } = match (self.receive().await, &refusal) {
+                // The server said why before it closed the connection.
+                (Err(_), Some(refusal)) => {
+                    let refusal: &ServerError = refusal;
+                    return Err(refusal
+                        .clone()
+                        .while_doing(&format!("a query at {}", self.place)));
+                }
+                (received, _) => received?,
+            };
             let body = self.inbox.body(body);
             match tag {
                 b'T' => results.sets.push(Vec::new()),
