@@ -1,7 +1,5 @@
 //! The binary `COPY` stream of one split: frames, batches, permits.
 
-use std::time::Duration;
-
 use highwater::budget::Permit;
 use highwater::dataset::TableName;
 use highwater::source::{Emit, SourceError, SourceErrorKind};
@@ -20,11 +18,6 @@ const ROW_LIMIT: usize = 512 * 1024 * 1024;
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// The flag of a stream with object identifiers, of servers before 12.
 const HAS_OIDS: u32 = 1 << 16;
-/// After a receive of less than this the server is the slower one: wait a
-/// moment and receive more at once, instead of being woken for every 8 KiB.
-const SMALL_RECEIVE: usize = 64 * 1024;
-const PAUSE: Duration = Duration::from_millis(1);
-
 /// One `COPY` on its way into batches.
 pub(super) struct Copy<'a> {
     session: &'a mut Session,
@@ -35,7 +28,6 @@ pub(super) struct Copy<'a> {
     source_bytes: u64,
     header_seen: bool,
     trailer_seen: bool,
-    copying: bool,
     /// The buffer was grown for one long row.
     large: bool,
 }
@@ -56,7 +48,6 @@ impl<'a> Copy<'a> {
             source_bytes: 0,
             header_seen: false,
             trailer_seen: false,
-            copying: false,
             large: false,
         }
     }
@@ -133,11 +124,11 @@ impl<'a> Copy<'a> {
                         return Ok(Step::Full);
                     }
                 }
-                b'H' => self.copying = true,
-                b'c' => self.copying = false,
+                b'H' => self.session.pace().set(true),
+                b'c' => self.session.pace().set(false),
                 b'E' => {
-                    self.copying = false;
                     *refusal = Some(ServerError::parse(body));
+                    self.session.pace().set(false);
                 }
                 b'Z' => return Ok(Step::Done),
                 // Completed commands, notices, parameters.
@@ -151,11 +142,7 @@ impl<'a> Copy<'a> {
         if let Some(total) = self.session.inbox().oversized() {
             return self.receive_large(total).await;
         }
-        let received = self.session.fill().await?;
-        if received < SMALL_RECEIVE && self.copying && self.rows.len() > 0 {
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
+        self.session.fill().await
     }
 
     /// Receives one row that is larger than the buffer. It is held twice for a
