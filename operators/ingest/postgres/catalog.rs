@@ -44,8 +44,8 @@ SELECT t.oid, n.nspname, t.typname, t.typtype,
   CASE WHEN t.typcategory = 'A' AND t.typlen = -1 AND t.oid NOT IN (22, 30) THEN t.typelem ELSE 0 END,
   t.typbasetype, t.typtypmod
 FROM used u JOIN pg_type t ON t.oid = u.oid JOIN pg_namespace n ON n.oid = t.typnamespace;
-SELECT c.oid, l.reltuples, l.relpages, pg_relation_size(l.oid),
-  CASE WHEN l.reltoastrelid <> 0 THEN pg_relation_size(l.reltoastrelid) ELSE 0 END,
+SELECT c.oid, l.reltuples, greatest(l.relpages, 0), coalesce(pg_relation_size(l.oid), 0),
+  coalesce(pg_relation_size(nullif(l.reltoastrelid, 0)), 0),
   current_setting('block_size')
 FROM pg_class c
 CROSS JOIN LATERAL (

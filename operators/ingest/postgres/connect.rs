@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::error::{ServerError, usage};
 use super::lent::{Duplex, Lent};
+use super::paced::{Pace, Paced};
 use super::tls::TlsMode;
 use super::url::{Endpoint, Target};
 use super::wire::Session;
@@ -25,8 +26,12 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(12);
 
 /// What every session is set to, so that values print and arrive in one way and
 /// nothing interrupts a long read. `row_security = off` makes a read that a
-/// policy would thin out an error instead of a silent loss.
-const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; \
+/// policy would thin out an error instead of a silent loss. A database in
+/// SQL_ASCII vouches for no encoding: asked for UTF-8, the server would end the
+/// whole read at the first bad byte, so its bytes are taken as they are.
+const SETTINGS: &str = "SELECT set_config('client_encoding', \
+    CASE current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false); \
+    SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; \
     SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET extra_float_digits = 3; \
     SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
     SET row_security = off; SET jit = off; SET max_parallel_workers_per_gather = 0";
@@ -119,11 +124,12 @@ async fn attempt(
     encrypt: bool,
 ) -> Result<Session, Failure> {
     let steps = async {
-        let mut stream = open_socket(endpoint, place).await?;
+        let pace = Pace::default();
+        let mut stream = open_socket(endpoint, place, &pace).await?;
         if encrypt {
             stream = encrypt_stream(stream, target, endpoint, place).await?;
         }
-        login(stream, target, place).await
+        login(stream, pace, target, place).await
     };
     match tokio::time::timeout(target.timeout, steps).await {
         Ok(outcome) => outcome,
@@ -144,7 +150,11 @@ fn unreachable(place: &Place, why: &str) -> SourceError {
     )
 }
 
-async fn open_socket(endpoint: &Endpoint, place: &Place) -> Result<Box<dyn Duplex>, SourceError> {
+async fn open_socket(
+    endpoint: &Endpoint,
+    place: &Place,
+    pace: &Pace,
+) -> Result<Box<dyn Duplex>, SourceError> {
     let failed = |error: io::Error| unreachable(place, &error.to_string()).caused_by(error);
     match endpoint {
         Endpoint::Tcp { address, port, .. } => {
@@ -163,7 +173,7 @@ async fn open_socket(endpoint: &Endpoint, place: &Place) -> Result<Box<dyn Duple
             socket
                 .set_tcp_user_timeout(Some(UNACKNOWLEDGED))
                 .map_err(failed)?;
-            Ok(Box::new(stream))
+            Ok(Box::new(Paced::new(stream, pace.clone())))
         }
         Endpoint::Unix { folder, port } => {
             let stream = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}")))
@@ -224,6 +234,7 @@ fn tls_failure(place: &Place, cause: &io::Error) -> Failure {
 
 async fn login(
     stream: Box<dyn Duplex>,
+    pace: Pace,
     target: &Target,
     place: &Place,
 ) -> Result<Session, Failure> {
@@ -231,7 +242,7 @@ async fn login(
     let logged_in = target.login.connect_raw(lent.clone(), NoTls).await;
     // The connection is not run, only dropped: it sends nothing more.
     match (logged_in, lent.reclaim()) {
-        (Ok(_), Some(stream)) => Ok(Session::new(stream, place.clone())),
+        (Ok(_), Some(stream)) => Ok(Session::new(stream, pace, place.clone())),
         (Ok(_), None) => Err(unreachable(place, "the login lost its stream").into()),
         (Err(error), _) => Err(login_failure(&error, target, place)),
     }

@@ -1,12 +1,10 @@
 //! The binary `COPY` stream of one split: frames, batches, permits.
 
-use std::time::Duration;
-
 use highwater::budget::Permit;
 use highwater::dataset::TableName;
 use highwater::source::{Emit, SourceError, SourceErrorKind};
 
-use super::decode::{Finished, RowError, Rows};
+use super::decode::{BatchShape, Finished, RowError, Rows};
 use super::error::{ServerError, protocol};
 use super::inbox::INBOX_BYTES;
 use super::wire::Session;
@@ -20,11 +18,6 @@ const ROW_LIMIT: usize = 512 * 1024 * 1024;
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// The flag of a stream with object identifiers, of servers before 12.
 const HAS_OIDS: u32 = 1 << 16;
-/// After a receive of less than this the server is the slower one: wait a
-/// moment and receive more at once, instead of being woken for every 8 KiB.
-const SMALL_RECEIVE: usize = 64 * 1024;
-const PAUSE: Duration = Duration::from_millis(1);
-
 /// One `COPY` on its way into batches.
 pub(super) struct Copy<'a> {
     session: &'a mut Session,
@@ -35,7 +28,8 @@ pub(super) struct Copy<'a> {
     source_bytes: u64,
     header_seen: bool,
     trailer_seen: bool,
-    copying: bool,
+    /// The buffer was grown for one long row.
+    large: bool,
 }
 
 impl<'a> Copy<'a> {
@@ -54,7 +48,7 @@ impl<'a> Copy<'a> {
             source_bytes: 0,
             header_seen: false,
             trailer_seen: false,
-            copying: false,
+            large: false,
         }
     }
 
@@ -76,8 +70,22 @@ impl<'a> Copy<'a> {
                 self.permit = Some(self.out.permit(bytes).await);
                 self.rows.begin();
             }
-            match self.drain(&mut refusal)? {
-                Step::More => self.receive().await?,
+            let step = self.drain(&mut refusal)?;
+            if self.large && self.rows.len() > 0 {
+                self.session.inbox().shrink();
+                self.large = false;
+                self.emit().await?;
+            }
+            match step {
+                Step::More => match (self.receive().await, &refusal) {
+                    // The server said why before it closed the connection.
+                    (Err(_), Some(refusal)) => {
+                        return Err(refusal
+                            .clone()
+                            .while_doing(&format!("reading {}", self.table)));
+                    }
+                    (received, _) => received?,
+                },
                 Step::Full => self.emit().await?,
                 Step::Done => break,
             }
@@ -90,6 +98,11 @@ impl<'a> Copy<'a> {
         }
         self.emit().await?;
         Ok(Ok(()))
+    }
+
+    /// The shape of the last batch.
+    pub(super) fn shape(&self) -> Option<BatchShape> {
+        self.rows.shape()
     }
 
     /// Decodes what has been received, until the batch is full.
@@ -111,11 +124,11 @@ impl<'a> Copy<'a> {
                         return Ok(Step::Full);
                     }
                 }
-                b'H' => self.copying = true,
-                b'c' => self.copying = false,
+                b'H' => self.session.pace().set(true),
+                b'c' => self.session.pace().set(false),
                 b'E' => {
-                    self.copying = false;
                     *refusal = Some(ServerError::parse(body));
+                    self.session.pace().set(false);
                 }
                 b'Z' => return Ok(Step::Done),
                 // Completed commands, notices, parameters.
@@ -129,11 +142,7 @@ impl<'a> Copy<'a> {
         if let Some(total) = self.session.inbox().oversized() {
             return self.receive_large(total).await;
         }
-        let received = self.session.fill().await?;
-        if received < SMALL_RECEIVE && self.copying && self.rows.len() > 0 {
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
+        self.session.fill().await
     }
 
     /// Receives one row that is larger than the buffer. It is held twice for a
@@ -157,19 +166,8 @@ impl<'a> Copy<'a> {
         }
         self.permit = Some(permit);
         self.session.inbox().grow(total);
-        let mut refusal = None;
-        while self.session.inbox().oversized().is_none() {
-            self.session.fill().await?;
-            match self.drain(&mut refusal)? {
-                Step::More => {}
-                Step::Full | Step::Done => break,
-            }
-            if self.rows.len() > 0 {
-                break;
-            }
-        }
-        self.session.inbox().shrink();
-        self.emit().await
+        self.large = true;
+        Ok(())
     }
 
     /// Hands over the rows so far, the bad ones first.
@@ -188,6 +186,9 @@ impl<'a> Copy<'a> {
             self.out.quarantine(row).await?;
         }
         let mut permit = self.permit.take().unwrap_or_else(Permit::free);
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         permit.shrink_to(batch.get_array_memory_size() as u64);
         self.out
             .batch(batch, permit, std::mem::take(&mut self.source_bytes))

@@ -6,7 +6,7 @@
 //!
 //! | file | what lives there |
 //! |---|---|
-//! | `url`, `tls`, `connect`, `lent` | from a URL to a session that is logged in |
+//! | `url`, `tls`, `connect`, `lent`, `paced` | from a URL to a session that is logged in |
 //! | `inbox`, `wire`, `error` | messages, simple queries, the server's errors |
 //! | `catalog`, `selection`, `types` | tables, columns, keys, and what types become |
 //! | `snapshot`, `reader`, `projection` | splits, and the query of each |
@@ -19,6 +19,7 @@ mod decode;
 mod error;
 mod inbox;
 mod lent;
+mod paced;
 mod projection;
 mod quote;
 mod reader;

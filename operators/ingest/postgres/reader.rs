@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use highwater::dataset::TableName;
 use highwater::source::{CursorRange, Emit, Reader, SourceError, Split, TableRead};
 
 use super::copy::Copy;
-use super::decode::Rows;
+use super::decode::{BatchShape, Rows};
 use super::projection::Projection;
 use super::quote;
 use super::snapshot::{Shared, gone};
@@ -17,6 +18,8 @@ use super::wire::Session;
 pub(super) struct PgReader {
     snapshot: Arc<Shared>,
     session: Option<Session>,
+    /// What the batches of the table read last looked like.
+    shape: Option<(TableName, BatchShape)>,
 }
 
 impl PgReader {
@@ -27,7 +30,11 @@ impl PgReader {
         } else {
             None
         };
-        Ok(Self { snapshot, session })
+        Ok(Self {
+            snapshot,
+            session,
+            shape: None,
+        })
     }
 }
 
@@ -41,12 +48,12 @@ impl Reader for PgReader {
     ) -> Result<(), SourceError> {
         if !self.snapshot.is_exported() {
             let mut coordinator = self.snapshot.coordinator().await;
-            return read_by(&mut coordinator, read, split, out).await;
+            return read_by(&mut coordinator, &mut self.shape, read, split, out).await;
         }
         if self.session.is_none() {
             self.session = Some(self.snapshot.open().await?);
         }
-        read_by(&mut self.session, read, split, out).await
+        read_by(&mut self.session, &mut self.shape, read, split, out).await
     }
 }
 
@@ -54,12 +61,13 @@ impl Reader for PgReader {
 /// connection in the middle of a `COPY` is closed, never used again.
 async fn read_by(
     slot: &mut Option<Session>,
+    shape: &mut Option<(TableName, BatchShape)>,
     read: &TableRead,
     split: &Split,
     out: &mut dyn Emit,
 ) -> Result<(), SourceError> {
     let mut session = slot.take().ok_or_else(gone)?;
-    let (outcome, at_rest) = read_split(&mut session, read, split, out).await;
+    let (outcome, at_rest) = read_split(&mut session, shape, read, split, out).await;
     if at_rest {
         *slot = Some(session);
     }
@@ -69,6 +77,7 @@ async fn read_by(
 /// Reads one split; also says whether the session may be used again.
 async fn read_split(
     session: &mut Session,
+    shape: &mut Option<(TableName, BatchShape)>,
     read: &TableRead,
     split: &Split,
     out: &mut dyn Emit,
@@ -81,9 +90,19 @@ async fn read_split(
     let target = usize::try_from(out.batch_bytes())
         .unwrap_or(usize::MAX)
         .min(super::copy::BATCH_LIMIT);
-    let rows = Rows::new(&read.table, projection.decoders, projection.located, target);
+    let known = shape.take().filter(|(name, _)| *name == read.table.name);
+    let known = known.map(|(_, shape)| shape);
+    let rows = Rows::new(
+        &read.table,
+        projection.decoders,
+        projection.located,
+        target,
+        known,
+    );
     let mut copy = Copy::new(session, &read.table.name, rows, out);
-    match copy.run(&select).await {
+    let outcome = copy.run(&select).await;
+    *shape = copy.shape().map(|shape| (read.table.name.clone(), shape));
+    match outcome {
         Ok(Ok(())) => (Ok(()), true),
         // Refused by the server, which has ended the COPY: back to the savepoint.
         Ok(Err(refusal)) => {

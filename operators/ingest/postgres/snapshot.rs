@@ -39,6 +39,16 @@ impl PgSnapshot {
     pub(super) async fn take(target: &Target, readers: usize) -> Result<Self, SourceError> {
         let mut session = connect(target).await?;
         session.query(BEGIN).await?;
+        // Not under a savepoint: subtransactions cannot export.
+        let exported = match session.try_query("SELECT pg_export_snapshot()").await? {
+            Ok(results) => Some(results.text(0, 0, 0)?.to_owned()),
+            Err(refusal) => {
+                tracing::warn!(reason = %refusal.message, "the server does not export its snapshot: one reader only");
+                session.query("ROLLBACK").await?;
+                session.query(BEGIN).await?;
+                None
+            }
+        };
         let seen = session
             .query(
                 "SELECT pg_current_snapshot()::text, \
@@ -48,18 +58,6 @@ impl PgSnapshot {
         let bound = Bound {
             position: seen.text(0, 0, 0)?.to_owned(),
             at: seen.text(0, 0, 1)?.to_owned(),
-        };
-        // A refusal must not end the transaction that holds the snapshot.
-        session.query("SAVEPOINT highwater_export").await?;
-        let exported = match session.try_query("SELECT pg_export_snapshot()").await? {
-            Ok(results) => Some(results.text(0, 0, 0)?.to_owned()),
-            Err(refusal) => {
-                tracing::warn!(reason = %refusal.message, "the server does not export its snapshot: one reader only");
-                session
-                    .query("ROLLBACK TO SAVEPOINT highwater_export")
-                    .await?;
-                None
-            }
         };
         let endpoint = session.place().endpoint().clone();
         let readers = if exported.is_some() {
@@ -174,7 +172,7 @@ impl Layout {
             "SELECT c.relkind, coalesce(am.amname, ''), has_table_privilege(c.oid, 'SELECT'), \
              current_setting('server_version_num')::int >= 140000, \
              pg_relation_size(c.oid) / current_setting('block_size')::bigint, \
-             pg_relation_size(c.oid) + CASE WHEN c.reltoastrelid <> 0 THEN pg_relation_size(c.reltoastrelid) ELSE 0 END, \
+             pg_relation_size(c.oid) + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0), \
              CASE WHEN c.relkind = 'p' THEN (SELECT string_agg(coalesce(pg_relation_filenode(p.relid), 0)::text, ',' \
                ORDER BY p.relid) FROM pg_partition_tree(c.oid) p WHERE p.isleaf) \
                ELSE pg_relation_filenode(c.oid)::text END, \

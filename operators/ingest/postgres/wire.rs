@@ -11,6 +11,7 @@ use super::connect::Place;
 use super::error::{ServerError, lost, protocol};
 use super::inbox::{Inbox, Message};
 use super::lent::Duplex;
+use super::paced::Pace;
 
 /// Largest message of a query's result (not of a `COPY`).
 const RESULT_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
@@ -20,6 +21,7 @@ const RESULT_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 pub(super) struct Session {
     stream: Box<dyn Duplex>,
     inbox: Inbox,
+    pace: Pace,
     place: Arc<Place>,
 }
 
@@ -51,10 +53,11 @@ impl Results {
 }
 
 impl Session {
-    pub(super) fn new(stream: Box<dyn Duplex>, place: Place) -> Self {
+    pub(super) fn new(stream: Box<dyn Duplex>, pace: Pace, place: Place) -> Self {
         Self {
             stream,
             inbox: Inbox::new(),
+            pace,
             place: place.shared(),
         }
     }
@@ -62,6 +65,11 @@ impl Session {
     /// Where this session is.
     pub(super) fn place(&self) -> &Arc<Place> {
         &self.place
+    }
+
+    /// Turned on while a `COPY` flows.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// What has been received.
@@ -85,7 +93,16 @@ impl Session {
         let mut results = Results { sets: Vec::new() };
         let mut refusal = None;
         loop {
-            let Message { tag, body } = self.receive().await?;
+            let Message { tag, body } = match (self.receive().await, &refusal) {
+                // The server said why before it closed the connection.
+                (Err(_), Some(refusal)) => {
+                    let refusal: &ServerError = refusal;
+                    return Err(refusal
+                        .clone()
+                        .while_doing(&format!("a query at {}", self.place)));
+                }
+                (received, _) => received?,
+            };
             let body = self.inbox.body(body);
             match tag {
                 b'T' => results.sets.push(Vec::new()),
@@ -147,14 +164,14 @@ impl Session {
             .map_err(|length| protocol(&self.place, format_args!("a message of length {length}")))
     }
 
-    /// Waits for more bytes, and says how many came.
-    pub(super) async fn fill(&mut self) -> Result<usize, SourceError> {
+    /// Waits for more bytes.
+    pub(super) async fn fill(&mut self) -> Result<(), SourceError> {
         let received = self.stream.read(self.inbox.space()).await;
         let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it");
         match received.and_then(|count| if count == 0 { Err(ended()) } else { Ok(count) }) {
             Ok(count) => {
                 self.inbox.received(count);
-                Ok(count)
+                Ok(())
             }
             Err(error) => Err(lost(&self.place, "an answer was awaited", error)),
         }

@@ -3,42 +3,43 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, NullBufferBuilder,
-    PrimitiveArray,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, PrimitiveArray,
 };
 use arrow::datatypes::DataType;
 
 use super::flaw::{Decoded, Flaw};
+use super::validity::Validity;
 
 /// Values of one Arrow primitive type, as they are read.
 pub(in super::super) struct Fixed<T: ArrowPrimitiveType> {
     values: Vec<T::Native>,
-    nulls: NullBufferBuilder,
+    nulls: Validity,
 }
 
 impl<T: ArrowPrimitiveType> Fixed<T> {
     pub(super) fn new() -> Self {
         Self {
             values: Vec::new(),
-            nulls: NullBufferBuilder::new(0),
+            nulls: Validity::new(),
         }
     }
 
     pub(super) fn reserve(&mut self, rows: usize) {
         self.values.reserve_exact(rows);
-        self.nulls = NullBufferBuilder::new(rows);
+        self.nulls.reserve(rows);
     }
 
     #[inline]
     pub(super) fn push(&mut self, value: T::Native) {
         self.values.push(value);
-        self.nulls.append_non_null();
+        self.nulls.push();
     }
 
     #[inline]
     pub(super) fn push_null(&mut self) {
+        let before = self.values.len();
         self.values.push(T::Native::default());
-        self.nulls.append_null();
+        self.nulls.push_null(before);
     }
 
     pub(super) fn finish(&mut self, lake_type: &DataType) -> ArrayRef {
@@ -57,32 +58,33 @@ impl<T: ArrowPrimitiveType> Fixed<T> {
 /// Booleans, as they are read.
 pub(in super::super) struct Bools {
     values: BooleanBufferBuilder,
-    nulls: NullBufferBuilder,
+    nulls: Validity,
 }
 
 impl Bools {
     pub(super) fn new() -> Self {
         Self {
             values: BooleanBufferBuilder::new(0),
-            nulls: NullBufferBuilder::new(0),
+            nulls: Validity::new(),
         }
     }
 
     pub(super) fn reserve(&mut self, rows: usize) {
         self.values.reserve(rows);
-        self.nulls = NullBufferBuilder::new(rows);
+        self.nulls.reserve(rows);
     }
 
     #[inline]
     pub(super) fn push(&mut self, value: bool) {
         self.values.append(value);
-        self.nulls.append_non_null();
+        self.nulls.push();
     }
 
     #[inline]
     pub(super) fn push_null(&mut self) {
+        let before = self.values.len();
         self.values.append(false);
-        self.nulls.append_null();
+        self.nulls.push_null(before);
     }
 
     pub(super) fn finish(&mut self) -> ArrayRef {

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListArray, NullBufferBuilder};
+use arrow::array::{ArrayRef, ListArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::FieldRef;
 
 use super::Decoder;
 use super::flaw::{Decoded, Flaw};
+use super::validity::Validity;
 use super::varlen::NotUtf8;
 
 /// Lists, as they are read.
@@ -17,7 +18,7 @@ pub(in super::super) struct Lists {
     items: Decoder,
     offsets: Vec<i32>,
     length: i32,
-    nulls: NullBufferBuilder,
+    nulls: Validity,
 }
 
 impl Lists {
@@ -27,13 +28,13 @@ impl Lists {
             items,
             offsets: vec![0],
             length: 0,
-            nulls: NullBufferBuilder::new(0),
+            nulls: Validity::new(),
         }
     }
 
     pub(super) fn reserve(&mut self, rows: usize) {
         self.offsets.reserve_exact(rows);
-        self.nulls = NullBufferBuilder::new(rows);
+        self.nulls.reserve(rows);
     }
 
     /// Bytes of offsets' children so far.
@@ -49,7 +50,7 @@ impl Lists {
         match outcome {
             Ok(()) => {
                 self.offsets.push(self.length);
-                self.nulls.append_non_null();
+                self.nulls.push();
                 Ok(())
             }
             Err(flaw) => Err(flaw),
@@ -58,7 +59,8 @@ impl Lists {
 
     pub(super) fn push_null(&mut self) {
         self.offsets.push(self.length);
-        self.nulls.append_null();
+        // One more offset than values.
+        self.nulls.push_null(self.offsets.len() - 2);
     }
 
     fn items_of(&mut self, field: &[u8]) -> Decoded<()> {

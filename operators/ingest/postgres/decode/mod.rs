@@ -11,6 +11,7 @@ mod moment;
 mod numeric;
 mod rows;
 mod uuid;
+mod validity;
 mod varlen;
 
 #[cfg(test)]
@@ -26,7 +27,7 @@ use fixed::{Bools, Fixed, exactly};
 pub(super) use flaw::{Decoded, Flaw};
 use list::Lists;
 use numeric::{Numeric, Shape};
-pub(super) use rows::{Finished, RowError, Rows};
+pub(super) use rows::{Finished, RowError, Rows, Shape as BatchShape};
 use varlen::{NotUtf8, Varlen};
 
 /// Decodes the fields of one column. Its variants are the wire's types.

@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn edges() {
         assert_eq!(date(0), Ok(10_957));
-        // 4713-11-24 BC, PostgreSQL's first date, is Julian day 0.
+        // 4714-11-24 BC, PostgreSQL's first date, is Julian day 0.
         assert_eq!(date(-2_451_545), Ok(-2_440_588));
         assert!(
             matches!(*date(i32::MAX).unwrap_err(), Flaw::Value { ref value, .. } if value == "infinity")

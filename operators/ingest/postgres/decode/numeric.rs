@@ -98,9 +98,9 @@ impl<'a> Numeric<'a> {
         let magnitude = match last {
             0 => u128::from(sum),
             // The usual cases by constants: division by a constant is a multiplication.
-            -1 if sum % 10 == 0 => u128::from(sum / 10),
-            -2 if sum % 100 == 0 => u128::from(sum / 100),
-            -3 if sum % 1_000 == 0 => u128::from(sum / 1_000),
+            -1 if sum.is_multiple_of(10) => u128::from(sum / 10),
+            -2 if sum.is_multiple_of(100) => u128::from(sum / 100),
+            -3 if sum.is_multiple_of(1_000) => u128::from(sum / 1_000),
             1..=38 => u128::from(sum).checked_mul(power_of_ten(last.unsigned_abs())?)?,
             _ if sum == 0 => 0,
             _ => return None,

@@ -63,8 +63,17 @@ pub(in super::super) struct Rows {
     bad: Vec<BadCell>,
     size: usize,
     target: usize,
-    /// Variable bytes of each column in the batch before, and its rows.
-    before: Option<(usize, Vec<usize>)>,
+    /// The size at which this batch is full.
+    limit: usize,
+    shape: Option<Shape>,
+}
+
+/// The shape of a finished batch, by which room is made for the next one.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Shape {
+    rows: usize,
+    /// Variable bytes, column by column.
+    variable: Vec<usize>,
 }
 
 impl Rows {
@@ -75,6 +84,7 @@ impl Rows {
         columns: Vec<Decoder>,
         located: bool,
         target: usize,
+        shape: Option<Shape>,
     ) -> Self {
         let row_bytes =
             columns.iter().map(Decoder::row_bytes).sum::<usize>() + if located { 6 } else { 0 };
@@ -94,7 +104,10 @@ impl Rows {
             bad: Vec::new(),
             size: 0,
             target: target.max(1),
-            before: None,
+            // Until the shape is known, buffers grow by doubling: half the rows
+            // then take no more than all of the bytes.
+            limit: target.max(1) / 2,
+            shape,
         }
     }
 
@@ -106,27 +119,33 @@ impl Rows {
     /// Whether the batch has its size. Looked at every so many rows.
     #[inline]
     pub(in super::super) fn is_full(&self) -> bool {
-        self.size >= self.target
+        self.size >= self.limit
     }
 
     /// Makes room for the next batch, by the shape of the one before. To be
     /// called when its bytes have been paid for.
     pub(in super::super) fn begin(&mut self) {
-        let Some((rows, variable)) = self.before.take() else {
-            return;
-        };
-        let per_row = self.row_bytes + variable.iter().sum::<usize>().div_ceil(rows);
-        // The last look at the size may come late by this many rows.
-        let expected = self.target / per_row + ROWS_BETWEEN_SIZES;
-        for (column, bytes) in self.columns.iter_mut().zip(variable) {
-            let bytes = (bytes as u128 * expected as u128).div_ceil(rows as u128);
+        let Some(shape) = &self.shape else { return };
+        self.limit = self.target;
+        let bytes = shape.rows * self.row_bytes + shape.variable.iter().sum::<usize>();
+        let share = |part: usize| {
+            let share = part as u128 * self.target as u128 / bytes.max(1) as u128;
             // 3% more: batches differ, and doubling would cost twice the bytes.
-            let bytes = usize::try_from(bytes + bytes / 32).unwrap_or(0);
-            column.reserve(expected, bytes);
+            usize::try_from(share + share / 32).unwrap_or(0)
+        };
+        // The size is looked at only every so many rows.
+        let rows = share(shape.rows) + ROWS_BETWEEN_SIZES;
+        for (column, &variable) in self.columns.iter_mut().zip(&shape.variable) {
+            column.reserve(rows, share(variable));
         }
         if let Some(locators) = &mut self.locators {
-            locators.reserve_exact(expected);
+            locators.reserve_exact(rows);
         }
+    }
+
+    /// The shape of the batch before, for the rows of the next split.
+    pub(in super::super) fn shape(&self) -> Option<Shape> {
+        self.shape.clone()
     }
 
     /// Takes one row: a field count, then the fields with their lengths.
@@ -229,13 +248,10 @@ impl Rows {
 
     /// The batch so far, and room for the next one.
     pub(in super::super) fn finish(&mut self) -> Result<Finished, ArrowError> {
-        self.before = Some((
-            self.rows.max(1),
-            self.columns
-                .iter()
-                .map(Decoder::variable_bytes)
-                .collect::<Vec<_>>(),
-        ));
+        self.shape = Some(Shape {
+            rows: self.rows,
+            variable: self.columns.iter().map(Decoder::variable_bytes).collect(),
+        });
         let mut arrays = Vec::with_capacity(self.columns.len());
         for (position, column) in self.columns.iter_mut().enumerate() {
             let Some(field) = self.schema.fields().get(position) else {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, NullBufferBuilder, StringArray};
+use arrow::array::{ArrayRef, BinaryArray, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 
 use super::flaw::{Decoded, Flaw};
+use super::validity::Validity;
 
 /// A row whose text is not UTF-8: its position in the batch, and the value.
 pub(super) type NotUtf8 = (usize, String);
@@ -14,7 +15,7 @@ pub(super) type NotUtf8 = (usize, String);
 pub(in super::super) struct Varlen {
     offsets: Vec<i32>,
     values: Vec<u8>,
-    nulls: NullBufferBuilder,
+    nulls: Validity,
 }
 
 impl Varlen {
@@ -22,14 +23,14 @@ impl Varlen {
         Self {
             offsets: vec![0],
             values: Vec::new(),
-            nulls: NullBufferBuilder::new(0),
+            nulls: Validity::new(),
         }
     }
 
     pub(super) fn reserve(&mut self, rows: usize, bytes: usize) {
         self.offsets.reserve_exact(rows);
         self.values.reserve_exact(bytes);
-        self.nulls = NullBufferBuilder::new(rows);
+        self.nulls.reserve(rows);
     }
 
     /// Bytes of the values so far.
@@ -45,14 +46,15 @@ impl Varlen {
         };
         self.values.extend_from_slice(value);
         self.offsets.push(end);
-        self.nulls.append_non_null();
+        self.nulls.push();
         Ok(())
     }
 
     #[inline]
     pub(super) fn push_null(&mut self) {
         self.offsets.push(self.offsets.last().copied().unwrap_or(0));
-        self.nulls.append_null();
+        // One more offset than values.
+        self.nulls.push_null(self.offsets.len() - 2);
     }
 
     pub(super) fn finish_binary(&mut self) -> ArrayRef {
