@@ -65,3 +65,38 @@ async fn put(store: &Store, path: Path, content: String) -> Result<String, Store
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[tokio::test]
+    async fn reports_and_bad_rows_are_found_where_they_are_said_to_be() {
+        let home = tempfile::tempdir().unwrap();
+        let url = format!("file:{}", home.path().display());
+        let store = Store::open(&url, &Default::default()).unwrap();
+        let run = Uuid::nil();
+        let report = serde_json::json!({"rows": 3});
+        let at = "2026-01-01T00:00:00.000Z";
+        let place = put_report(&store, at, run, &report).await.unwrap();
+        assert!(
+            place.contains("_highwater/runs/20260101T000000000Z-0000"),
+            "{place}"
+        );
+        let row = BadRow {
+            key: [("id".to_owned(), Some("7".to_owned()))].into(),
+            column: "n".to_owned(),
+            value: "NaN".to_owned(),
+            reason: "no such number".to_owned(),
+        };
+        put_quarantine(&store, run, "a/b", 0, &[row.clone(), row.clone()])
+            .await
+            .unwrap();
+        let folder = home.path().join("_highwater/quarantine");
+        let file = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap();
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        let first: BadRow = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!((first, text.lines().count()), (row, 2));
+    }
+}

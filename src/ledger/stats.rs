@@ -395,6 +395,7 @@ mod tests {
                 "i.j",
                 Arc::new(Int64Array::from(vec![Some(5), None, Some(-3), Some(9)])),
             ),
+            ("f", Arc::new(Float64Array::from(vec![0.5, -1.5, 2.0, 1.0]))),
             ("d", Arc::new(Date32Array::from(vec![0, 1, 2, 19_000]))),
             ("s", Arc::new(StringArray::from(vec!["b", "a", "z", "y"]))),
             (
@@ -407,9 +408,9 @@ mod tests {
         ]);
         let expected = json!({
             "numRecords": 4,
-            "minValues": {"i.j": -3, "d": "1970-01-01", "s": "a", "t": "1970-01-01T00:00:00.000001Z"},
-            "maxValues": {"i.j": 9, "d": "2022-01-08", "s": "z", "t": "2023-11-14T22:13:20.123456Z"},
-            "nullCount": {"i.j": 1, "d": 0, "s": 0, "t": 0},
+            "minValues": {"i.j": -3, "f": -1.5, "d": "1970-01-01", "s": "a", "t": "1970-01-01T00:00:00.000001Z"},
+            "maxValues": {"i.j": 9, "f": 2.0, "d": "2022-01-08", "s": "z", "t": "2023-11-14T22:13:20.123456Z"},
+            "nullCount": {"i.j": 1, "f": 0, "d": 0, "s": 0, "t": 0},
             "tightBounds": true,
         });
         assert_eq!(stats, expected);

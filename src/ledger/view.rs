@@ -163,13 +163,14 @@ fn view(snapshot: SnapshotRef, engine: &dyn Engine, url: &str) -> Result<View, L
     let record = snapshot
         .get_domain_metadata(DOMAIN, engine)
         .map_err(failed)?;
-    let (Some(commit), Some(record)) = (commit, record) else {
+    let Some(record) = record else {
         return Err(LedgerError::NotOurs {
             url: url.to_owned(),
             version,
         });
     };
     let record = parse_record(&record, commit, url)?;
+    let commit = record.commit;
     check_features(&snapshot, url)?;
     let mut head = Head {
         version,
@@ -199,7 +200,7 @@ fn view(snapshot: SnapshotRef, engine: &dyn Engine, url: &str) -> Result<View, L
     })
 }
 
-fn parse_record(text: &str, commit: i64, url: &str) -> Result<CommitRecord, LedgerError> {
+fn parse_record(text: &str, commit: Option<i64>, url: &str) -> Result<CommitRecord, LedgerError> {
     let damaged = |what: String| LedgerError::Damaged {
         url: url.to_owned(),
         what,
@@ -213,7 +214,8 @@ fn parse_record(text: &str, commit: i64, url: &str) -> Result<CommitRecord, Ledg
         );
         return Err(damaged(what));
     }
-    if record.commit != commit {
+    // A retention of transactions, set by another program, may hide ours.
+    if let Some(commit) = commit.filter(|commit| *commit != record.commit) {
         let what = format!(
             "its txn says commit {commit}, its watermark says {}",
             record.commit

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -29,6 +30,9 @@ pub(crate) enum Fault {
     ErrorBefore,
     /// It is not applied, and the answer is 409 or 412 although nothing is there.
     ConflictBefore,
+    /// It is applied, the answer is lost, and nothing below the path can be read
+    /// until [`FaultyStore::heal`].
+    LostAndBlind,
     /// Another's bytes are there first.
     Overtaken(Bytes),
 }
@@ -40,6 +44,7 @@ pub(crate) struct FaultyStore {
     only: &'static str,
     script: Mutex<VecDeque<Fault>>,
     always: Option<Fault>,
+    blind: AtomicBool,
     pub(crate) log: Mutex<Vec<String>>,
 }
 
@@ -60,6 +65,7 @@ impl FaultyStore {
             only,
             script,
             always,
+            blind: AtomicBool::new(false),
             log: Mutex::new(Vec::new()),
         })
     }
@@ -69,6 +75,11 @@ impl FaultyStore {
         let objects: Arc<dyn ObjectStore> = Arc::<Self>::clone(self);
         let single = Arc::clone(&objects);
         Store::from_clients(objects, single, Url::parse("memory:///lake/").unwrap())
+    }
+
+    /// Reads work again.
+    pub(crate) fn heal(&self) {
+        self.blind.store(false, Ordering::SeqCst);
     }
 
     pub(crate) fn count(&self, what: &str) -> usize {
@@ -127,6 +138,11 @@ impl ObjectStore for FaultyStore {
                 self.inner.put_opts(path, payload, opts).await?;
                 Err(broken("connection reset before the response"))
             }
+            Some(Fault::LostAndBlind) => {
+                self.blind.store(true, Ordering::SeqCst);
+                self.inner.put_opts(path, payload, opts).await?;
+                Err(broken("connection reset before the response"))
+            }
             Some(Fault::ErrorAfter) => {
                 self.inner.put_opts(path, payload, opts).await?;
                 Err(broken("Server returned non-2xx status code: 500"))
@@ -154,6 +170,9 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        if self.blind.load(Ordering::SeqCst) && path.as_ref().contains(self.only) {
+            return Err(broken("Server returned non-2xx status code: 503"));
+        }
         self.inner.get_opts(path, options).await
     }
 

@@ -87,6 +87,10 @@ pub async fn put_once(
         }
         tracing::debug!(path = %path, error = %said.message, "put-if-absent: reading back (C1)");
         match read_back(store, path).await {
+            // In place, but the folder could not be synchronised (C8).
+            Ok(Some(existing)) if existing == bytes && store.folder().is_some() => {
+                return Err(unknown(store, path, started.elapsed(), &said));
+            }
             Ok(Some(existing)) if existing == bytes => return Ok(PutOnce::Committed),
             Ok(Some(existing)) => return Ok(PutOnce::Lost { existing }),
             // A local call is over when it returns: absent is final.

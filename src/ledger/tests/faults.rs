@@ -8,6 +8,9 @@ use delta_kernel::committer::FileSystemCommitter;
 use delta_kernel::snapshot::Snapshot;
 use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
 
+use object_store::ObjectStoreExt as _;
+use object_store::path::Path;
+
 use super::super::executor::{blocking, engine};
 use super::super::{ChangeKind, LedgerError, ROOT};
 use super::kit::{change, log_entries, open};
@@ -55,6 +58,8 @@ async fn c1_unknown_is_reported_and_the_next_run_finds_out() {
     // Nothing arrives: unknown, and nothing was published.
     let faulty = FaultyStore::new("_delta_log", vec![], Some(Fault::ErrorBefore));
     let store = faulty.store();
+    let mark = Path::from("_highwater/loads/0/00000.json");
+    store.objects().put(&mark, "{}".into()).await.unwrap();
     let first = change(&store, ChangeKind::Replace, 0, &[1]).await;
     let error = open(&store).await.commit(first.clone()).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
@@ -68,6 +73,24 @@ async fn c1_unknown_is_reported_and_the_next_run_finds_out() {
         "the next run finds out"
     );
     assert!(log_entries(&store).await.is_empty());
+
+    // It arrives, but nothing can be read any more: unknown, and published.
+    let faulty = FaultyStore::new("_delta_log", vec![Fault::LostAndBlind], None);
+    let store = faulty.store();
+    let mut ledger = open(&store).await;
+    let first = change(&store, ChangeKind::Replace, 0, &[1]).await;
+    let error = ledger.commit(first.clone()).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    faulty.heal();
+    assert_eq!(
+        open(&store).await.head().unwrap().run,
+        first.run,
+        "the next run finds out"
+    );
+    // The same run that tries again does not publish twice.
+    let error = ledger.commit(first.clone()).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Overtaken { by_run, .. } if by_run == first.run));
+    assert_eq!(log_entries(&store).await.len(), 1);
 }
 
 /// The control arm (truth.md): the same lost answers with a client that sends

@@ -86,7 +86,12 @@ pub(super) async fn data_file(
     writer.write(&batch).unwrap();
     let meta = writer.finish().unwrap();
     drop(writer);
-    let path = format!("part-{}.parquet", Uuid::now_v7());
+    // Polars takes partition values from paths, not from the log: Hive's form.
+    let folders: String = partition
+        .iter()
+        .map(|(name, value)| format!("{name}={}/", value.unwrap_or("__HIVE_DEFAULT_PARTITION__")))
+        .collect();
+    let path = format!("{folders}part-{}.parquet", Uuid::now_v7());
     store
         .objects()
         .put(&Path::from(path.as_str()), bytes.clone().into())

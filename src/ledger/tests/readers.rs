@@ -11,9 +11,10 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Schema, TimeUnit};
+use object_store::ObjectStoreExt as _;
 
 use super::super::{Change, ChangeKind};
-use super::kit::{change, data_file, entry, field, folder, open};
+use super::kit::{change, data_file, field, folder, open};
 
 /// Runs `script` with the table's folder as its argument; `None` if skipped.
 fn python(store: &crate::store::Store, script: &str) -> Option<String> {
@@ -192,49 +193,42 @@ async fn odd_names_can_be_created_too() {
     }
 }
 
-/// Another program appends while our run is working, through its own code.
+/// `deltalake` refuses to write to tables with domain metadata (1.6), so it can
+/// never come in between; its checkpoints must keep all that is ours.
 #[tokio::test]
-async fn a_commit_of_deltalake_in_between_is_followed() {
+async fn a_checkpoint_of_deltalake_keeps_watermark_and_hashes() {
     let (_home, store) = folder();
     let mut ledger = open(&store).await;
-    ledger
-        .commit(change(&store, ChangeKind::Replace, 0, &[1]).await)
-        .await
-        .unwrap();
-    let theirs = python(
-        &store,
-        r#"
-import sys, pyarrow as pa, deltalake
-deltalake.write_deltalake(sys.argv[1], pa.table({"id": [50], "n": [50]}), mode="append")
-"#,
-    );
-    if theirs.is_none() {
-        return;
+    for from in 0..3 {
+        let next = change(&store, ChangeKind::Append, from, &[from]).await;
+        ledger.commit(next).await.unwrap();
     }
-    let head = ledger
-        .commit(change(&store, ChangeKind::Append, 1, &[2]).await)
-        .await
-        .unwrap();
-    assert_eq!((head.version, head.commit, head.rows), (2, 2, 3));
-    let seen = python(&store, READ).unwrap();
-    assert_eq!(
-        seen,
-        r#"[{"id": 1, "n": 1}, {"id": 2, "n": 2}, {"id": 50, "n": 50}]"#
+    let script = r#"
+import sys, pyarrow as pa, deltalake
+try:
+    deltalake.write_deltalake(sys.argv[1], pa.table({"id": [50], "n": [50]}), mode="append")
+    print("written")
+except Exception as error:
+    print(error)
+deltalake.DeltaTable(sys.argv[1]).create_checkpoint()
+"#;
+    let Some(said) = python(&store, script) else {
+        return;
+    };
+    assert!(said.contains("DomainMetadata"), "{said}");
+    // Only the checkpoint is left to read from.
+    for version in 0..2 {
+        let entry = super::super::committer::log_path(version);
+        store.objects().delete(&entry).await.unwrap();
+    }
+    let mut again = open(&store).await;
+    assert_eq!(again.head(), ledger.head());
+    let files = again.files().await.unwrap();
+    assert!(
+        files.iter().all(|file| file.sha256.is_some()),
+        "C7: {files:?}"
     );
-    // A checkpoint of theirs keeps our watermark, our txn and our hashes.
-    python(
-        &store,
-        "import sys, deltalake; deltalake.DeltaTable(sys.argv[1]).create_checkpoint()",
-    );
-    let again = open(&store).await;
-    assert_eq!(again.head(), Some(&head));
-    let hashed = again
-        .files()
-        .await
-        .unwrap()
-        .iter()
-        .filter(|file| file.sha256.is_some())
-        .count();
-    assert_eq!(hashed, 2, "C7");
-    assert!(!entry(&store, 2).await.is_empty());
+    let next = change(&store, ChangeKind::Replace, 3, &[7]).await;
+    assert_eq!(again.commit(next).await.unwrap().rows, 1);
+    assert_eq!(python(&store, READ).unwrap(), r#"[{"id": 7, "n": 7}]"#);
 }
