@@ -1,7 +1,6 @@
 """Who exports the bench table, and by which commands."""
 
 import dataclasses
-import os
 import pathlib
 
 QUERY = "select * from public.orders"
@@ -33,7 +32,6 @@ class Contender:
     name: str
     out: pathlib.Path
     commands: list
-    env: dict = None
 
 
 def contenders(postgres, folder, python, target, s3):
@@ -52,7 +50,7 @@ def contenders(postgres, folder, python, target, s3):
         field.append(Contender(name, out, [[python, "-c", script, postgres.url, str(out)]]))
     rivet = target / "peers/bin/rivet"
     if rivet.exists():
-        field.append(rivet_contender(rivet, postgres, folder))
+        field += rivets(rivet, postgres, folder)
     return field
 
 
@@ -89,14 +87,19 @@ def our_own(program, postgres, folder, s3):
     return field
 
 
-def rivet_contender(rivet, postgres, folder):
-    out = folder / "rivet"
-    config = folder / "rivet.yaml"
-    config.write_text(
-        f"source:\n  type: postgres\n  url: {postgres.url}\n"
-        "exports:\n"
-        f"  - name: orders\n    query: {QUERY}\n    mode: full\n    format: parquet\n    compression: zstd\n"
-        f"    destination:\n      type: local\n      path: {out}\n"
-    )
-    env = {**os.environ, "RIVET_HOME": str(folder / "rivet-home")}
-    return Contender("rivet", out, [[rivet, "run", "--config", config]], env)
+def rivets(rivet, postgres, folder):
+    """As it comes, and with two readers by key ranges."""
+    for name, mode in (
+        ("rivet, full", "mode: full"),
+        ("rivet, chunked, parallel 2", "mode: chunked\n    chunk_column: id\n    chunk_size: 250000\n    parallel: 2"),
+    ):
+        out = folder / name.replace(", ", "-").replace(" ", "-")
+        config = folder / f"{out.name}.yaml"
+        config.write_text(
+            f"source:\n  type: postgres\n  url: {postgres.url.replace('postgres://', 'postgresql://')}\n"
+            "exports:\n"
+            f"  - name: orders\n    query: {QUERY}\n    {mode}\n"
+            "    format: parquet\n    compression: zstd\n    compression_level: 1\n"
+            f"    destination:\n      type: local\n      path: {out}\n"
+        )
+        yield Contender(name, out, [[rivet, "run", "--config", config]])

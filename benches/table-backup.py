@@ -21,7 +21,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -43,7 +42,7 @@ def measure(contender, log):
     contender.out.mkdir(parents=True)
     start = time.perf_counter()
     with open(log, "ab") as said:
-        children = [subprocess.Popen(c, stdout=said, stderr=said, env=contender.env) for c in contender.commands]
+        children = [subprocess.Popen(c, stdout=said, stderr=said) for c in contender.commands]
         ended = [os.wait4(child.pid, 0) for child in children]
     wall = time.perf_counter() - start
     if any(status for _, status, _ in ended):

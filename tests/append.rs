@@ -93,7 +93,7 @@ fn another_source_is_not_continued() {
     let stranger = Database::create();
     stranger.sql(EVENTS);
     lake.set_source(stranger.url());
-    let outcome = lake.run().is_clean();
+    let outcome = lake.run().cleanly();
     assert!(matches!(outcome.code, Some(1 | 2 | 6)), "{outcome}");
     lake.set_source(database.url());
     rows(&lake, "public.events");

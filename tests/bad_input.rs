@@ -56,7 +56,7 @@ fn a_refused_login() {
     let missing = database.url().replace("/test_", "/absent_");
     let outcome = Lake::local(missing)
         .run()
-        .is_clean()
+        .cleanly()
         .says(&["absent_", "exist"]);
     assert!(matches!(outcome.code, Some(1 | 2)), "{outcome}");
 }
@@ -71,7 +71,7 @@ fn tables_and_columns_that_are_not_there() {
         Lake::local(database.url()).with(r#"tables."public.orders".columns = ["id", "amuont"]"#);
     lake.run().exits(2).says(&["amuont", "amount"]);
     let lake = Lake::local(database.url()).with(r#"tables."public.orders".where = "no_such > 1""#);
-    let outcome = lake.run().is_clean().says(&["no_such", "orders"]);
+    let outcome = lake.run().cleanly().says(&["no_such", "orders"]);
     assert!(matches!(outcome.code, Some(1 | 2)), "{outcome}");
 }
 
@@ -164,7 +164,7 @@ fn a_bucket_that_cannot_be_reached_or_is_not_there() {
     fs::write(&path, other).unwrap();
     let outcome = Running::start(&["run", &path.to_string_lossy()])
         .wait()
-        .is_clean();
+        .cleanly();
     assert!(
         matches!(outcome.code, Some(1 | 2)),
         "the keys are refused; {outcome}"
@@ -222,7 +222,7 @@ fn a_delta_table_that_somebody_else_changed_meanwhile() {
     write_by_another(&lake, "append");
     // Either it refuses with the reason, or it replaces the table whole: never
     // a mixture.
-    let outcome = lake.run().is_clean();
+    let outcome = lake.run().cleanly();
     match outcome.code {
         Some(0) => drop(rows(&lake, "public.orders")),
         Some(1 | 6) => drop(outcome.says(&["orders"])),
@@ -254,7 +254,7 @@ fn a_full_disk() {
             .unwrap()
             .success()
     );
-    let outcome = outcome.is_clean().says(&["space"]);
+    let outcome = outcome.cleanly().says(&["space"]);
     assert!(matches!(outcome.code, Some(1 | 4)), "{outcome}");
     assert!(left.is_empty(), "nothing may be published");
 }
@@ -282,7 +282,7 @@ fn a_store_that_refuses_the_keys() {
     fs::write(&path, config.replace(kit::s3::SECRET_KEY, CANARY)).unwrap();
     let outcome = Running::start(&["run", &path.to_string_lossy()])
         .wait()
-        .is_clean();
+        .cleanly();
     assert!(matches!(outcome.code, Some(1 | 2)), "{outcome}");
     lake.place()
         .server()

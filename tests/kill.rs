@@ -44,7 +44,7 @@ fn kill_again_and_again(lake: &Lake, whole: Duration) {
         let mut run = lake.start();
         std::thread::sleep(instant);
         if run.is_running() {
-            let outcome = run.kill().is_clean();
+            let outcome = run.kill().cleanly();
             assert_eq!(outcome.code, None, "ended by the signal; {outcome}");
             killed += 1;
         } else {

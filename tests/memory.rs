@@ -10,6 +10,7 @@ mod kit;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use kit::lake::{Lake, Running};
 use kit::oracle::rows;
@@ -23,7 +24,9 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn make() -> Option<Self> {
-        let name = format!("highwater-test-{}", std::process::id());
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("highwater-test-{}-{number}", std::process::id());
         let limits = [
             ("/sys/fs/cgroup", "memory.max", "memory.swap.max"),
             (

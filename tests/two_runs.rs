@@ -16,7 +16,7 @@ const TABLE: &str = "public/orders";
 /// Starts both at once and returns how many won; fails on any other end.
 fn race(first: &Lake, second: &Lake) -> usize {
     let (one, other) = (first.start(), second.start());
-    let outcomes = [one.wait().is_clean(), other.wait().is_clean()];
+    let outcomes = [one.wait().cleanly(), other.wait().cleanly()];
     let won = outcomes
         .iter()
         .filter(|outcome| outcome.code == Some(0))

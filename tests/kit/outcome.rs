@@ -27,12 +27,12 @@ impl Outcome {
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "exit code; {self}");
-        self.is_clean()
+        self.cleanly()
     }
 
     /// Fails the test if the process panicked or printed a secret.
     #[track_caller]
-    pub(crate) fn is_clean(self) -> Self {
+    pub(crate) fn cleanly(self) -> Self {
         let said = self.said();
         for never in ["panicked at", "RUST_BACKTRACE", CANARY, SECRET_KEY] {
             assert!(!said.contains(never), "{never:?} was printed; {self}");

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ rm -rf "$KEEPER_FOLDER"
 /// The server of this test process.
 struct Server {
     port: u16,
+    /// Its standard input stays open until this process ends.
+    keeper: Child,
 }
 
 /// One database of the server, new and empty; it goes with the server.
@@ -136,14 +138,11 @@ impl Server {
             .env("KEEPER_FOLDER", folder)
             .env("LC_ALL", "C.UTF-8");
         let mut keeper = keeper.stdin(Stdio::piped()).spawn().expect("a shell");
-        let lifeline = keeper.stdin.take();
         let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {
             if accepts(port) {
-                // The lifeline stays open until this process ends.
-                std::mem::forget(lifeline);
                 let _ = fs::remove_file(&log);
-                return Some(Self { port });
+                return Some(Self { port, keeper });
             }
             std::thread::sleep(Duration::from_millis(20));
             if fs::read_to_string(&log).is_ok_and(|log| log.contains("FATAL")) {
@@ -152,7 +151,7 @@ impl Server {
         }
         eprintln!("{}", fs::read_to_string(&log).unwrap_or_default());
         let _ = fs::remove_file(&log);
-        drop(lifeline);
+        drop(keeper.stdin.take());
         let _ = keeper.wait();
         None
     }
