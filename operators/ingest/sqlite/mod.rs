@@ -28,7 +28,7 @@
 //!
 //! **Values** have types of their own in SQLite, whatever the column declares.
 //! [`rule`] decides what a column becomes and which values it refuses; refused
-//! rows are quarantined, never cast. See `docs/types-sqlite.md`.
+//! rows are quarantined, never cast. See `docs/types.md`.
 
 mod catalog;
 mod columns;

@@ -124,25 +124,21 @@ impl Rule {
     pub(super) fn fidelity(self) -> Fidelity {
         let because = match self {
             Self::Literal => return literal(),
-            Self::Long => "values that are not whole numbers of 64 bits are quarantined",
-            Self::Double => "values that are not exactly a double are quarantined",
+            Self::Long => "values that are not whole numbers of 64 bits",
+            Self::Double => "values that are not exactly a double",
             Self::Text => {
-                "kept as text, numbers in their exact text form (an integer 1 and a text '1' \
-                 become equal); blobs, and text that is not UTF-8, are quarantined"
+                "blobs, and text that is not UTF-8. Numbers become their exact text (an integer \
+                 1 and a text '1' become equal)"
             }
-            Self::Binary => "values that are not blobs are quarantined",
-            Self::Boolean => "values other than 0 and 1 are quarantined",
-            Self::Date => "values that are not text YYYY-MM-DD are quarantined",
-            Self::Timestamp => {
-                "values that are not ISO-8601 text without zone, to the microsecond, are quarantined"
-            }
+            Self::Binary => "values that are not blobs",
+            Self::Boolean => "values other than 0 and 1",
+            Self::Date => "values that are not text YYYY-MM-DD",
+            Self::Timestamp => "values that are not ISO-8601 text without zone, to the microsecond",
             Self::Instant => {
-                "values that are not ISO-8601 text with zone, to the microsecond, are quarantined; \
+                "values that are not ISO-8601 text with zone, to the microsecond; \
                  the instant is kept, not the zone"
             }
-            Self::Decimal { .. } => {
-                "numbers with more digits, and what is no number, are quarantined"
-            }
+            Self::Decimal { .. } => "numbers with more digits, and what is no number",
         };
         Fidelity::Partial(because.to_owned())
     }
@@ -183,43 +179,26 @@ impl Declared<'_> {
         }
         match affinity(self.name) {
             Affinity::Any => (Rule::Literal, literal()),
-            Affinity::Integer => (
-                Rule::Long,
-                enforced("values that are not integers are quarantined"),
-            ),
-            Affinity::Real => (
-                Rule::Double,
-                enforced("values that are not numbers are quarantined"),
-            ),
-            Affinity::Blob => (
-                Rule::Binary,
-                enforced("values that are not blobs are quarantined"),
-            ),
-            Affinity::Text if self.strict => {
-                (Rule::Text, partial("text that is not UTF-8 is quarantined"))
-            }
-            Affinity::Text => (
-                Rule::Text,
-                partial("blobs, and text that is not UTF-8, are quarantined"),
-            ),
-            Affinity::Boolean => (
-                Rule::Boolean,
-                partial("values other than 0 and 1 are quarantined"),
-            ),
+            Affinity::Integer => (Rule::Long, enforced("values that are not integers")),
+            Affinity::Real => (Rule::Double, enforced("values that are not numbers")),
+            Affinity::Blob => (Rule::Binary, enforced("values that are not blobs")),
+            Affinity::Text if self.strict => (Rule::Text, partial("text that is not UTF-8")),
+            Affinity::Text => (Rule::Text, partial("blobs, and text that is not UTF-8")),
+            Affinity::Boolean => (Rule::Boolean, partial("values other than 0 and 1")),
             Affinity::Moment => (
                 Rule::Text,
                 partial(
-                    "kept as text, because SQLite has no dates: values may be text, Unix seconds \
-                     or Julian days; name `timestamp`, `timestamptz` or `date` to have them typed. \
-                     Blobs, and text that is not UTF-8, are quarantined",
+                    "blobs, and text that is not UTF-8. The rest is text, because SQLite has no \
+                     dates (it may be text, Unix seconds or Julian days); name `timestamp`, \
+                     `timestamptz` or `date` to have it typed",
                 ),
             ),
             Affinity::Numeric => (
                 Rule::Text,
                 partial(
-                    "kept as exact text, because values may be integers, reals or text; name \
-                     `decimal(p,s)`, `integer` or `double` to have them typed. Blobs, and text \
-                     that is not UTF-8, are quarantined",
+                    "blobs, and text that is not UTF-8. The rest is exact text, because values may \
+                     be integers, reals or text; name `decimal(p,s)`, `integer` or `double` to \
+                     have them typed",
                 ),
             ),
         }

@@ -115,7 +115,7 @@ fn seconds_text(seconds: f64) -> String {
 fn summary(report: &RunReport) -> String {
     let totals = &report.totals;
     let memory = match report.peak_rss_bytes {
-        Some(peak) => format!("peak memory {} of ", units::bytes(peak)),
+        Some(peak) => format!("memory {} of ", units::bytes(peak)),
         None => "memory limit ".to_owned(),
     };
     let failed = match totals.tables_failed {
