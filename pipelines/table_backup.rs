@@ -163,7 +163,12 @@ async fn prepare_run(
             partition_columns: partitioning.columns(),
         })
     };
-    prepare(config, source, lake, context.workers, &shape).await
+    tokio::select! {
+        prepared = prepare(config, source, lake, context.workers, &shape) => prepared,
+        () = context.cancel.cancelled() => {
+            Err(Failure::interrupted("interrupted before anything was read; the lake is as it was"))
+        }
+    }
 }
 
 fn failed_plan(name: &TableName, failure: Failure) -> TablePlan {

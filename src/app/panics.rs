@@ -1,11 +1,14 @@
-//! A panic is a bug of ours: said in one line, with its place.
+//! A panic is a bug of ours: said in one line, with its place; then the process
+//! ends. A task that is gone would leave others waiting for it for ever, and
+//! ending at any instant is safe.
 
 use std::backtrace::Backtrace;
 use std::io::Write;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Tells of the first panic; those that follow from it would only bury it.
+/// Tells of the first panic and ends the process; panics that follow from the
+/// first would only bury it.
 pub(super) fn install(binary: &'static str, json: bool) {
     let told = AtomicBool::new(false);
     std::panic::set_hook(Box::new(move |panic| {
@@ -21,6 +24,7 @@ pub(super) fn install(binary: &'static str, json: bool) {
         if std::env::var_os("RUST_BACKTRACE").is_some_and(|wanted| wanted != "0") {
             let _ = writeln!(std::io::stderr(), "{}", Backtrace::force_capture());
         }
+        std::process::exit(i32::from(super::Exit::Failed.code()));
     }));
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use futures::future::join_all;
+use futures::{StreamExt, stream};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -24,6 +24,9 @@ use crate::source::BadRow;
 use crate::store::Store;
 use crate::telemetry::progress::TableProgress;
 use crate::watermark::{Identity, Mode};
+
+/// Tables that are recorded or committed at once.
+const SETTLED_AT_ONCE: usize = 16;
 
 /// Settles the epochs of one run.
 pub struct Publisher {
@@ -111,12 +114,9 @@ impl Publisher {
         let new = self.tables.iter_mut().filter(|table| {
             table.prepared.ledger.head().is_none() && table.prepared.load == LoadKind::Fresh
         });
-        join_all(new.map(|table| async move {
-            if let Err(failure) = table.open_load_log().await {
-                table.fail(failure);
-            }
-        }))
-        .await;
+        stream::iter(new)
+            .for_each_concurrent(SETTLED_AT_ONCE, Publishing::claim)
+            .await;
         self.settle_shares(BTreeMap::new()).await
     }
 
@@ -134,7 +134,9 @@ impl Publisher {
                     table.settle(lake, share.unwrap_or_default()).await;
                 })
             });
-        join_all(settling).await;
+        stream::iter(settling)
+            .for_each_concurrent(SETTLED_AT_ONCE, |settled| settled)
+            .await;
         let mut settled = Settled::default();
         let over = self
             .tables
@@ -236,6 +238,12 @@ impl Publishing {
             report,
             quarantine_files: 0,
             started: Instant::now(),
+        }
+    }
+
+    async fn claim(&mut self) {
+        if let Err(failure) = self.open_load_log().await {
+            self.fail(failure);
         }
     }
 
