@@ -67,7 +67,7 @@ impl Pipeline for TableBackup {
             context.memory_limit.as_u64(),
         );
         report.warnings.clone_from(&context.warnings);
-        let budget = Budget::divide(&config, &context);
+        let budget = Budget::divide(&config, &context, &lake);
         report.tables = flow(&config, &context, &lake, prepared, &budget, &stages)?;
         report.seconds = stages.seconds();
         report.memory_waits = budget.reading.waits();
@@ -199,15 +199,21 @@ struct Budget {
 }
 
 impl Budget {
-    fn divide(config: &Config, context: &RunContext) -> Self {
+    fn divide(config: &Config, context: &RunContext, lake: &Store) -> Self {
         const MIB: u64 = 1 << 20;
         let budget = context.allowance.budget.as_u64();
         let workers = context.workers.max(1) as u64;
-        let writing = budget / 2;
-        // Per worker: open row groups, and as much again on its way to the store.
-        let open_bytes = writing / workers / 2;
-        // Two epochs may be open at once.
-        let fitting = (open_bytes / 2).clamp(MIB, 64 * MIB);
+        let writing = budget * 3 / 5;
+        // 5 MiB is the least part that S3 takes; a folder takes any.
+        let part_bytes = if lake.folder().is_some() {
+            MIB
+        } else {
+            5 * MIB
+        };
+        // Of each worker: two epochs may be open at once, with a row group and a
+        // part each; as much again is on its way to the store.
+        let fitting = (writing / workers).saturating_sub(2 * part_bytes) / 4;
+        let fitting = fitting.clamp(MIB, 64 * MIB);
         let row_group_bytes = config
             .files
             .row_group
@@ -215,13 +221,15 @@ impl Budget {
         let reading = budget - writing;
         Self {
             reading: MemoryBudget::new(reading),
-            batch_bytes: (reading / workers / 6).clamp(MIB / 4, 8 * MIB),
+            // Small batches stay in the cache between decoding and encoding.
+            batch_bytes: (reading / workers / 8).clamp(MIB / 4, MIB),
             format: FileFormat {
                 compression: config.files.compression,
                 file_bytes: config.files.target.as_u64(),
                 row_group_bytes,
-                open_bytes,
-                in_flight_bytes: open_bytes,
+                open_bytes: 2 * fitting,
+                in_flight_bytes: 2 * fitting,
+                part_bytes: usize::try_from(part_bytes).unwrap_or(usize::MAX),
             },
         }
     }

@@ -9,6 +9,11 @@ use uuid::Uuid;
 
 use super::{Store, StoreError, StoreErrorKind};
 
+/// How often a busy or unreachable store is asked, over about six seconds: longer
+/// than a moment of too many requests, shorter than a user's patience with a
+/// wrong address.
+const ATTEMPTS: u64 = 6;
+
 impl Store {
     /// Finds out whether the store can be used, before a run does any work: a
     /// bucket must be reachable and listable, a local folder (or the nearest
@@ -42,10 +47,10 @@ impl Store {
             };
             let said = StoreError::from_object_store(&error, &format!("use {}", self.url()));
             attempt += 1;
-            if said.kind != StoreErrorKind::Unavailable || attempt >= 4 {
+            if said.kind != StoreErrorKind::Unavailable || attempt >= ATTEMPTS {
                 return Err(said);
             }
-            tokio::time::sleep(Duration::from_millis(200 * attempt)).await;
+            tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Can this store tell two writers apart? (C6)
 
 use object_store::path::Path;
-use object_store::{Error, ObjectStoreExt as _, PutMode, PutOptions};
-use uuid::Uuid;
+use object_store::{Error, PutMode, PutOptions};
 
 use super::{Store, StoreError, StoreErrorKind};
 
@@ -26,13 +25,8 @@ pub async fn probe_conditional_put(store: &Store) -> Result<Conditional, StoreEr
     if store.folder().is_some() {
         return Ok(Conditional::Supported);
     }
-    let path = Path::from(format!("_highwater/probe/{}", Uuid::now_v7()));
-    let outcome = put_twice(store, &path).await;
-    // The probe is no data file (C4); left behind, it would only be litter.
-    if let Err(error) = store.objects().delete(&path).await {
-        tracing::debug!(%error, "the probe object could not be deleted");
-    }
-    outcome
+    // It stays: the next run finds out with one request, and nothing is deleted.
+    put_twice(store, &Path::from("_highwater/probe")).await
 }
 
 async fn put_twice(store: &Store, path: &Path) -> Result<Conditional, StoreError> {

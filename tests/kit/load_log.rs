@@ -1,7 +1,7 @@
 //! What the load log of a table records, read as plain JSON.
 //!
-//! An entry may name splits as numbers or as objects with an `ordinal`, under
-//! `splits` or `splits_done`; an entry with `begin` starts the count anew.
+//! An entry holds one `event`: `begin`, `attempt`, `epoch` (with the ordinals of
+//! its splits) or `start_over`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -30,24 +30,21 @@ pub(crate) fn loads(place: &Place, table: &str) -> BTreeMap<String, Vec<Value>> 
 
 /// The ordinals that an entry records as done.
 fn recorded(entry: &Value) -> Vec<u64> {
-    let done = ["splits_done", "splits", "done"]
+    let Some(epoch) = entry.pointer("/event/epoch") else {
+        return Vec::new();
+    };
+    let splits = epoch["splits"]
+        .as_array()
+        .expect("an epoch names its splits");
+    splits
         .iter()
-        .find_map(|name| super::outcome::find(entry, name));
-    let items = done
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    items
-        .iter()
-        .filter_map(|item| item.as_u64().or_else(|| item.get("ordinal")?.as_u64()))
+        .map(|split| split.as_u64().expect("an ordinal"))
         .collect()
 }
 
+/// Whether the count of recorded splits starts anew with this entry.
 fn is_begin(entry: &Value) -> bool {
-    entry.get("begin").is_some()
-        || ["type", "kind", "entry"]
-            .iter()
-            .any(|key| entry.get(key).is_some_and(|kind| kind == "begin"))
+    entry.pointer("/event/begin").is_some() || entry.pointer("/event/start_over").is_some()
 }
 
 /// Fails the test if a load records any split twice after its last beginning.

@@ -125,13 +125,14 @@ pub(crate) fn rows_where(lake: &Lake, table: &str, filter: &str) -> Rows {
 }
 
 /// The folder of a table in the lake: `schema/name`, or `name` where the source
-/// has no schemas.
+/// has no schemas; what would mean something else in a path is percent-encoded.
 fn folder(source: &str, table: &str) -> String {
-    if source.starts_with("sqlite:") {
+    let path = if source.starts_with("sqlite:") {
         table.to_owned()
     } else {
         table.replacen('.', "/", 1)
-    }
+    };
+    path.replace('"', "%22")
 }
 
 #[track_caller]

@@ -1,5 +1,6 @@
 """The source's rows, by its plain driver, in the text form of `canonical.py`."""
 
+import os
 import sqlite3
 import struct
 import subprocess
@@ -41,7 +42,7 @@ def relation(table):
 
 
 def open_sqlite(source):
-    return sqlite3.connect(f"file:{source.removeprefix('sqlite:')}?mode=ro", uri=True)
+    return sqlite3.connect(f"file:{source.removeprefix('sqlite:')}?mode=ro", uri=True, check_same_thread=False)
 
 
 # PostgreSQL: the server makes the text form itself, by its own functions.
@@ -62,6 +63,8 @@ def from_postgres(source, table, where, schema, folder):
 
 def csv_batches(path, names):
     text = pa.schema([(name, pa.string()) for name in names])
+    if os.path.getsize(path) == 0:
+        return pa.RecordBatchReader.from_batches(text, [])
     reader = csv.open_csv(
         path,
         read_options=csv.ReadOptions(column_names=names, block_size=16 << 20),

@@ -95,8 +95,8 @@ shop.orders: 2 rows cannot be represented in the lake; see file:lake/_highwater/
 warning: the lake has no conditional put: only one writer is allowed
 time by stage (all threads): encode 4.1 s, read 3.2 s; waited for memory 0 times, repeated 0
   requests
-4 tables (1 not committed), 5,000,007 rows, 1.2 GiB read -> 348.1 MiB written in 1.2 s (memory 61 MiB
-  of 256 MiB)
+4 tables (1 not committed), 5,000,007 rows, 1.2 GiB read -> 348.1 MiB written in 1.2 s (memory 61
+  MiB of 256 MiB)
 "
     );
     assert_eq!(report.exit, Exit::Failed);
