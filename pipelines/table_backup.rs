@@ -67,7 +67,7 @@ impl Pipeline for TableBackup {
             context.memory_limit.as_u64(),
         );
         report.warnings.clone_from(&context.warnings);
-        let budget = Budget::divide(&config, &context, &lake);
+        let budget = Budget::divide(&config, &context, &lake, &prepared);
         report.tables = flow(&config, &context, &lake, prepared, &budget, &stages)?;
         report.seconds = stages.seconds();
         report.memory_waits = budget.reading.waits();
@@ -199,26 +199,29 @@ struct Budget {
 }
 
 impl Budget {
-    fn divide(config: &Config, context: &RunContext, lake: &Store) -> Self {
+    fn divide(config: &Config, context: &RunContext, lake: &Store, prepared: &Prepared) -> Self {
         const MIB: u64 = 1 << 20;
         let budget = context.allowance.budget.as_u64();
         let workers = context.workers.max(1) as u64;
-        let writing = budget * 3 / 5;
+        let reading = budget / 4;
+        let columns = prepared
+            .tables
+            .iter()
+            .map(|table| table.read.table.columns.len());
+        let widest = columns.max().unwrap_or(0) as u64;
         // 5 MiB is the least part that S3 takes; a folder takes any.
         let part_bytes = if lake.folder().is_some() {
             MIB
         } else {
             5 * MIB
         };
-        // Of each worker: two epochs may be open at once, with a row group and a
-        // part each; as much again is on its way to the store.
-        let fitting = (writing / workers).saturating_sub(2 * part_bytes) / 4;
-        let fitting = fitting.clamp(MIB, 64 * MIB);
-        let row_group_bytes = config
-            .files
-            .row_group
-            .map_or(fitting, |wanted| wanted.as_u64().min(fitting));
-        let reading = budget - writing;
+        // Of each worker: what its columns need however little they hold, a part
+        // that is not full, an open row group, its copy when it is flushed, and
+        // as much again on its way to the store.
+        let writing = (budget - reading) / workers;
+        let row_group = writing.saturating_sub(widest * COLUMN_BYTES + part_bytes) / 3;
+        let row_group = row_group.clamp(MIB, 64 * MIB);
+        let wanted = config.files.row_group.map(|wanted| wanted.as_u64());
         Self {
             reading: MemoryBudget::new(reading),
             // Small batches stay in the cache between decoding and encoding.
@@ -226,14 +229,18 @@ impl Budget {
             format: FileFormat {
                 compression: config.files.compression,
                 file_bytes: config.files.target.as_u64(),
-                row_group_bytes,
-                open_bytes: 2 * fitting,
-                in_flight_bytes: 2 * fitting,
+                row_group_bytes: wanted.map_or(row_group, |wanted| wanted.min(row_group)),
+                open_bytes: row_group,
+                in_flight_bytes: row_group,
                 part_bytes: usize::try_from(part_bytes).unwrap_or(usize::MAX),
             },
         }
     }
 }
+
+/// What an open column holds beside its encoded pages: the state of the codec
+/// and the page being filled. Measured, see `benches/README.md`.
+const COLUMN_BYTES: u64 = 1 << 20;
 
 /// Runs the dataflow to its end. Returns what became of each table.
 fn flow(
