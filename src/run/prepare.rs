@@ -171,14 +171,59 @@ impl PreparedTable {
     }
 }
 
-/// Where a table lives inside the lake.
+/// Where a table lives inside the lake: `schema/name`, or `name` where the source
+/// has no schemas. What is not a plain letter, digit, `-`, `_` or `.` becomes `~`
+/// and two hexadecimal digits for each byte: readers differ in what they do to
+/// spaces and `%` in paths, and `~` is left alone by all of them.
 #[must_use]
 pub fn table_folder(name: &TableName) -> String {
-    let encode = |part: &str| part.replace('%', "%25").replace('/', "%2F");
     match &name.schema {
-        Some(schema) => format!("{}/{}", encode(schema), encode(&name.name)),
-        None => encode(&name.name),
+        Some(schema) => format!("{}/{}", folder_name(schema), folder_name(&name.name)),
+        None => folder_name(&name.name),
     }
+}
+
+fn folder_name(name: &str) -> String {
+    let mut folder = String::with_capacity(name.len());
+    for (at, byte) in name.bytes().enumerate() {
+        // Readers take a folder that begins with `_` or `.` for a hidden one.
+        let plain =
+            byte.is_ascii_alphanumeric() || byte == b'-' || (at > 0 && matches!(byte, b'_' | b'.'));
+        if plain {
+            folder.push(char::from(byte));
+        } else {
+            folder += &format!("~{byte:02X}");
+        }
+    }
+    folder
+}
+
+/// The name of the table in a folder that [`table_folder`] made.
+#[must_use]
+pub fn folder_table(folder: &str) -> String {
+    let mut name = Vec::with_capacity(folder.len());
+    let mut rest = folder.as_bytes();
+    while let [first, more @ ..] = rest {
+        let escaped = more
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (first, escaped) {
+            (b'~', Some(byte)) => {
+                name.push(byte);
+                rest = more.get(2..).unwrap_or_default();
+            }
+            (b'/', _) => {
+                name.push(b'.');
+                rest = more;
+            }
+            (byte, _) => {
+                name.push(*byte);
+                rest = more;
+            }
+        }
+    }
+    String::from_utf8_lossy(&name).into_owned()
 }
 
 /// Plans a run: discovers tables, opens their ledgers, takes the snapshot and
@@ -505,4 +550,25 @@ fn split_bytes(config: &Config, readers: usize) -> u64 {
     const LEAST: u64 = 1 << 20;
     const MOST: u64 = 32 << 20;
     (config.epoch.bytes.as_u64() / (readers.max(1) as u64 * 2)).clamp(LEAST, MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_plain_and_lead_back_to_the_table() {
+        let name = |schema: Option<&str>, name: &str| TableName {
+            schema: schema.map(str::to_owned),
+            name: name.to_owned(),
+        };
+        for (table, folder) in [
+            (name(Some("public"), "orders"), "public/orders"),
+            (name(None, "_a b/c%~ü.x"), "~5Fa~20b~2Fc~25~7E~C3~BC.x"),
+            (name(None, ".."), "~2E."),
+        ] {
+            assert_eq!(table_folder(&table), folder);
+            assert_eq!(folder_table(folder), table.to_string());
+        }
+    }
 }

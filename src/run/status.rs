@@ -5,6 +5,7 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 
 use super::failure::Failure;
+use super::prepare::folder_table;
 use super::report::{StatusReport, TableStatus};
 use crate::ledger::{Ledger, LoadLog};
 use crate::store::{Store, StoreError};
@@ -32,7 +33,7 @@ pub async fn lake_status(lake: &Store) -> Result<StatusReport, Failure> {
 }
 
 async fn table_status(lake: &Store, folder: String) -> TableStatus {
-    let name = folder.replace('/', ".");
+    let name = folder_table(&folder);
     let read = async {
         let store = lake.child(&folder);
         let ledger = Ledger::open(store.clone()).await?;

@@ -190,7 +190,7 @@ fn folder_name(segment: &str) -> String {
     }
     let mut name = String::with_capacity(segment.len());
     for character in segment.chars() {
-        if character.is_alphanumeric() || " -_.=+@,()!$&'".contains(character) {
+        if character.is_alphanumeric() || " -_.~=+@,()!$&'".contains(character) {
             name.push(character);
         } else {
             let mut buffer = [0_u8; 4];

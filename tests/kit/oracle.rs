@@ -125,14 +125,23 @@ pub(crate) fn rows_where(lake: &Lake, table: &str, filter: &str) -> Rows {
 }
 
 /// The folder of a table in the lake: `schema/name`, or `name` where the source
-/// has no schemas; what would mean something else in a path is percent-encoded.
+/// has no schemas; what is not plain is `~` and two digits for each byte.
 fn folder(source: &str, table: &str) -> String {
     let path = if source.starts_with("sqlite:") {
         table.to_owned()
     } else {
         table.replacen('.', "/", 1)
     };
-    path.replace('"', "%22")
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    path.bytes()
+        .map(|byte| {
+            if plain(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("~{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 #[track_caller]

@@ -155,7 +155,15 @@ def sqlite_form(kind, declared):
 
 
 def literal_form(value):
-    return None if value == "NULL" else value
+    """SQLite's `quote()`, spelled as the lake spells it: lower-case hexadecimal,
+    the shortest form of a real."""
+    if value == "NULL":
+        return None
+    if value.startswith("X'"):
+        return value.lower()
+    if value.startswith("'") or "e+999" in value or not set(value) & set(".e"):
+        return value
+    return repr(float(value)).replace("e+", "e").replace("e-0", "e-")
 
 
 def micros(value):
