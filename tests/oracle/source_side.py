@@ -103,7 +103,11 @@ def sql_form(value, kind):
     if pa.types.is_integer(kind):
         return f"{value}::bigint::text"
     # What the type's own output function writes, blanks of char(n) included.
-    return f"case when {value} is null then null else format('%s', {value}) end"
+    # (`inet` is kept as its cast to text has it, always with the prefix length.)
+    return (
+        f"case when {value} is null then null when pg_typeof({value}) = 'inet'::regtype"
+        f" then {value}::text else format('%s', {value}) end"
+    )
 
 
 # SQLite: values come with their storage class and are brought to the lake's type.
