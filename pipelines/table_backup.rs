@@ -216,10 +216,10 @@ impl Budget {
             5 * MIB
         };
         // Of each worker: what its columns need however little they hold, a part
-        // that is not full, an open row group, its copy when it is flushed, and
-        // as much again on its way to the store.
+        // that is not full, an open row group, its copy when it is flushed, as
+        // much again on its way to the store, and as much slack.
         let writing = (budget - reading) / workers;
-        let row_group = writing.saturating_sub(widest * COLUMN_BYTES + part_bytes) / 3;
+        let row_group = writing.saturating_sub(widest * COLUMN_BYTES + part_bytes) / 4;
         let row_group = row_group.clamp(MIB, 64 * MIB);
         let wanted = config.files.row_group.map(|wanted| wanted.as_u64());
         Self {

@@ -252,7 +252,7 @@ fn wrong_usage_is_exit_2() {
         ),
         (
             vec!["run", file.as_str(), "--memory", "1MiB"],
-            "a run needs at least 64 MiB",
+            "a run needs at least 128 MiB",
         ),
         (
             vec!["run", file.as_str(), "--memory", "many"],
@@ -266,7 +266,7 @@ fn wrong_usage_is_exit_2() {
             "its folder does not exist",
         ),
         (
-            vec!["run", file.as_str(), "--memory=64MiB", "--workers=9"],
+            vec!["run", file.as_str(), "--memory=128MiB", "--workers=9"],
             "too little for 9 workers",
         ),
     ] {

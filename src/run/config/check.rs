@@ -9,7 +9,7 @@ use crate::telemetry::units;
 use crate::watermark::Mode;
 
 /// The least memory a run is given.
-pub const MEMORY_FLOOR: ByteSize = ByteSize::mib(64);
+pub const MEMORY_FLOOR: ByteSize = ByteSize::mib(128);
 
 /// Something that is wrong with a configuration, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
