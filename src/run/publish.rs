@@ -130,9 +130,8 @@ impl Publisher {
             .filter_map(|(index, table)| {
                 let share = shares.remove(&index);
                 let complete = table.remaining.is_empty();
-                (!table.over && (share.is_some() || complete)).then(|| async move {
-                    table.settle(lake, share.unwrap_or_default()).await;
-                })
+                (!table.over && (share.is_some() || complete))
+                    .then_some(table.settle(lake, share.unwrap_or_default()))
             });
         stream::iter(settling)
             .for_each_concurrent(SETTLED_AT_ONCE, |settled| settled)
