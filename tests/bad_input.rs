@@ -188,11 +188,8 @@ fn an_existing_folder_that_is_not_our_table() {
     assert!(lake.place().versions("public/orders").is_empty());
 }
 
-/// Writes a Delta table as somebody else would.
-fn write_by_another(lake: &Lake) {
-    let script = "
-import sys, pyarrow as pa, deltalake
-deltalake.write_deltalake(sys.argv[1], pa.table({'id': pa.array([1], pa.int64())}))";
+/// Lets somebody else's Python do something to the table's folder.
+fn by_another(lake: &Lake, script: &str) {
     let table = format!("{}/public/orders", lake.place().url());
     let output = Command::new(python())
         .args(["-c", script, table.trim_start_matches("file:")])
@@ -205,10 +202,13 @@ deltalake.write_deltalake(sys.argv[1], pa.table({'id': pa.array([1], pa.int64())
     );
 }
 
-/// Commits as another program that knows the table's features would: it removes
-/// the table's files. (The Python writer refuses such tables.)
-fn delete_by_another(lake: &Lake) {
-    let script = "
+const WRITE_A_TABLE: &str = "
+import sys, pyarrow as pa, deltalake
+deltalake.write_deltalake(sys.argv[1], pa.table({'id': pa.array([1], pa.int64())}))";
+
+/// Commits as another program that knows the table's features would. (The Python
+/// writer refuses such tables.)
+const REMOVE_ALL_FILES: &str = "
 import sys, json, deltalake
 table = sys.argv[1]
 removes = [{'remove': {'path': path, 'deletionTimestamp': 0, 'dataChange': True}}
@@ -216,24 +216,13 @@ removes = [{'remove': {'path': path, 'deletionTimestamp': 0, 'dataChange': True}
 with open(f'{table}/_delta_log/{1:020}.json', 'x') as log:
     for action in [{'commitInfo': {'operation': 'DELETE'}}, *removes]:
         log.write(json.dumps(action) + '\\n')";
-    let table = format!("{}/public/orders", lake.place().url());
-    let output = Command::new(python())
-        .args(["-c", script, table.trim_start_matches("file:")])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
 
 #[test]
 fn a_delta_table_that_somebody_else_made() {
     let database = Database::create();
     shop::orders(&database, 10);
     let lake = Lake::local(database.url());
-    write_by_another(&lake);
+    by_another(&lake, WRITE_A_TABLE);
     lake.run().exits(1).says(&["orders", "another"]);
     assert_eq!(lake.place().versions("public/orders"), [0]);
 }
@@ -244,7 +233,7 @@ fn a_delta_table_that_somebody_else_changed_meanwhile() {
     shop::orders(&database, 10);
     let lake = Lake::local(database.url());
     lake.run().exits(0);
-    delete_by_another(&lake);
+    by_another(&lake, REMOVE_ALL_FILES);
     // The next run replaces the table whole, whatever the other did.
     lake.run().exits(0);
     drop(rows(&lake, "public.orders"));
