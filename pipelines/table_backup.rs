@@ -239,7 +239,7 @@ impl Budget {
 }
 
 /// What an open column holds beside its encoded pages: the state of the codec
-/// and the page being filled. Measured, see `benches/README.md`.
+/// and the page being filled. An estimate, not a measurement.
 const COLUMN_BYTES: u64 = 1 << 20;
 
 /// Runs the dataflow to its end. Returns what became of each table.

@@ -13,6 +13,7 @@ use super::context::Told;
 use super::{Exit, Failure, Pipeline, RunContext, Terminal, cancel, command};
 use crate::budget::LimitOrigin;
 use crate::run::load_config::{self, ConfigError, Surroundings};
+use crate::run::report::TableError;
 use crate::run::{Config, RunReport, Secret};
 use crate::telemetry::logs::{self, LogLevel};
 use crate::telemetry::progress::{Progress, ProgressStyle};
@@ -100,24 +101,17 @@ fn plan(
     let outcome = pipeline.plan(config, session.context.clone());
     session.close();
     let mut report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
-    for error in report
-        .tables
-        .iter_mut()
-        .filter_map(|table| table.error.as_mut())
-    {
-        error.map_texts(|text| clean.scrub(text));
-    }
+    scrub(
+        report.tables.iter_mut().map(|table| &mut table.error),
+        &clean,
+    );
     let text = if output.json {
         event("plan", &report)?
     } else {
         report.render(WIDTH)
     };
     terminal.say(&text);
-    let exits = report
-        .tables
-        .iter()
-        .filter_map(|table| table.error.as_ref().map(|e| e.exit));
-    Ok(Exit::of_parts(exits))
+    Ok(exit_of(report.tables.iter().map(|table| &table.error)))
 }
 
 fn status(
@@ -143,24 +137,29 @@ fn status(
     let outcome = pipeline.status(config, session.context.clone());
     session.close();
     let mut report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
-    for error in report
-        .tables
-        .iter_mut()
-        .filter_map(|table| table.error.as_mut())
-    {
-        error.map_texts(|text| clean.scrub(text));
-    }
+    scrub(
+        report.tables.iter_mut().map(|table| &mut table.error),
+        &clean,
+    );
     let text = if output.json {
         event("lake_status", &report)?
     } else {
         report.render(WIDTH)
     };
     terminal.say(&text);
-    let exits = report
-        .tables
-        .iter()
-        .filter_map(|table| table.error.as_ref().map(|e| e.exit));
-    Ok(Exit::of_parts(exits))
+    Ok(exit_of(report.tables.iter().map(|table| &table.error)))
+}
+
+/// Takes secrets out of what tables have to complain of.
+fn scrub<'a>(errors: impl Iterator<Item = &'a mut Option<TableError>>, config: &Config) {
+    for error in errors.flatten() {
+        error.map_texts(|text| config.scrub(text));
+    }
+}
+
+/// The one exit of tables that each may have an error.
+fn exit_of<'a>(errors: impl Iterator<Item = &'a Option<TableError>>) -> Exit {
+    Exit::of_parts(errors.flatten().map(|error| error.exit))
 }
 
 fn init(
