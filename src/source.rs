@@ -8,13 +8,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Permit;
-use crate::dataset::{Table, TableName};
+use crate::dataset::{Column, Table, TableName};
 use crate::watermark::{Bound, Identity};
 
 /// A database or other system whose tables can be read.
@@ -46,6 +48,27 @@ pub trait Snapshot: Send + Sync {
     /// was asked of [`Source::snapshot`]).
     fn max_readers(&self) -> usize;
 
+    /// How many rows of `read` this view holds; `read`'s range of changes is not
+    /// looked at.
+    async fn count(&self, read: &TableRead) -> Result<u64, SourceError>;
+
+    /// Whether rows written since `position` (of an earlier [`Bound`]) can be
+    /// found by [`Changes::Since`]; else why not, for people (T2).
+    async fn can_read_since(
+        &self,
+        read: &TableRead,
+        position: &str,
+    ) -> Result<Result<(), String>, SourceError>;
+
+    /// How far `column` can be trusted as a cursor in this view: no transaction
+    /// that was open when the view was taken can commit a row below it (T3).
+    async fn cursor_bound(
+        &self,
+        read: &TableRead,
+        column: &str,
+        margin: Duration,
+    ) -> Result<CursorBound, SourceError>;
+
     /// Opens a reader on this snapshot.
     async fn reader(&self) -> Result<Box<dyn Reader>, SourceError>;
 }
@@ -53,13 +76,47 @@ pub trait Snapshot: Send + Sync {
 /// Reads splits, one at a time, into Arrow batches.
 #[async_trait]
 pub trait Reader: Send {
-    /// Reads one split of one table and emits its rows, each exactly once.
+    /// Reads one split of one table and emits its rows, each exactly once, in
+    /// the columns that [`TableRead::schema`] names.
     async fn read(
         &mut self,
         read: &TableRead,
         split: &Split,
         out: &mut dyn Emit,
     ) -> Result<(), SourceError>;
+
+    /// Emits the rows whose key is among `keys` (a batch of the key columns, in
+    /// key order, without repeats) as whole rows, in any order. Keys that the
+    /// view does not hold are passed over, and so are rows that do not meet the
+    /// condition.
+    async fn fetch(
+        &mut self,
+        read: &TableRead,
+        keys: &RecordBatch,
+        out: &mut dyn Emit,
+    ) -> Result<(), SourceError>;
+}
+
+/// How far a cursor column can be trusted, or why it cannot (T3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CursorBound {
+    /// Up to this value, excluded, as the source's exact text.
+    Below {
+        /// The value.
+        value: String,
+        /// Who holds it back, and for how long, where somebody does.
+        held_by: Option<String>,
+    },
+    /// Nothing new can be trusted now: the bound must stay where it is.
+    Held {
+        /// By whom, for how long.
+        by: String,
+    },
+    /// It cannot be known here, for this reason.
+    Unknown {
+        /// Why, and what would help.
+        reason: String,
+    },
 }
 
 /// Where a reader puts what it has read. Implemented by the dataflow.
@@ -158,6 +215,67 @@ pub struct TableRead {
     pub filter: Option<String>,
     /// For incremental reads: the cursor column and the interval to read.
     pub cursor: Option<CursorRange>,
+    /// For incremental reads: the position of an earlier bound; only rows are
+    /// read that were written by transactions which were not finished there (T2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Which columns are read.
+    #[serde(default)]
+    pub projection: Projection,
+}
+
+/// Which columns of a table are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Projection {
+    /// All selected ones.
+    #[default]
+    Rows,
+    /// The key columns in key order, then [`VERSION_COLUMN`] and [`TAIL_COLUMN`].
+    /// No row is quarantined for a value outside its key.
+    Keys {
+        /// Where the tail begins, included: a value of the cursor column, or a
+        /// position where there is none. Without it no row is in the tail.
+        tail_from: Option<String>,
+    },
+}
+
+/// Text that differs whenever a row was written anew (PostgreSQL: its `xmin`).
+pub const VERSION_COLUMN: &str = "highwater.version";
+
+/// Whether a row is at or above the watermark to come.
+pub const TAIL_COLUMN: &str = "highwater.tail";
+
+impl TableRead {
+    /// All rows of `table` that meet `filter`.
+    #[must_use]
+    pub fn all(table: Table, filter: Option<String>) -> Self {
+        Self {
+            table,
+            filter,
+            cursor: None,
+            since: None,
+            projection: Projection::Rows,
+        }
+    }
+
+    /// The columns of the batches that a reader emits.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        match self.projection {
+            Projection::Rows => self.table.schema(),
+            Projection::Keys { .. } => {
+                let key = self.table.key.iter();
+                let mut fields: Vec<Field> = key
+                    .filter_map(|&position| self.table.columns.get(position))
+                    .map(Column::field)
+                    .collect();
+                fields.push(Field::new(VERSION_COLUMN, DataType::Utf8, true));
+                fields.push(Field::new(TAIL_COLUMN, DataType::Boolean, true));
+                Schema::new(fields).into()
+            }
+        }
+    }
 }
 
 /// The closed interval `from <= column <= to` of a cursor column. Values are the

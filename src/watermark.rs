@@ -12,8 +12,13 @@ use serde::{Deserialize, Serialize};
 pub struct Identity {
     /// `postgres`, `sqlite`, ...
     pub kind: String,
-    /// PostgreSQL `system_identifier/timeline/database`, SQLite file identity.
+    /// PostgreSQL `system_identifier/database`, SQLite file identity.
     pub id: String,
+    /// Which of the source's histories this is (PostgreSQL: the timeline, which
+    /// a failover or a restore to a point in time begins anew); empty where the
+    /// source has but one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub history: String,
 }
 
 /// What one snapshot of a source contains, in the source's own terms.
@@ -31,10 +36,51 @@ pub struct Bound {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
+    /// The table equals the source after each run; only what changed is written.
+    Mirror,
     /// Each run replaces the table as a whole, atomically.
     Full,
     /// Each run adds rows at or above a cursor.
     Append,
+}
+
+/// How a mirrored table's changes are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Rows that were written by transactions which the last snapshot did not
+    /// see as finished, found by scanning the table at the server (T2).
+    Xid,
+    /// Rows whose server-stamped cursor column is at or above a bound that no
+    /// open transaction can go below (T3).
+    Cursor,
+    /// All rows are read and compared with the lake's (T4).
+    Diff,
+}
+
+/// The rows of a table at or above the watermark: those that the next run reads
+/// again, because others may still appear among them. When it finds the same
+/// ones, nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tail {
+    /// How many rows.
+    pub rows: u64,
+    /// The sum, modulo 2^128 and in hexadecimal, of the hashes of their keys and
+    /// versions: it does not depend on their order.
+    pub digest: String,
+}
+
+/// A comparison of the whole table with its source.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reconciled {
+    /// When, by the source's clock, RFC 3339 in UTC.
+    pub at: String,
+    /// Rows that only the source had.
+    pub inserted: u64,
+    /// Rows that differed.
+    pub updated: u64,
+    /// Rows that only the lake had.
+    pub deleted: u64,
 }
 
 /// The position of one table in the lake, written inside the commit that made
@@ -47,13 +93,49 @@ pub struct Watermark {
     pub mode: Mode,
     /// The bound of the snapshot the rows came from.
     pub bound: Bound,
-    /// In append mode: the cursor column and the greatest value committed.
+    /// In mirror mode: how the next run finds changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// In append mode and for [`Method::Cursor`]: the cursor column and where
+    /// the next run goes on, included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
+    /// A digest of what was asked for (columns, types, key, condition): where it
+    /// differs, rows may have changed without being written anew.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reading: String,
+    /// The rows that the next run reads again, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<Tail>,
+    /// The last comparison of the whole table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciled: Option<Reconciled>,
+    /// What held the cursor's bound back, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
     /// The load was continued under a later snapshot than `bound`, so that rows
     /// changed in between may be missing or doubled until the next run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub catching_up: bool,
+}
+
+impl Watermark {
+    /// The watermark of a table that was read as a whole.
+    #[must_use]
+    pub fn new(source: Identity, mode: Mode, bound: Bound) -> Self {
+        Self {
+            source,
+            mode,
+            bound,
+            method: None,
+            cursor: None,
+            reading: String::new(),
+            tail: None,
+            reconciled: None,
+            held_by: None,
+            catching_up: false,
+        }
+    }
 }
 
 /// A cursor column and how far it was read.

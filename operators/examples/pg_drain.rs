@@ -83,6 +83,8 @@ async fn main() -> Result<()> {
         table: found,
         filter: None,
         cursor: None,
+        since: None,
+        projection: Default::default(),
     });
     let snapshot = source.snapshot(readers).await?;
     let plan = snapshot.split(&read, SPLIT_BYTES).await?;

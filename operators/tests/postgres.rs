@@ -597,6 +597,8 @@ async fn splits_cover_every_row_once_and_readers_share_one_state() {
         table: found.clone(),
         filter: None,
         cursor: None,
+        since: None,
+        projection: Default::default(),
     };
     let snapshot = source.snapshot(3).await.unwrap();
     assert_eq!(snapshot.max_readers(), 3);
@@ -669,6 +671,8 @@ async fn cursors_filters_and_columns() {
         table,
         filter,
         cursor: cursor(None, None),
+        since: None,
+        projection: Default::default(),
     };
     let plan = snapshot.split(&read, 1 << 20).await.unwrap();
     let max = plan.cursor_max.unwrap();
@@ -807,6 +811,8 @@ async fn tables_of_every_kind() {
         table: gone,
         filter: None,
         cursor: None,
+        since: None,
+        projection: Default::default(),
     };
     let snapshot = source.snapshot(1).await.unwrap();
     let error = snapshot.split(&read, 1).await.unwrap_err();
@@ -951,6 +957,8 @@ async fn a_stopped_reader_closes_its_connection_and_can_go_on() {
         table,
         filter: None,
         cursor: None,
+        since: None,
+        projection: Default::default(),
     };
     let snapshot = source.snapshot(1).await.unwrap();
     let mut reader = snapshot.reader().await.unwrap();
@@ -1010,6 +1018,8 @@ async fn large_values_are_read_alone_or_refused_by_name() {
         table,
         filter: None,
         cursor: None,
+        since: None,
+        projection: Default::default(),
     };
     let snapshot = source.snapshot(1).await.unwrap();
     let mut out = Collect::new(64 * 1024, 8 << 20);

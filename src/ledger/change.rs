@@ -14,13 +14,18 @@ use super::{SHA256_TAG, now};
 use crate::watermark::Watermark;
 
 /// What a commit does to the files that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeKind {
     /// Removes all current files and adds these: readers see the old table until
     /// they see the new one, whole.
     Replace,
     /// Adds these.
     Append,
+    /// Removes some of the current files and adds these.
+    Merge {
+        /// Paths of the files to remove, as the log has them.
+        removed: Vec<String>,
+    },
 }
 
 /// What one commit publishes.

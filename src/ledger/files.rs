@@ -1,6 +1,6 @@
 //! The data files that one version of the log references.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, AsArray as _, Int64Array, MapArray, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
@@ -53,6 +53,33 @@ pub(super) fn scan(
     batches
         .map(|batch| batch.map(|batch| batch.scan_files))
         .collect()
+}
+
+/// Of the log's scan only the files at `paths`, and how many of those it has not.
+pub(super) fn select(
+    snapshot: &SnapshotRef,
+    engine: &dyn Engine,
+    paths: &[String],
+) -> Result<(Vec<FilteredEngineData>, usize), KernelError> {
+    let mut wanted: BTreeSet<&str> = paths.iter().map(String::as_str).collect();
+    let mut found = Vec::new();
+    for batch in scan(snapshot, engine)? {
+        let (rows, selected) = batch.into_parts();
+        let rows = ArrowEngineData::try_from_engine_data(rows)?;
+        let here: Vec<bool> = {
+            let columns = Columns::of(rows.record_batch())?;
+            (0..rows.record_batch().num_rows())
+                .map(|row| {
+                    selected.get(row).copied().unwrap_or(true)
+                        && wanted.remove(columns.path.value(row))
+                })
+                .collect()
+        };
+        if here.contains(&true) {
+            found.push(FilteredEngineData::try_new(rows, here)?);
+        }
+    }
+    Ok((found, wanted.len()))
 }
 
 /// Calls `each` for every file of the snapshot.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use delta_kernel::transaction::create_table::create_table;
 use delta_kernel::transaction::{CommitResult, UpdateTableOperation};
-use delta_kernel::{Engine, KernelError};
+use delta_kernel::{Engine, FilteredEngineData, KernelError};
 use object_store::ObjectStoreExt as _;
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -186,7 +186,7 @@ impl Ledger {
         }
         match prepared.change.kind {
             ChangeKind::Replace => Ok(()),
-            ChangeKind::Append => {
+            ChangeKind::Append | ChangeKind::Merge { .. } => {
                 let current = now.snapshot.schema();
                 prepared.appends_to(&current, &now.head.partition_columns, &self.url())
             }
@@ -291,7 +291,7 @@ impl Ledger {
     ) -> Result<Head, LedgerError> {
         let kept = match prepared.change.kind {
             ChangeKind::Replace => None,
-            ChangeKind::Append => before.as_ref().map(|view| &view.head),
+            ChangeKind::Append | ChangeKind::Merge { .. } => before.as_ref().map(|view| &view.head),
         };
         let head = Head {
             version,
@@ -314,7 +314,7 @@ impl Ledger {
                 self.view = None;
             }
         }
-        Ok(head)
+        Ok(self.head().cloned().unwrap_or(head))
     }
 }
 
@@ -354,10 +354,11 @@ impl Transaction<'_> {
         snapshot: delta_kernel::snapshot::SnapshotRef,
         committer: Box<LogCommitter>,
     ) -> Result<Result<(), KernelError>, LedgerError> {
-        let removed = match self.prepared.change.kind {
+        let removed = match &self.prepared.change.kind {
             ChangeKind::Append => Vec::new(),
             ChangeKind::Replace => files::scan(&snapshot, self.engine)
                 .map_err(|error| kernel_error(self.url, &error))?,
+            ChangeKind::Merge { removed } => self.find(&snapshot, removed)?,
         };
         let updated = snapshot
             .update_table(UpdateTableOperation::Write, ENGINE_INFO, true)
@@ -375,10 +376,30 @@ impl Transaction<'_> {
         Ok(updated)
     }
 
+    /// The log's own words for the files to remove. All must be there: another
+    /// program may have rewritten one, and then its rows would be doubled.
+    fn find(
+        &self,
+        snapshot: &delta_kernel::snapshot::SnapshotRef,
+        paths: &[String],
+    ) -> Result<Vec<FilteredEngineData>, LedgerError> {
+        let (found, missing) = files::select(snapshot, self.engine, paths)
+            .map_err(|error| kernel_error(self.url, &error))?;
+        if missing > 0 {
+            return Err(LedgerError::ChangedBySomebodyElse {
+                url: self.url.to_owned(),
+                version: snapshot.version(),
+                what: format!("data files ({missing} that this run was rewriting are gone)"),
+            });
+        }
+        Ok(found)
+    }
+
     fn parameters(&self) -> [(&'static str, Option<String>); 2] {
         let mode = match self.prepared.change.kind {
             ChangeKind::Replace => "Overwrite",
             ChangeKind::Append => "Append",
+            ChangeKind::Merge { .. } => "Merge",
         };
         let columns = serde_json::json!(self.prepared.layout.partition_columns).to_string();
         [

@@ -38,6 +38,27 @@ pub struct Config {
     /// How tables are kept unless a table says otherwise.
     #[serde(default = "default_mode")]
     pub mode: Mode,
+    /// How a mirrored table's changes are found, unless a table says otherwise.
+    #[serde(default)]
+    pub method: MethodChoice,
+    /// How often a mirrored table is compared with its source as a whole, unless
+    /// a table says otherwise.
+    #[serde(default)]
+    pub reconcile: Reconcile,
+    /// What happens when columns of the source have changed, unless a table says
+    /// otherwise.
+    #[serde(default)]
+    pub schema: SchemaPolicy,
+    /// How far the bound of a `cursor` stays below the oldest open transaction:
+    /// what the clocks of a source may differ by, in seconds.
+    #[serde(default = "default_cursor_margin_seconds")]
+    pub cursor_margin_seconds: u64,
+    /// When `schedule` runs.
+    #[serde(default)]
+    pub schedule: ScheduleConfig,
+    /// What `prune` keeps.
+    #[serde(default)]
+    pub retention: RetentionConfig,
     /// Globs of tables to take (`orders`, `sales.*`); all when absent.
     #[serde(default)]
     pub include: Vec<String>,
@@ -78,7 +99,139 @@ pub struct Config {
 }
 
 fn default_mode() -> Mode {
-    Mode::Full
+    Mode::Mirror
+}
+
+fn default_cursor_margin_seconds() -> u64 {
+    1
+}
+
+/// How a mirrored table's changes are found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MethodChoice {
+    /// `cursor` where a cursor column is named and its conditions hold, else
+    /// `xid` where the source can, else `diff`.
+    #[default]
+    Auto,
+    /// As [`Method::Xid`].
+    Xid,
+    /// As [`Method::Cursor`]; a run whose conditions do not hold is refused.
+    Cursor,
+    /// As [`Method::Diff`].
+    Diff,
+}
+
+/// How often a table is compared with its source as a whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reconcile {
+    /// Only when something asks for it (a changed schema, another history).
+    Never,
+    /// In the first run after an hour.
+    Hourly,
+    /// In the first run after a day.
+    #[default]
+    Daily,
+    /// In the first run after a week.
+    Weekly,
+    /// In every run.
+    Always,
+}
+
+impl Reconcile {
+    /// The age at which the last comparison is too old; `None` for never.
+    #[must_use]
+    pub fn period(self) -> Option<Duration> {
+        const HOUR: u64 = 3600;
+        let hours = match self {
+            Self::Never => return None,
+            Self::Hourly => 1,
+            Self::Daily => 24,
+            Self::Weekly => 7 * 24,
+            Self::Always => 0,
+        };
+        Some(Duration::from_secs(hours * HOUR))
+    }
+}
+
+/// What happens when columns of the source have changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaPolicy {
+    /// New columns are added, dropped ones are kept as NULL; where a type has
+    /// changed the table is written anew.
+    #[default]
+    Evolve,
+    /// The table is not touched; the run ends with exit code 6.
+    Freeze,
+    /// The table is written anew with the source's columns.
+    Rewrite,
+}
+
+/// When `schedule` runs. Exactly one of `every` and `cron`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScheduleConfig {
+    /// The time between the starts of two runs: `"15m"`, `"6h"`, `"30s"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<String>,
+    /// A cron expression of five fields: `"0 2 * * *"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// The time zone of `cron`: `"Europe/Rome"`.
+    pub time_zone: String,
+    /// A run starts up to so much later than it is due, at random: `"30s"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<String>,
+    /// What happens to runs that were missed while nothing was running.
+    pub missed: Missed,
+    /// How long a run may take to end after SIGTERM before it is abandoned.
+    pub grace: String,
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self {
+            every: None,
+            cron: None,
+            time_zone: "UTC".to_owned(),
+            jitter: None,
+            missed: Missed::default(),
+            grace: "60s".to_owned(),
+        }
+    }
+}
+
+/// What happens to runs that were missed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    /// One run makes up for all of them, at once.
+    #[default]
+    Once,
+    /// The next run is the next one that is due.
+    Skip,
+}
+
+/// What `prune` keeps: a version goes when it is both older than `age` and not
+/// among the newest `versions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    /// `"30d"`, `"12h"`.
+    pub age: String,
+    /// How many of the newest versions stay, however old.
+    pub versions: u64,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self {
+            age: "30d".to_owned(),
+            versions: 10,
+        }
+    }
 }
 
 /// What happens to a row that cannot be represented in the lake.
@@ -167,7 +320,20 @@ pub struct TableConfig {
     /// Lake types by column, where the default is not wanted: `text`,
     /// `decimal(38,9)`, `double`.
     pub types: BTreeMap<String, String>,
-    /// In `append` mode: the column that only grows.
+    /// How changes are found; the top-level `method` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<MethodChoice>,
+    /// How often the whole table is compared; the top-level one when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconcile: Option<Reconcile>,
+    /// What happens when columns have changed; the top-level one when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaPolicy>,
+    /// Keeps every version of every row in a second table, `<table>__history`.
+    pub history: bool,
+    /// In `append` mode: the column that only grows. In `mirror` mode: the column
+    /// that the *server* stamps with the time of each change (`DEFAULT now()` and
+    /// a trigger, not an application's clock).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Accepts that rows which commit late, with a cursor value below one that
@@ -184,6 +350,12 @@ impl Config {
             source,
             lake: lake.into(),
             mode: default_mode(),
+            method: MethodChoice::default(),
+            reconcile: Reconcile::default(),
+            schema: SchemaPolicy::default(),
+            cursor_margin_seconds: default_cursor_margin_seconds(),
+            schedule: ScheduleConfig::default(),
+            retention: RetentionConfig::default(),
             include: Vec::new(),
             exclude: Vec::new(),
             schemas: Vec::new(),
@@ -285,9 +457,9 @@ mod tests {
         config
             .tables
             .insert("sales.orders".into(), TableConfig::default());
-        assert_eq!(config.mode_of(&name(Some("sales"), "orders")), Mode::Full);
+        assert_eq!(config.mode_of(&name(Some("sales"), "orders")), Mode::Mirror);
         assert_eq!(config.mode_of(&name(Some("old"), "orders")), Mode::Append);
-        assert_eq!(config.mode_of(&name(None, "items")), Mode::Full);
+        assert_eq!(config.mode_of(&name(None, "items")), Mode::Mirror);
     }
 
     #[test]

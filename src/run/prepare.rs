@@ -159,14 +159,12 @@ impl PreparedTable {
     #[must_use]
     pub fn watermark(&self, source: &Identity) -> Watermark {
         Watermark {
-            source: source.clone(),
-            mode: self.mode,
-            bound: self.bound.clone(),
             cursor: self.read.cursor.as_ref().map(|range| Cursor {
                 column: range.column.clone(),
                 value: range.to.clone().or_else(|| range.from.clone()),
             }),
             catching_up: self.load == LoadKind::CatchingUp,
+            ..Watermark::new(source.clone(), self.mode, self.bound.clone())
         }
     }
 }
@@ -361,13 +359,12 @@ async fn plan_table(
     } = opened;
     let filter = config.selection().options(&table.name).filter;
     let (cursor, replace) = match mode {
-        Mode::Full => (None, true),
+        Mode::Mirror | Mode::Full => (None, true),
         Mode::Append => append_range(&table, &options, &shape, ledger.head(), identity)?,
     };
     let mut read = TableRead {
-        table,
-        filter,
         cursor,
+        ..TableRead::all(table, filter)
     };
     let plan = snapshot.split(&read, target_bytes).await?;
     if let Some(range) = &mut read.cursor {

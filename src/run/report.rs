@@ -425,6 +425,7 @@ pub fn rfc3339(time: DateTime<Utc>) -> String {
 /// The word for a mode.
 fn mode_word(mode: Option<Mode>) -> &'static str {
     match mode {
+        Some(Mode::Mirror) => "mirror",
         Some(Mode::Full) => "full",
         Some(Mode::Append) => "append",
         None => "-",

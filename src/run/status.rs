@@ -73,7 +73,7 @@ async fn table_status(lake: &Store, folder: String) -> TableStatus {
         last_run: Some(head.at.clone()),
         catching_up: head.watermark.catching_up,
         at_risk: mode == Mode::Append,
-        sees_deletes: mode == Mode::Full,
+        sees_deletes: mode != Mode::Append,
         loading,
         error: None,
     }

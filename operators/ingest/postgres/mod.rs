@@ -100,23 +100,24 @@ impl Source for Postgres {
         let control = session
             .try_query("SELECT s.system_identifier, c.timeline_id FROM pg_control_system() s, pg_control_checkpoint() c")
             .await?;
-        let id = match control {
-            Ok(control) => format!(
-                "{}/{}/{name}",
-                control.text(0, 0, 0)?,
-                control.text(0, 0, 1)?
+        let (id, history) = match control {
+            Ok(control) => (
+                format!("{}/{name}", control.text(0, 0, 0)?),
+                control.text(0, 0, 1)?.to_owned(),
             ),
             // Some hosts hide the control file; then the address stands for the
             // server, and the number of the database for its life.
             Err(_) => {
                 let server = session.query("SELECT coalesce(host(inet_server_addr()), 'local'), current_setting('port')").await?;
                 let (address, port) = (server.text(0, 0, 0)?, server.text(0, 0, 1)?);
-                format!("{address}:{port}/{}/{name}", database.text(0, 0, 1)?)
+                let id = format!("{address}:{port}/{}/{name}", database.text(0, 0, 1)?);
+                (id, String::new())
             }
         };
         Ok(Identity {
             kind: "postgres".to_owned(),
             id,
+            history,
         })
     }
 

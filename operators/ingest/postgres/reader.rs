@@ -55,6 +55,15 @@ impl Reader for PgReader {
         }
         read_by(&mut self.session, &mut self.shape, read, split, out).await
     }
+
+    async fn fetch(
+        &mut self,
+        _read: &TableRead,
+        _keys: &arrow::array::RecordBatch,
+        _out: &mut dyn Emit,
+    ) -> Result<(), SourceError> {
+        todo!()
+    }
 }
 
 /// Reads with the session in `slot`, and puts it back only when it is at rest: a
@@ -191,6 +200,8 @@ mod tests {
             table,
             filter: filter.map(Into::into),
             cursor,
+            since: None,
+            projection: Default::default(),
         }
     }
 

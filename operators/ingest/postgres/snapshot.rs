@@ -142,6 +142,27 @@ impl Snapshot for PgSnapshot {
         self.0.readers
     }
 
+    async fn count(&self, _read: &TableRead) -> Result<u64, SourceError> {
+        todo!()
+    }
+
+    async fn can_read_since(
+        &self,
+        _read: &TableRead,
+        _position: &str,
+    ) -> Result<Result<(), String>, SourceError> {
+        todo!()
+    }
+
+    async fn cursor_bound(
+        &self,
+        _read: &TableRead,
+        _column: &str,
+        _margin: std::time::Duration,
+    ) -> Result<highwater::source::CursorBound, SourceError> {
+        todo!()
+    }
+
     async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {
         Ok(Box::new(PgReader::open(Arc::clone(&self.0)).await?))
     }

@@ -253,6 +253,8 @@ fn check_reading(
         table: table.clone(),
         filter: options.filter.clone(),
         cursor: None,
+        since: None,
+        projection: Default::default(),
     };
     super::query::Query::rows(physical, &read, None)?.check(connection, &read)
 }

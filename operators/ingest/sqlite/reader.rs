@@ -105,6 +105,15 @@ impl Reader for SqliteReader {
         running.ended = true;
         ended
     }
+
+    async fn fetch(
+        &mut self,
+        _read: &TableRead,
+        _keys: &arrow::array::RecordBatch,
+        _out: &mut dyn Emit,
+    ) -> Result<(), SourceError> {
+        todo!()
+    }
 }
 
 /// Interrupts the statement when the async side leaves before its end, so that

@@ -38,6 +38,7 @@ impl Source for SqliteSource {
             Ok(Identity {
                 kind: "sqlite".to_owned(),
                 id: format!("{path}?application_id={application}"),
+                history: String::new(),
             })
         })
         .await

@@ -146,6 +146,8 @@ pub async fn read_all(
         table: table.clone(),
         filter,
         cursor: None,
+        since: None,
+        projection: Default::default(),
     };
     let snapshot = source.snapshot(2).await?;
     let mut out = Collect::new(64 * 1024, 64 << 20);

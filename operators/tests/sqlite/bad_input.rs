@@ -100,6 +100,8 @@ async fn a_damaged_file() {
         table,
         filter: None,
         cursor: None,
+        since: None,
+        projection: Default::default(),
     };
     let snapshot = file.source().snapshot(1).await.unwrap();
     let split = highwater::source::Split {
@@ -124,6 +126,8 @@ async fn a_column_that_goes_after_planning_is_not_read_as_its_own_name() {
         table: file.table("t", options()).await.unwrap(),
         filter: None,
         cursor: None,
+        since: None,
+        projection: Default::default(),
     };
     file.writer()
         .execute_batch("ALTER TABLE t DROP COLUMN b")

@@ -9,6 +9,8 @@ async fn above(file: &File, column: &str, from: Option<&str>) -> Got {
         table: file.table("t", options()).await.unwrap(),
         filter: None,
         cursor: cursor(column, from),
+        since: None,
+        projection: Default::default(),
     };
     let snapshot = file.source().snapshot(1).await.unwrap();
     let mut got = read_all(&*snapshot, &read, 10, 1 << 20).await;
@@ -93,6 +95,8 @@ async fn nothing_there() {
         table: file.table("t", options()).await.unwrap(),
         filter: None,
         cursor: cursor("vv", None),
+        since: None,
+        projection: Default::default(),
     };
     let snapshot = file.source().snapshot(1).await.unwrap();
     let error = snapshot.split(&read, 10).await.unwrap_err();

@@ -63,6 +63,8 @@ impl File {
             table,
             filter,
             cursor: None,
+            since: None,
+            projection: Default::default(),
         };
         let snapshot = self.source().snapshot(1).await.unwrap();
         read_all(&*snapshot, &read, u64::MAX, 1 << 20).await

@@ -18,6 +18,8 @@ async fn whole(file: &File) -> TableRead {
         table: file.table("t", options()).await.unwrap(),
         filter: None,
         cursor: None,
+        since: None,
+        projection: Default::default(),
     }
 }
 
@@ -142,6 +144,8 @@ async fn reading_leaves_a_wal_where_it_is() {
     let read = TableRead {
         filter: None,
         cursor: None,
+        since: None,
+        projection: Default::default(),
         table: file.table("t", options()).await.unwrap(),
     };
     let snapshot = file.source().snapshot(2).await.unwrap();

@@ -21,6 +21,8 @@ async fn the_shop_is_read_whole() {
             table,
             filter: None,
             cursor: None,
+            since: None,
+            projection: Default::default(),
         };
         let got = read_all(&*snapshot, &read, 20_000, 10_000).await;
         assert!(got.bad.is_empty(), "{:?}", got.bad);

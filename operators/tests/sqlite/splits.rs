@@ -12,6 +12,8 @@ async fn whole(file: &File, name: &str) -> TableRead {
         table,
         filter: None,
         cursor: None,
+        since: None,
+        projection: Default::default(),
     }
 }
 

@@ -136,7 +136,7 @@ async fn a_foreign_commit_in_between_is_followed() {
         ])
         .await;
         let head = ledger
-            .commit(change(&store, kind, 1, &[3]).await)
+            .commit(change(&store, kind.clone(), 1, &[3]).await)
             .await
             .unwrap();
         let rows = if kind == ChangeKind::Append { 3 } else { 1 };

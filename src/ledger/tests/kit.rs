@@ -52,19 +52,16 @@ pub(super) fn schema() -> SchemaRef {
 }
 
 pub(super) fn watermark(position: i64) -> Watermark {
-    Watermark {
-        source: Identity {
-            kind: "test".to_owned(),
-            id: "1".to_owned(),
-        },
-        mode: Mode::Full,
-        bound: Bound {
-            position: position.to_string(),
-            at: "2026-01-01T00:00:00Z".to_owned(),
-        },
-        cursor: None,
-        catching_up: false,
-    }
+    let source = Identity {
+        kind: "test".to_owned(),
+        id: "1".to_owned(),
+        history: String::new(),
+    };
+    let bound = Bound {
+        position: position.to_string(),
+        at: "2026-01-01T00:00:00Z".to_owned(),
+    };
+    Watermark::new(source, Mode::Full, bound)
 }
 
 /// Writes one durable file of the columns in `schema` that are not partitions.

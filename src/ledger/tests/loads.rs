@@ -45,6 +45,8 @@ fn begin(writer: &Writer) -> Begin {
             },
             filter: None,
             cursor: None,
+            since: None,
+            projection: Default::default(),
         },
         partition_columns: Vec::new(),
         splits: (0..4).map(split).collect(),

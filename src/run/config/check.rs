@@ -164,7 +164,7 @@ impl Config {
                 format!("table `{name}`: `cursor = \"{cursor}\"` means nothing with mode \"full\""),
                 "remove it, or set `mode = \"append\"` for this table",
             )),
-            (Mode::Full, None) => {}
+            (Mode::Full, None) | (Mode::Mirror, _) => {}
         }
     }
 

@@ -261,18 +261,20 @@ fn lake_types_in_the_words_of_delta() {
 
 #[test]
 fn a_status() {
-    let watermark = |cursor| Watermark {
-        source: Identity {
+    let watermark = |cursor| {
+        let source = Identity {
             kind: "postgres".into(),
-            id: "7/1/shop".into(),
-        },
-        mode: Mode::Full,
-        bound: Bound {
+            id: "7/shop".into(),
+            history: "1".into(),
+        };
+        let bound = Bound {
             position: "740:740:".into(),
             at: "2026-11-21T07:33:09.123Z".into(),
-        },
-        cursor,
-        catching_up: false,
+        };
+        Watermark {
+            cursor,
+            ..Watermark::new(source, Mode::Full, bound)
+        }
     };
     let cursor = Cursor {
         column: "updated_at".into(),
