@@ -4,5 +4,6 @@
 //! insides, never a pipeline.
 
 pub mod ingest;
+pub mod lake;
 pub mod sink;
 pub mod transform;

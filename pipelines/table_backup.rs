@@ -228,7 +228,6 @@ impl Budget {
             batch_bytes: (reading / workers / 8).clamp(MIB / 4, MIB),
             format: FileFormat {
                 compression: config.files.compression,
-                file_bytes: config.files.target.as_u64(),
                 row_group_bytes: wanted.map_or(row_group, |wanted| wanted.min(row_group)),
                 open_bytes: row_group,
                 in_flight_bytes: row_group,

@@ -12,6 +12,8 @@ use crate::budget::Permit;
 pub struct Batch {
     /// Position of the table in the run's plan.
     pub table: usize,
+    /// Ordinal of the split that the rows are of.
+    pub split: u32,
     /// Bytes read from the source for these rows.
     pub source_bytes: u64,
     /// The rows.

@@ -1,5 +1,8 @@
 //! What happens to batches between a source and a sink.
 
-mod lake_file;
+pub mod changed_keys;
+pub mod changes;
+pub mod fingerprint;
 pub mod partition;
 pub mod repeats;
+pub mod touched;

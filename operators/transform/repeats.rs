@@ -29,7 +29,7 @@ use highwater::run::failure::Failure;
 use highwater::run::prepare::PreparedTable;
 use highwater::store::Store;
 
-use super::lake_file::LakeFile;
+use crate::lake::LakeFile;
 
 /// What one key costs beside its bytes: its place in the set.
 const BYTES_PER_KEY: u64 = 48;

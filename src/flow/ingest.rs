@@ -241,6 +241,7 @@ async fn read_split(
         plan,
         planned,
         table,
+        split: ordinal,
         mail,
         rows: 0,
         source_bytes: 0,
@@ -272,6 +273,7 @@ struct Outlet<'a> {
     plan: &'a Ingest,
     planned: &'a IngestTable,
     table: usize,
+    split: u32,
     mail: &'a Sender<Mail>,
     rows: u64,
     source_bytes: u64,
@@ -316,6 +318,7 @@ impl Emit for Outlet<'_> {
         }
         self.send(Mail::Batch(Batch {
             table: self.table,
+            split: self.split,
             source_bytes,
             rows,
             permit,

@@ -15,8 +15,6 @@ use parquet::schema::types::ColumnPath;
 pub struct FileFormat {
     /// The codec and its level.
     pub compression: Compression,
-    /// A file is completed when it has reached this size, in bytes.
-    pub file_bytes: u64,
     /// A row group is completed when it has reached this size, encoded, in bytes.
     pub row_group_bytes: u64,
     /// What all open row groups of one worker may hold, in bytes; beyond it the
@@ -160,7 +158,6 @@ mod tests {
             RecordBatch::try_from_iter([("id", ids), ("status", status), ("name", names)]).unwrap();
         let format = FileFormat {
             compression: Compression::None,
-            file_bytes: 1,
             row_group_bytes: 1,
             open_bytes: 1,
             in_flight_bytes: 1,

@@ -3,7 +3,8 @@
 //! Encoding runs on the worker, one batch at a time, so that other operators
 //! get their turn; uploads are tasks. When too many encoded bytes are on their
 //! way, the operator leaves its batches where they are: their permits then hold
-//! the readers back. A file belongs to one table, one epoch and one partition;
+//! the readers back. A file belongs to one table, one epoch and one partition
+//! (and one split, where files are to stay clustered);
 //! when the frontier has passed the epoch its files are completed, and each is
 //! announced when it is durable.
 
@@ -54,6 +55,11 @@ pub struct SinkTable {
     pub file_schema: SchemaRef,
     /// How rows are divided into partitions.
     pub partitioning: Partitioning,
+    /// A file is completed when it has reached this size, in bytes.
+    pub file_bytes: u64,
+    /// Whether a file holds rows of one split only, so that it covers no more of
+    /// the key space than the split does.
+    pub by_split: bool,
     /// The table's folder.
     pub folder: Arc<dyn ObjectStore>,
     /// Where its progress is shown.

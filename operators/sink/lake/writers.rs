@@ -22,8 +22,15 @@ pub(super) struct Uploaded {
     pub(super) event: Event,
 }
 
-/// What makes a file: rows of one epoch, one table and one partition share it.
-type FileKey = (Epoch, usize, PartitionValues);
+/// What makes a file: rows of one epoch, one table, one partition, and where the
+/// table asks for it of one split, share it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct FileKey {
+    epoch: Epoch,
+    table: usize,
+    split: Option<u32>,
+    partition: PartitionValues,
+}
 
 /// The open files of one worker.
 pub(super) struct Writers {
@@ -68,8 +75,8 @@ impl Writers {
     /// Whether files of an epoch before `epoch` are open. The batches of a worker
     /// come in the order of their epochs, so no more rows will come for them.
     pub(super) fn has_open_before(&self, epoch: Epoch) -> Option<Epoch> {
-        let (first, ..) = self.open.keys().next()?;
-        (*first < epoch).then_some(*first)
+        let first = self.open.keys().next()?.epoch;
+        (first < epoch).then_some(first)
     }
 
     /// Encodes one batch. The batch's memory is given back when it is done.
@@ -79,7 +86,7 @@ impl Writers {
         if self.failed.contains(&table) {
             return None;
         }
-        let outcome = self.write_partitions(epoch, table, &batch.rows);
+        let outcome = self.write_partitions(epoch, &batch);
         self.plan.stages.encode.add(started.elapsed());
         outcome.err().map(|failure| self.fail(table, failure))
     }
@@ -87,47 +94,55 @@ impl Writers {
     /// Completes the files of an epoch of which no more rows will come.
     pub(super) fn finish(&mut self, epoch: Epoch) -> Vec<Event> {
         let started = Instant::now();
-        let complete: Vec<FileKey> = self
-            .open
-            .keys()
-            .filter(|(of, ..)| *of == epoch)
-            .cloned()
-            .collect();
-        let failures = complete
+        let failures = self
+            .open_files(|key| key.epoch == epoch)
             .into_iter()
             .filter_map(|key| {
                 self.finish_file(&key)
                     .err()
-                    .map(|failure| self.fail(key.1, failure))
+                    .map(|failure| self.fail(key.table, failure))
             })
             .collect();
         self.plan.stages.encode.add(started.elapsed());
         failures
     }
 
+    fn open_files(&self, which: impl Fn(&FileKey) -> bool) -> Vec<FileKey> {
+        self.open.keys().filter(|key| which(key)).cloned().collect()
+    }
+
     fn fail(&mut self, table: usize, failure: TableFailure) -> Event {
         self.failed.insert(table);
         // Without a description the upload of an open file ends by itself.
-        self.open.retain(|(_, of, _), _| *of != table);
+        self.open.retain(|key, _| key.table != table);
         Event::Failed { table, failure }
     }
 
-    fn write_partitions(
-        &mut self,
-        epoch: Epoch,
-        table: usize,
-        rows: &RecordBatch,
-    ) -> Result<(), TableFailure> {
+    fn write_partitions(&mut self, epoch: Epoch, batch: &Batch) -> Result<(), TableFailure> {
+        let table = batch.table;
         let tables = std::sync::Arc::clone(&self.plan.tables);
         let Some(target) = tables.get(table) else {
             return Ok(());
         };
-        for (partition, rows) in target.partitioning.divide(rows)? {
-            let key = (epoch, table, partition);
+        let split = target.by_split.then_some(batch.split);
+        if split.is_some() {
+            // A worker reads one split after the other: earlier ones are over.
+            let over = |key: &FileKey| key.table == table && key.split != split;
+            for key in self.open_files(over) {
+                self.finish_file(&key)?;
+            }
+        }
+        for (partition, rows) in target.partitioning.divide(&batch.rows)? {
+            let key = FileKey {
+                epoch,
+                table,
+                split,
+                partition,
+            };
             if !self.open.contains_key(&key) {
                 self.begin_file(&key, target, &rows)?;
             }
-            self.write_file(&key, &rows)?;
+            self.write_file(&key, target, &rows)?;
         }
         self.relieve()
     }
@@ -138,8 +153,7 @@ impl Writers {
         target: &SinkTable,
         first: &RecordBatch,
     ) -> Result<(), TableFailure> {
-        let (epoch, table, partition) = key;
-        let path = data_path(partition)?;
+        let path = data_path(&key.partition)?;
         let in_flight = self.in_flight.file();
         let (chunks, received) = mpsc::unbounded_channel();
         let (describe, description) = oneshot::channel::<DataFile>();
@@ -158,7 +172,7 @@ impl Writers {
             move || wake.wake(),
         );
         let (mail, stages) = (self.mail.clone(), std::sync::Arc::clone(&self.plan.stages));
-        let (epoch, table, progress) = (*epoch, *table, target.progress.clone());
+        let (epoch, table, progress) = (key.epoch, key.table, target.progress.clone());
         self.plan.runtime.spawn(async move {
             let started = Instant::now();
             let written = written.await;
@@ -174,12 +188,17 @@ impl Writers {
         Ok(())
     }
 
-    fn write_file(&mut self, key: &FileKey, rows: &RecordBatch) -> Result<(), TableFailure> {
+    fn write_file(
+        &mut self,
+        key: &FileKey,
+        target: &SinkTable,
+        rows: &RecordBatch,
+    ) -> Result<(), TableFailure> {
         let Some((file, _)) = self.open.get_mut(key) else {
             return Ok(());
         };
         file.write(rows).map_err(encode_failure)?;
-        if file.file_bytes() >= self.plan.format.file_bytes {
+        if file.file_bytes() >= target.file_bytes {
             return self.finish_file(key);
         }
         if file.row_group_bytes() >= self.plan.format.row_group_bytes {
@@ -214,8 +233,7 @@ impl Writers {
         let Some((file, describe)) = self.open.remove(key) else {
             return Ok(());
         };
-        let (_, table, partition) = key;
-        let Some(target) = self.plan.tables.get(*table) else {
+        let Some(target) = self.plan.tables.get(key.table) else {
             return Ok(());
         };
         let Finished { rows, metadata } = file.finish().map_err(encode_failure)?;
@@ -225,7 +243,7 @@ impl Writers {
             rows,
             bytes: 0,
             sha256: String::new(),
-            partition: partition.clone(),
+            partition: key.partition.clone(),
             stats: delta_stats(&target.file_schema, &metadata),
         };
         // A failed upload no longer listens and has said so itself.

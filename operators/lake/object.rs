@@ -14,14 +14,16 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 /// A file whose size is known from the log, so that nothing is asked twice.
-pub(crate) struct LakeFile {
+pub struct LakeFile {
     folder: Arc<dyn ObjectStore>,
     path: Path,
     bytes: u64,
 }
 
 impl LakeFile {
-    pub(crate) fn new(folder: Arc<dyn ObjectStore>, path: Path, bytes: u64) -> Self {
+    /// The file at `path` below `folder`, of `bytes` bytes.
+    #[must_use]
+    pub fn new(folder: Arc<dyn ObjectStore>, path: Path, bytes: u64) -> Self {
         Self {
             folder,
             path,

@@ -1,0 +1,216 @@
+//! Tables of the lake as a source: each data file of the log is a split.
+//!
+//! A view of the lake is one version of each table, so it never changes while
+//! it is read. Row groups are paid for from a budget of their own: a reader that
+//! holds one and waits for room for its batches must not wait for another
+//! reader that does the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use futures::StreamExt;
+use highwater::budget::MemoryBudget;
+use highwater::dataset::TableName;
+use highwater::ledger::LoggedFile;
+use highwater::source::{
+    CursorBound, Emit, Reader, Snapshot, SourceError, SourceErrorKind, Split, SplitPlan, TableRead,
+};
+use highwater::store::Store;
+use highwater::watermark::Bound;
+
+use crate::lake::{LakeReadError, TableFile};
+
+/// One version of one table.
+#[derive(Debug, Clone)]
+pub struct LakeTable {
+    /// The table's folder.
+    pub folder: Store,
+    /// Its files.
+    pub files: Vec<LoggedFile>,
+}
+
+impl LakeTable {
+    /// One split for each file.
+    #[must_use]
+    pub fn splits(&self) -> Vec<Split> {
+        (0..)
+            .zip(&self.files)
+            .map(|(ordinal, file)| Split {
+                ordinal,
+                start: None,
+                end: None,
+                estimated_bytes: file.bytes,
+            })
+            .collect()
+    }
+}
+
+/// One version of each of several tables of a lake.
+#[derive(Clone)]
+pub struct LakeSnapshot {
+    tables: Arc<BTreeMap<TableName, LakeTable>>,
+    row_groups: MemoryBudget,
+    bound: Bound,
+}
+
+impl LakeSnapshot {
+    /// A view of `tables`; `row_groups` pays for what is read from files before
+    /// it becomes batches.
+    #[must_use]
+    pub fn new(tables: BTreeMap<TableName, LakeTable>, row_groups: MemoryBudget) -> Self {
+        Self {
+            tables: Arc::new(tables),
+            row_groups,
+            bound: Bound {
+                position: String::new(),
+                at: String::new(),
+            },
+        }
+    }
+
+    fn table(&self, name: &TableName) -> Result<&LakeTable, SourceError> {
+        self.tables.get(name).ok_or_else(|| {
+            SourceError::new(
+                SourceErrorKind::Failed,
+                format!("table {name} is not among those of the lake; please report this"),
+            )
+        })
+    }
+}
+
+fn has_no_changes(what: &str) -> SourceError {
+    SourceError::new(
+        SourceErrorKind::Failed,
+        format!("the lake has no {what}; please report this"),
+    )
+}
+
+#[async_trait]
+impl Snapshot for LakeSnapshot {
+    fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    async fn split(&self, read: &TableRead, _target_bytes: u64) -> Result<SplitPlan, SourceError> {
+        Ok(SplitPlan {
+            splits: self.table(&read.table.name)?.splits(),
+            cursor_max: None,
+            layout: String::new(),
+        })
+    }
+
+    fn max_readers(&self) -> usize {
+        usize::MAX
+    }
+
+    async fn count(&self, read: &TableRead) -> Result<u64, SourceError> {
+        let table = self.table(&read.table.name)?;
+        Ok(table.files.iter().map(LoggedFile::rows).sum())
+    }
+
+    async fn can_read_since(
+        &self,
+        _read: &TableRead,
+        _position: &str,
+    ) -> Result<Result<(), String>, SourceError> {
+        Err(has_no_changes("positions"))
+    }
+
+    async fn cursor_bound(
+        &self,
+        _read: &TableRead,
+        _column: &str,
+        _margin: Duration,
+    ) -> Result<CursorBound, SourceError> {
+        Err(has_no_changes("cursors"))
+    }
+
+    async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {
+        Ok(Box::new(LakeReader {
+            snapshot: self.clone(),
+        }))
+    }
+}
+
+/// Reads files of the lake.
+struct LakeReader {
+    snapshot: LakeSnapshot,
+}
+
+#[async_trait]
+impl Reader for LakeReader {
+    async fn read(
+        &mut self,
+        read: &TableRead,
+        split: &Split,
+        out: &mut dyn Emit,
+    ) -> Result<(), SourceError> {
+        let table = self.snapshot.table(&read.table.name)?;
+        let ordinal = usize::try_from(split.ordinal).unwrap_or(usize::MAX);
+        let Some(file) = table.files.get(ordinal) else {
+            return Err(has_no_changes("such file"));
+        };
+        let file = TableFile::open(table.folder.objects(), file, &read.schema())
+            .await
+            .map_err(|error| source_error(&read.table.name, error))?;
+        for group in 0..file.row_groups() {
+            read_group(
+                &read.table.name,
+                &file,
+                group,
+                &self.snapshot.row_groups,
+                out,
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn fetch(
+        &mut self,
+        _read: &TableRead,
+        _keys: &RecordBatch,
+        _out: &mut dyn Emit,
+    ) -> Result<(), SourceError> {
+        Err(has_no_changes("rows by key"))
+    }
+}
+
+async fn read_group(
+    name: &TableName,
+    file: &TableFile,
+    group: usize,
+    row_groups: &MemoryBudget,
+    out: &mut dyn Emit,
+) -> Result<(), SourceError> {
+    let failed = |error| source_error(name, error);
+    let mut unread_bytes = file.compressed_bytes(group);
+    let _paid = row_groups.take(unread_bytes).await;
+    let batch_bytes = out.batch_bytes();
+    let mut rows = file
+        .rows(group, file.batch_rows(group, batch_bytes))
+        .map_err(failed)?;
+    loop {
+        let mut permit = out.permit(batch_bytes).await;
+        let Some(batch) = rows.next().await else {
+            return Ok(());
+        };
+        let batch = batch.map_err(failed)?;
+        permit.shrink_to(batch.get_array_memory_size() as u64);
+        out.batch(batch, permit, std::mem::take(&mut unread_bytes))
+            .await?;
+    }
+}
+
+/// What a file that cannot be read means for the table.
+pub(crate) fn source_error(name: &TableName, error: LakeReadError) -> SourceError {
+    let kind = if error.passes {
+        SourceErrorKind::Unavailable
+    } else {
+        SourceErrorKind::Failed
+    };
+    SourceError::new(kind, format!("table {name}: {error}"))
+}

@@ -1,0 +1,10 @@
+//! Files of a lake as batches, for every operator that reads them back.
+//!
+//! Nothing here decides what is read or when: an operator opens a file of the
+//! log and takes its row groups, one at a time, in the columns it wants.
+
+mod object;
+mod rows;
+
+pub use object::LakeFile;
+pub use rows::{LakeReadError, TableFile};
