@@ -288,6 +288,9 @@ pub struct CursorRange {
     pub from: Option<String>,
     /// Upper end, included; `None` until [`Snapshot::split`] has found it.
     pub to: Option<String>,
+    /// Whether rows without a value are read too, wherever the range begins.
+    #[serde(default)]
+    pub nulls: bool,
 }
 
 /// A part of a table: the half-open range `start..end` in the source's own

@@ -190,17 +190,17 @@ impl KeyCollector {
 }
 
 /// Adds the operator: gives each batch to its table's collector. `collectors` is
-/// by position of the table in the plan; `failed` is told once if keys cannot be
+/// by position of the table among those that are read; `failed` is told once if keys cannot be
 /// encoded, which the types rule out.
 pub fn collect_keys(
     batches: Batches<'_>,
-    collectors: Arc<Vec<Option<KeyCollector>>>,
+    collectors: Arc<Vec<KeyCollector>>,
     failed: impl Fn(usize, ArrowError) + 'static,
 ) {
     batches.sink(Pipeline, "collect_keys", move |(input, _)| {
         input.for_each(|_, batches: &mut Vec<Batch>| {
             for batch in batches.drain(..) {
-                if let Some(Some(collector)) = collectors.get(batch.table)
+                if let Some(collector) = collectors.get(batch.table)
                     && let Err(error) = collector.add(&batch.rows)
                 {
                     failed(batch.table, error);

@@ -54,6 +54,10 @@ pub struct Config {
     /// what the clocks of a source may differ by, in seconds.
     #[serde(default = "default_cursor_margin_seconds")]
     pub cursor_margin_seconds: u64,
+    /// Accepts once that the lake's tables came from another source: all rows are
+    /// compared. Better given as `--accept-other-source`.
+    #[serde(default)]
+    pub accept_other_source: bool,
     /// When `schedule` runs.
     #[serde(default)]
     pub schedule: ScheduleConfig,
@@ -292,10 +296,12 @@ impl Default for EpochConfig {
 pub struct FilesConfig {
     /// `zstd(1)` to `zstd(22)`, `zstd`, `lz4`, `snappy` or `none`.
     pub compression: Compression,
-    /// The size a file should have.
-    #[serde(with = "size::required")]
-    #[schemars(with = "size::SizeText")]
-    pub target: ByteSize,
+    /// The size a file should have; when absent 128 MiB, and in mirror mode less
+    /// for tables that would fill few such files, so that a change rewrites a
+    /// small part of them.
+    #[serde(with = "size::optional", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<size::SizeText>")]
+    pub target: Option<ByteSize>,
     /// The size of a row group in memory; found from the memory limit when
     /// absent.
     #[serde(with = "size::optional", skip_serializing_if = "Option::is_none")]
@@ -307,7 +313,7 @@ impl Default for FilesConfig {
     fn default() -> Self {
         Self {
             compression: Compression::default(),
-            target: ByteSize::mib(128),
+            target: None,
             row_group: None,
         }
     }
@@ -364,6 +370,7 @@ impl Config {
             reconcile: Reconcile::default(),
             schema: SchemaPolicy::default(),
             cursor_margin_seconds: default_cursor_margin_seconds(),
+            accept_other_source: false,
             schedule: ScheduleConfig::default(),
             retention: RetentionConfig::default(),
             include: Vec::new(),

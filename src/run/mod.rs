@@ -4,6 +4,7 @@ pub mod config;
 pub mod failure;
 mod failures;
 pub mod load_config;
+pub mod mirror;
 pub mod prepare;
 pub mod publish;
 pub mod report;

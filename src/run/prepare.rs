@@ -9,6 +9,7 @@ use futures::{StreamExt, stream};
 
 use super::config::{Config, TableConfig};
 use super::failure::{Exit, Failure};
+use super::mirror::{Mirror, Step};
 use crate::dataset::{Table, TableName};
 use crate::ledger::{Head, Ledger, LoadLog};
 use crate::source::{CursorRange, Discovered, Snapshot, Source, Split, TableRead};
@@ -72,6 +73,8 @@ pub struct PreparedTable {
     pub load_log: LoadLog,
     /// Whether this commit replaces the table (else it adds to it).
     pub replace: bool,
+    /// In mirror mode: how it is brought up to date.
+    pub mirror: Option<Mirror>,
 }
 
 /// How a load relates to an earlier, unfinished one.
@@ -116,8 +119,12 @@ impl PreparedTable {
             ) => {
                 return format!("append rows with {column} >= {from}");
             }
-            (_, None) => "first load",
-            (_, Some(_)) => "replace the table",
+            (_, None) => "first load".to_owned(),
+            (_, Some(_)) => self
+                .mirror
+                .as_ref()
+                .and_then(Mirror::action)
+                .unwrap_or_else(|| "replace the table".to_owned()),
         };
         match &self.load {
             LoadKind::Continued | LoadKind::CatchingUp => {
@@ -130,8 +137,25 @@ impl PreparedTable {
             LoadKind::StartOver(reason) => {
                 format!("{what}; an unfinished load starts over: {reason}")
             }
-            LoadKind::Fresh => what.to_owned(),
+            LoadKind::Fresh => what,
         }
+    }
+
+    /// Whether the table's files stay, but for those that changes touch.
+    #[must_use]
+    pub fn is_merge(&self) -> bool {
+        self.mirror
+            .as_ref()
+            .is_some_and(|mirror| !matches!(mirror.step, Step::Load(_)))
+    }
+
+    /// Turns a merge into a load of the whole table, for this reason.
+    pub fn load_instead(&mut self, reason: impl Into<String>) {
+        if let Some(mirror) = &mut self.mirror {
+            mirror.step = Step::Load(Some(reason.into()));
+            mirror.merge = None;
+        }
+        self.replace = true;
     }
 
     /// What the user should know of this table.
@@ -158,13 +182,17 @@ impl PreparedTable {
     /// The watermark that the commit will carry.
     #[must_use]
     pub fn watermark(&self, source: &Identity) -> Watermark {
-        Watermark {
+        let plain = Watermark {
             cursor: self.read.cursor.as_ref().map(|range| Cursor {
                 column: range.column.clone(),
                 value: range.to.clone().or_else(|| range.from.clone()),
             }),
             catching_up: self.load == LoadKind::CatchingUp,
             ..Watermark::new(source.clone(), self.mode, self.bound.clone())
+        };
+        match &self.mirror {
+            Some(mirror) => mirror.watermark(plain),
+            None => plain,
         }
     }
 }
@@ -353,7 +381,7 @@ async fn plan_table(
         table,
         config: options,
         mode,
-        shape,
+        mut shape,
         ledger,
         load_log,
     } = opened;
@@ -365,6 +393,16 @@ async fn plan_table(
     let mut read = TableRead {
         cursor,
         ..TableRead::all(table, filter)
+    };
+    let mirror = match mode {
+        Mode::Mirror => {
+            let head = ledger.head();
+            let decided = Mirror::decide(
+                config, &options, &read, &mut shape, head, identity, snapshot,
+            );
+            Some(decided.await?)
+        }
+        Mode::Full | Mode::Append => None,
     };
     let plan = snapshot.split(&read, target_bytes).await?;
     if let Some(range) = &mut read.cursor {
@@ -384,8 +422,11 @@ async fn plan_table(
         ledger,
         load_log,
         replace,
+        mirror,
     };
-    continue_load(&mut prepared, identity);
+    if !prepared.is_merge() {
+        continue_load(&mut prepared, identity);
+    }
     Ok(prepared)
 }
 
@@ -428,6 +469,7 @@ fn append_range(
             column: column.clone(),
             from,
             to: None,
+            nulls: false,
         })
     };
     let Some(head) = head else {

@@ -111,6 +111,11 @@ impl Publisher {
     /// lays claim to the folders of new tables, so that files which a killed run
     /// leaves there are known to be ours.
     pub async fn start(&mut self) -> Settled {
+        let lake = &self.lake;
+        let compared = self.tables.iter_mut().filter(|table| !table.over);
+        stream::iter(compared)
+            .for_each_concurrent(SETTLED_AT_ONCE, |table| table.set_aside_compared(lake))
+            .await;
         let new = self.tables.iter_mut().filter(|table| {
             table.prepared.ledger.head().is_none() && table.prepared.load == LoadKind::Fresh
         });
@@ -224,6 +229,10 @@ impl Publishing {
             quarantined,
             ..TableReport::default()
         };
+        let report = match &prepared.mirror {
+            Some(mirror) => mirror.tell(report),
+            None => report,
+        };
         Self {
             writer: writer.clone(),
             identity: identity.clone(),
@@ -237,6 +246,17 @@ impl Publishing {
             report,
             quarantine_files: 0,
             started: Instant::now(),
+        }
+    }
+
+    /// Rows that the comparison met and could not represent.
+    async fn set_aside_compared(&mut self, lake: &Store) {
+        let merge = self.prepared.mirror.as_mut().and_then(|mirror| mirror.merge.as_mut());
+        let rows = merge.map_or_else(Vec::new, |merge| std::mem::take(&mut merge.bad_rows));
+        if !rows.is_empty()
+            && let Err(failure) = self.set_aside(lake, &rows).await
+        {
+            self.fail(failure);
         }
     }
 
@@ -300,6 +320,12 @@ impl Publishing {
         if splits.is_empty() && files.is_empty() {
             return Ok(());
         }
+        if self.prepared.is_merge() {
+            // An increment is published at its end, and starts over after a kill:
+            // it costs what has changed.
+            self.files.extend(files);
+            return Ok(());
+        }
         self.open_load_log().await?;
         let epoch = ledger::Epoch {
             run: self.writer.run,
@@ -359,23 +385,30 @@ impl Publishing {
     /// Publishes the whole table with its watermark.
     async fn publish(&mut self) -> Result<(), Failure> {
         self.over = true;
-        if self.files.is_empty() && !self.prepared.replace {
+        let prepared = &mut self.prepared;
+        let watermark = prepared.watermark(&self.identity);
+        let (kind, is_news) = match &prepared.mirror {
+            Some(mirror) if prepared.is_merge() => {
+                let removed = mirror.merge.as_ref().map(|merge| merge.removed.clone());
+                let removed = removed.unwrap_or_default();
+                let is_news = !removed.is_empty() || mirror.is_news(&watermark);
+                (ChangeKind::Merge { removed }, is_news)
+            }
+            _ if prepared.replace => (ChangeKind::Replace, true),
+            _ => (ChangeKind::Append, false),
+        };
+        if self.files.is_empty() && !is_news {
             self.conclude(TableOutcome::Unchanged);
             return Ok(());
         }
         self.progress.state("committing");
-        let prepared = &mut self.prepared;
         let change = Change {
             run: self.writer.run,
             schema: Arc::clone(&prepared.shape.schema),
             partition_columns: prepared.shape.partition_columns.clone(),
-            kind: if prepared.replace {
-                ChangeKind::Replace
-            } else {
-                ChangeKind::Append
-            },
+            kind,
             files: std::mem::take(&mut self.files),
-            watermark: prepared.watermark(&self.identity),
+            watermark,
             from: prepared.ledger.head().map_or(0, |head| head.commit),
         };
         self.report.files = change.files.len() as u64;

@@ -22,7 +22,8 @@ pub use status::{StatusReport, TableStatus};
 use super::config::Config;
 use super::failure::{Exit, Failure};
 use crate::telemetry::memory;
-use crate::watermark::Mode;
+use crate::run::mirror::ColumnChange;
+use crate::watermark::{Method, Mode};
 
 /// How one run ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -162,6 +163,24 @@ pub struct TableReport {
     pub quarantined: u64,
     /// Rows may be lost by a naive cursor, as the configuration accepts (T6).
     pub at_risk: bool,
+    /// In mirror mode: how changes were found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// Rows that were new to the lake; known for merges only, as are the next two.
+    pub inserted: u64,
+    /// Rows that had changed.
+    pub updated: u64,
+    /// Rows that were gone from the source.
+    pub deleted: u64,
+    /// Why the table was compared or written as a whole, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// How its columns have changed since the last commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<ColumnChange>,
+    /// What holds the cursor's bound back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
     /// The watermark that was committed.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub watermark: serde_json::Value,

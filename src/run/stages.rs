@@ -28,6 +28,8 @@ impl Stage {
 pub struct Stages {
     /// Discovery, snapshot, splits, opening of tables.
     pub plan: Stage,
+    /// Finding what has changed.
+    pub find: Stage,
     /// Reading and decoding, over all readers, with the waiting for the source.
     pub read: Stage,
     /// Encoding and compressing, over all workers.
@@ -44,6 +46,7 @@ impl Stages {
     pub fn seconds(&self) -> BTreeMap<String, f64> {
         [
             ("plan", &self.plan),
+            ("find", &self.find),
             ("read", &self.read),
             ("encode", &self.encode),
             ("upload", &self.upload),

@@ -117,7 +117,7 @@ impl Config {
             (
                 "files",
                 "target",
-                Some(self.files.target),
+                self.files.target,
                 ByteSize::kib(64),
             ),
             (

@@ -120,7 +120,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(config, Config::new("sqlite:x".into(), "file:lake"));
     assert_eq!(config.epoch.bytes, bytesize::ByteSize::gib(1));
     assert_eq!(config.epoch.seconds, 60);
-    assert_eq!(config.files.target, bytesize::ByteSize::mib(128));
+    assert_eq!(config.files.target, None);
     assert_eq!(config.files.compression.to_string(), "zstd(1)");
 }
 

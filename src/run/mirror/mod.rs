@@ -18,8 +18,9 @@ pub use columns::{ColumnChange, DROPPED, Difference};
 use super::config::{Config, Reconcile, SchemaPolicy, TableConfig};
 use super::failure::{Exit, Failure};
 use super::prepare::TableShape;
+use super::report::TableReport;
 use crate::ledger::Head;
-use crate::source::{BadRow, Snapshot, TableRead};
+use crate::source::{BadRow, CursorRange, Projection, Snapshot, TableRead};
 use crate::watermark::{Cursor, Identity, Method, Mode, Reconciled, Tail, Watermark};
 use method::{Chosen, choose};
 
@@ -42,6 +43,8 @@ pub struct Mirror {
     pub reading: String,
     /// What the commit before said.
     pub last: Option<Watermark>,
+    /// The rows at or above the new watermark, where they were read.
+    pub tail: Option<Tail>,
     /// What has changed; set when it was found.
     pub merge: Option<Merge>,
 }
@@ -70,8 +73,6 @@ pub struct Merge {
     pub updated: u64,
     /// Rows that are gone.
     pub deleted: u64,
-    /// The rows at or above the new watermark, where known.
-    pub tail: Option<Tail>,
     /// Whether the whole table was compared.
     pub compared: bool,
     /// Rows that the comparison could not represent.
@@ -103,6 +104,7 @@ impl Mirror {
             held_by: chosen.held_by.clone(),
             cursor: chosen.cursor.clone(),
             reading: digest(read),
+            tail: None,
             last,
             merge: None,
         };
@@ -249,10 +251,63 @@ impl Mirror {
             method: Some(self.method),
             cursor: self.cursor.clone(),
             reading: self.reading.clone(),
-            tail: merge.and_then(|merge| merge.tail.clone()),
+            tail: match &self.step {
+                Step::Nothing => self.last.as_ref().and_then(|last| last.tail.clone()),
+                _ => self.tail.clone(),
+            },
             reconciled,
             held_by: self.held_by.clone(),
             ..plain
+        }
+    }
+
+    /// Reads the keys of all rows, and tells which are in the tail.
+    #[must_use]
+    pub fn all_keys(&self, read: &TableRead) -> TableRead {
+        let cursor = self.cursor.as_ref();
+        TableRead {
+            cursor: cursor.map(|cursor| CursorRange {
+                column: cursor.column.clone(),
+                from: None,
+                to: None,
+                nulls: true,
+            }),
+            projection: Projection::Keys {
+                tail_from: cursor.and_then(|cursor| cursor.value.clone()),
+            },
+            ..read.clone()
+        }
+    }
+
+    /// Reads the keys of the rows that the next run will read again; `None` where
+    /// that would be all of them.
+    #[must_use]
+    pub fn tail_read(&self, read: &TableRead) -> Option<TableRead> {
+        let from = self.cursor.as_ref()?.value.clone()?;
+        let mut tail = self.all_keys(read);
+        if let Some(range) = &mut tail.cursor {
+            range.from = Some(from);
+        }
+        Some(tail)
+    }
+
+    /// Adds what is known of the mirror to a report.
+    #[must_use]
+    pub fn tell(&self, report: TableReport) -> TableReport {
+        let merge = self.merge.as_ref();
+        TableReport {
+            method: Some(self.method),
+            inserted: merge.map_or(0, |merge| merge.inserted),
+            updated: merge.map_or(0, |merge| merge.updated),
+            deleted: merge.map_or(0, |merge| merge.deleted),
+            because: match &self.step {
+                Step::Load(reason) => reason.clone(),
+                Step::Compare(reason) => Some(reason.clone()),
+                Step::Since(_) | Step::Nothing => None,
+            },
+            columns: self.columns.clone(),
+            held_by: self.held_by.clone(),
+            ..report
         }
     }
 

@@ -3,13 +3,19 @@
 //! Splits are handed to readers, whose batches are encoded into files, whose
 //! epochs are committed when the frontier has passed them.
 
+mod compare;
+mod find;
+mod keys;
+mod memory;
+mod side;
+
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use highwater::app::{self, Failure, Pipeline, RunContext};
-use highwater::budget::MemoryBudget;
 use highwater::dataset::{Table, TableName};
 use highwater::flow::{Assign, Assignment, Ingest, IngestTable, Settle, assign, commit, ingest};
 use highwater::ledger;
@@ -25,9 +31,13 @@ use highwater::source::{Discovered, Selection, Source};
 use highwater::store::{Conditional, Store, probe_conditional_put};
 use highwater::telemetry::progress::TableProgress;
 use highwater_operators::ingest as sources;
-use highwater_operators::sink::lake::{FileFormat, LakeSink, SinkTable, lake_sink};
+use highwater_operators::ingest::merge::MergeSnapshot;
+use highwater_operators::sink::lake::{LakeSink, SinkTable, lake_sink};
+use highwater_operators::transform::changed_keys::KeyLimit;
 use highwater_operators::transform::partition::Partitioning;
 use highwater_operators::transform::repeats::{Repeats, drop_repeats};
+use find::Find;
+use memory::Memory;
 use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
 
 #[global_allocator]
@@ -54,7 +64,7 @@ impl Pipeline for TableBackup {
         let started = Instant::now();
         let source = sources::open(config.source.expose())?;
         let lake = context.runtime.block_on(open_lake(&config, true))?;
-        let prepared = context
+        let mut prepared = context
             .runtime
             .block_on(prepare_run(&config, &context, &*source, &lake))?;
         stages.plan.add(started.elapsed());
@@ -67,10 +77,13 @@ impl Pipeline for TableBackup {
             context.memory_limit.as_u64(),
         );
         report.warnings.clone_from(&context.warnings);
-        let budget = Budget::divide(&config, &context, &lake, &prepared);
-        report.tables = flow(&config, &context, &lake, prepared, &budget, &stages)?;
+        let memory = Memory::divide(&config, &context, &lake, &prepared);
+        let started = Instant::now();
+        merge_what_changed(&context, &lake, &mut prepared, &memory)?;
+        stages.find.add(started.elapsed());
+        report.tables = flow(&config, &context, &lake, prepared, &memory, &stages)?;
         report.seconds = stages.seconds();
-        report.memory_waits = budget.reading.waits();
+        report.memory_waits = memory.reading.waits();
         report.conclude(context.started, chrono::Utc::now());
         record(&config, &context, &lake, &mut report);
         Ok(report)
@@ -190,56 +203,28 @@ fn plan_table(prepared: &PreparedTable) -> TablePlan {
     }
 }
 
-/// How the memory limit is divided (B3): encoders own their share from the
-/// start, so that a full reading side can never starve the writing side.
-struct Budget {
-    reading: MemoryBudget,
-    batch_bytes: u64,
-    format: FileFormat,
+/// Finds the changes of mirrored tables, and lets the snapshot read their
+/// rewriting.
+fn merge_what_changed(
+    context: &RunContext,
+    lake: &Store,
+    prepared: &mut Prepared,
+    memory: &Memory,
+) -> Result<(), Failure> {
+    let mut find = Find {
+        context,
+        lake,
+        memory,
+        snapshot: Arc::clone(&prepared.snapshot),
+        limit: KeyLimit::new(memory.keys_bytes),
+        failed: BTreeMap::new(),
+    };
+    let merges = find.all(prepared)?;
+    let source = Arc::clone(&prepared.snapshot);
+    let row_groups = memory.row_groups.clone();
+    prepared.snapshot = Arc::new(MergeSnapshot::new(source, merges, row_groups));
+    Ok(())
 }
-
-impl Budget {
-    fn divide(config: &Config, context: &RunContext, lake: &Store, prepared: &Prepared) -> Self {
-        const MIB: u64 = 1 << 20;
-        let budget = context.allowance.budget.as_u64();
-        let workers = context.workers.max(1) as u64;
-        let reading = budget / 4;
-        let columns = prepared
-            .tables
-            .iter()
-            .map(|table| table.read.table.columns.len());
-        let widest = columns.max().unwrap_or(0) as u64;
-        // 5 MiB is the least part that S3 takes; a folder takes any.
-        let part_bytes = if lake.folder().is_some() {
-            MIB
-        } else {
-            5 * MIB
-        };
-        // Of each worker: what its columns need however little they hold, a part
-        // that is not full, an open row group, its copy when it is flushed, as
-        // much again on its way to the store, and as much slack.
-        let writing = (budget - reading) / workers;
-        let row_group = writing.saturating_sub(widest * COLUMN_BYTES + part_bytes) / 4;
-        let row_group = row_group.clamp(MIB, 64 * MIB);
-        let wanted = config.files.row_group.map(|wanted| wanted.as_u64());
-        Self {
-            reading: MemoryBudget::new(reading),
-            // Small batches stay in the cache between decoding and encoding.
-            batch_bytes: (reading / workers / 8).clamp(MIB / 4, MIB),
-            format: FileFormat {
-                compression: config.files.compression,
-                row_group_bytes: wanted.map_or(row_group, |wanted| wanted.min(row_group)),
-                open_bytes: row_group,
-                in_flight_bytes: row_group,
-                part_bytes: usize::try_from(part_bytes).unwrap_or(usize::MAX),
-            },
-        }
-    }
-}
-
-/// What an open column holds beside its encoded pages: the state of the codec
-/// and the page being filled. An estimate, not a measurement.
-const COLUMN_BYTES: u64 = 1 << 20;
 
 /// Runs the dataflow to its end. Returns what became of each table.
 fn flow(
@@ -247,10 +232,10 @@ fn flow(
     context: &RunContext,
     lake: &Store,
     prepared: Prepared,
-    budget: &Budget,
+    memory: &Memory,
     stages: &Arc<Stages>,
 ) -> Result<Vec<TableReport>, Failure> {
-    let mut plan = FlowPlan::new(config, context, lake, &prepared, budget, stages)?;
+    let mut plan = FlowPlan::new(config, context, lake, &prepared, memory, stages)?;
     let (mut publisher, reports) = Publisher::new(
         context.run,
         lake.clone(),
@@ -310,7 +295,7 @@ impl FlowPlan {
         context: &RunContext,
         lake: &Store,
         prepared: &Prepared,
-        budget: &Budget,
+        memory: &Memory,
         stages: &Arc<Stages>,
     ) -> Result<Self, Failure> {
         let mut progress = Vec::new();
@@ -337,9 +322,9 @@ impl FlowPlan {
             repeats.push(context.runtime.block_on(Repeats::find(
                 prepared,
                 &folder,
-                &budget.reading,
+                &memory.reading,
             ))?);
-            sinks.push(sink_table(prepared, &folder, &shown)?);
+            sinks.push(sink_table(prepared, &folder, memory, &shown)?);
             progress.push(shown);
         }
         context.progress.planned();
@@ -353,8 +338,8 @@ impl FlowPlan {
             ingest: Ingest {
                 snapshot: Arc::clone(&prepared.snapshot),
                 tables: Arc::new(reads),
-                budget: budget.reading.clone(),
-                batch_bytes: budget.batch_bytes,
+                budget: memory.reading.clone(),
+                batch_bytes: memory.batch_bytes,
                 fail_on_bad_row: config.on_bad_row == highwater::run::OnBadRow::Fail,
                 runtime: context.runtime.clone(),
                 stages: Arc::clone(stages),
@@ -362,7 +347,7 @@ impl FlowPlan {
             repeats: Arc::new(repeats),
             sink: LakeSink {
                 tables: Arc::new(sinks),
-                format: budget.format,
+                format: memory.format,
                 runtime: context.runtime.clone(),
                 stages: Arc::clone(stages),
             },
@@ -396,6 +381,7 @@ fn show(context: &RunContext, prepared: &PreparedTable) -> TableProgress {
 fn sink_table(
     prepared: &PreparedTable,
     folder: &Store,
+    memory: &Memory,
     shown: &TableProgress,
 ) -> Result<SinkTable, Failure> {
     let schema = prepared.read.table.schema();
@@ -404,6 +390,8 @@ fn sink_table(
     Ok(SinkTable {
         file_schema: partitioning.file_schema(),
         partitioning,
+        file_bytes: memory.file_bytes(prepared),
+        by_split: prepared.is_merge(),
         folder: folder.objects(),
         progress: shown.clone(),
     })

@@ -1,0 +1,296 @@
+//! Compares tables with the lake as a whole (T4): both sides become hashes, and
+//! differential dataflow cancels what is equal.
+//!
+//! What one side has shown and the other not yet is held in memory. Where that
+//! could be more than there is room for, the hashes are divided into ranges and
+//! the tables are read once for each.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use highwater::app::{Failure, RunContext};
+use highwater::batch::Batch;
+use highwater::flow::event::FailureKind;
+use highwater::flow::{Batches, Epoch, TableFailure};
+use highwater::ledger::LoggedFile;
+use highwater::source::{BadRow, Snapshot, Split, TableRead};
+use highwater_operators::ingest::lake::LakeTable;
+use highwater_operators::transform::changes::{Counted, Element, changes};
+use highwater_operators::transform::fingerprint::{Fingerprint, Hash};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::operator::Operator;
+
+use super::memory::Memory;
+use super::cancel_flag;
+use super::side::{ByTable, Noticed, Side, SideRead, check_cancelled, run_dataflow};
+
+/// A difference is kept in a set or a map: about so many bytes.
+const DIFFERENCE_BYTES: u64 = 48;
+
+/// The two sides of one table.
+pub(super) struct Sides {
+    /// Its position in the run's plan.
+    pub(super) number: usize,
+    /// What is compared of both.
+    pub(super) read: TableRead,
+    /// The source's splits.
+    pub(super) splits: Vec<Split>,
+    /// The lake's files.
+    pub(super) lake: LakeTable,
+}
+
+/// What came of comparing one table.
+pub(super) enum Compared {
+    /// All its differences.
+    Done(Differences),
+    /// There are more than there is room for.
+    TooMany,
+}
+
+/// How a table differs from the lake.
+#[derive(Default)]
+pub(super) struct Differences {
+    /// Hashes of keys whose rows are not the same on both sides.
+    pub(super) keys: HashSet<Hash>,
+    /// For tables without a key: rows that the source has more often.
+    pub(super) new: HashMap<Hash, u64>,
+    /// For tables without a key: rows that the lake has more often.
+    pub(super) gone: HashMap<Hash, u64>,
+    /// Rows of the source that the lake cannot represent.
+    pub(super) bad_rows: Vec<BadRow>,
+}
+
+/// Compares tables. What is found is by position in the run's plan, and so are
+/// the tables that failed.
+pub(super) fn compare(
+    context: &RunContext,
+    memory: &Memory,
+    source: Arc<dyn Snapshot>,
+    lake: Arc<dyn Snapshot>,
+    sides: &[Sides],
+) -> Result<ByTable<Compared>, Failure> {
+    let comparison = Arc::new(Comparison::new(memory, sides)?);
+    let noticed = Noticed::default();
+    let cancelled = cancel_flag(context);
+    let side = |snapshot, doing, splits: &dyn Fn(&Sides) -> Vec<Split>| {
+        let tables = sides.iter().map(|side| SideRead {
+            read: side.read.clone(),
+            splits: splits(side),
+        });
+        let tables = tables.collect();
+        Side::new(context, memory, snapshot, doing, tables, &cancelled, &noticed)
+    };
+    let newer = side(source, "compared", &|side| side.splits.clone());
+    let older = side(lake, "compared, lake", &|side| side.lake.splits());
+    for range in ranges(comparison.passes) {
+        // Each pass reads all rows, so each meets the same bad ones.
+        noticed.take_bad_rows();
+        comparison.pass(context, &newer, &older, range, &noticed)?;
+    }
+    newer.done();
+    older.done();
+    let number = |at: usize| sides.get(at).map(|side| side.number);
+    let found = comparison.conclude(noticed.take_bad_rows()).into_iter();
+    let found = found.enumerate();
+    let failed = noticed.take_failures().into_iter();
+    Ok(ByTable {
+        found: found
+            .filter_map(|(at, compared)| Some((number(at)?, compared)))
+            .collect(),
+        failed: failed
+            .filter_map(|(at, failure)| Some((number(at)?, failure)))
+            .collect(),
+    })
+}
+
+/// What all workers share.
+struct Comparison {
+    tables: Vec<Table>,
+    most_differences: u64,
+    passes: u64,
+}
+
+struct Table {
+    has_key: bool,
+    print: Fingerprint,
+    found: Mutex<(Differences, bool)>,
+}
+
+impl Comparison {
+    fn new(memory: &Memory, sides: &[Sides]) -> Result<Self, Failure> {
+        let rows = sides.iter().map(|side| {
+            let lake: u64 = side.lake.files.iter().map(LoggedFile::rows).sum();
+            lake.max(side.read.table.estimated_rows.unwrap_or(0))
+        });
+        let rows: u64 = rows.sum();
+        let tables = sides.iter().map(|side| {
+            let table = &side.read.table;
+            let print = Fingerprint::new(side.number, &table.schema(), &table.key);
+            let print = print.map_err(|error| {
+                let what = format!("table {} has a type that cannot be compared", table.name);
+                Failure::failed(what).caused_by(&error)
+            })?;
+            Ok(Table {
+                has_key: !table.key.is_empty(),
+                print,
+                found: Mutex::default(),
+            })
+        });
+        Ok(Self {
+            tables: tables.collect::<Result<_, Failure>>()?,
+            most_differences: memory.keys_bytes / DIFFERENCE_BYTES,
+            passes: rows.div_ceil(memory.elements.max(1)).max(1),
+        })
+    }
+
+    /// Compares what has its key in one range.
+    fn pass(
+        self: &Arc<Self>,
+        context: &RunContext,
+        newer: &Side,
+        older: &Side,
+        range: RangeInclusive<Hash>,
+        noticed: &Noticed,
+    ) -> Result<(), Failure> {
+        let (comparison, noticed) = (Arc::clone(self), noticed.clone());
+        let (newer, older) = (newer.clone(), older.clone());
+        run_dataflow(context, move |scope| {
+            let hash = |side: &Side, count| {
+                let rows = side.clone().read(scope);
+                let comparison = Arc::clone(&comparison);
+                elements(rows, comparison, range.clone(), count, noticed.clone())
+            };
+            let differences = changes(hash(&newer, 1), hash(&older, -1));
+            let comparison = Arc::clone(&comparison);
+            differences.inspect(move |(element, _, count)| comparison.differs(element, *count));
+        })?;
+        check_cancelled(context)
+    }
+
+    fn table(&self, at: u32) -> Option<&Table> {
+        self.tables.get(usize::try_from(at).ok()?)
+    }
+
+    /// `element` is on one side `count` times more often than on the other.
+    fn differs(&self, element: &Element, count: isize) {
+        let Some(table) = self.table(element.of) else {
+            return;
+        };
+        let mut found = table.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let (differences, too_many) = &mut *found;
+        let times = count.unsigned_abs() as u64;
+        let hash = element.key_hash();
+        if differences.len() >= self.most_differences {
+            *too_many = true;
+        } else if table.has_key {
+            differences.keys.insert(hash);
+        } else if count > 0 {
+            *differences.new.entry(hash).or_default() += times;
+        } else {
+            *differences.gone.entry(hash).or_default() += times;
+        }
+    }
+
+    fn conclude(&self, bad_rows: Vec<(usize, BadRow)>) -> Vec<Compared> {
+        let mut by_table: BTreeMap<usize, Vec<BadRow>> = BTreeMap::new();
+        for (table, row) in bad_rows {
+            by_table.entry(table).or_default().push(row);
+        }
+        let tables = self.tables.iter().enumerate();
+        tables
+            .map(|(at, table)| {
+                let mut found = table.found.lock().unwrap_or_else(PoisonError::into_inner);
+                match std::mem::take(&mut *found) {
+                    (_, true) => Compared::TooMany,
+                    (differences, false) => Compared::Done(Differences {
+                        bad_rows: by_table.remove(&at).unwrap_or_default(),
+                        ..differences
+                    }),
+                }
+            })
+            .collect()
+    }
+}
+
+impl Differences {
+    fn len(&self) -> u64 {
+        (self.keys.len() + self.new.len() + self.gone.len()) as u64
+    }
+}
+
+/// The hashes, divided evenly.
+fn ranges(passes: u64) -> Vec<RangeInclusive<Hash>> {
+    let passes = Hash::from(passes.max(1));
+    let width = Hash::MAX / passes;
+    (0..passes)
+        .map(|pass| {
+            let end = if pass + 1 == passes {
+                Hash::MAX
+            } else {
+                width * (pass + 1) - 1
+            };
+            width * pass..=end
+        })
+        .collect()
+}
+
+/// The rows of batches as elements of a side that counts `count`.
+fn elements<'scope>(
+    batches: Batches<'scope>,
+    comparison: Arc<Comparison>,
+    range: RangeInclusive<Hash>,
+    count: isize,
+    noticed: Noticed,
+) -> StreamVec<'scope, Epoch, Counted> {
+    type Builder = CapacityContainerBuilder<Vec<Counted>>;
+    batches.unary::<Builder, _, _, _>(Pipeline, "hash_rows", move |_, _| {
+        move |input, output| {
+            input.for_each(|capability, batches: &mut Vec<Batch>| {
+                let epoch = *capability.time();
+                let mut session = output.session(&capability);
+                for batch in batches.drain(..) {
+                    let of = u32::try_from(batch.table).unwrap_or(u32::MAX);
+                    let Some(table) = comparison.table(of) else {
+                        continue;
+                    };
+                    match table.print.of(&batch.rows) {
+                        Ok(hashes) => session.give_iterator(
+                            hashes
+                                .into_iter()
+                                .filter(|(key, _)| range.contains(key))
+                                .map(|(key, row)| (Element::new(of, key, row), epoch, count)),
+                        ),
+                        Err(error) => {
+                            let what = format!("rows cannot be compared: {error}");
+                            let failure = TableFailure::new(FailureKind::Failed, what);
+                            noticed.fail(batch.table, failure);
+                        }
+                    }
+                }
+            });
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cover_every_hash_once() {
+        for passes in [1, 2, 3, 7] {
+            let ranges = ranges(passes);
+            assert_eq!(ranges.len() as u64, passes);
+            assert_eq!(ranges.first().map(|range| *range.start()), Some(0));
+            assert_eq!(ranges.last().map(|range| *range.end()), Some(Hash::MAX));
+            for pair in ranges.windows(2) {
+                if let [before, after] = pair {
+                    assert_eq!(before.end() + 1, *after.start());
+                }
+            }
+        }
+    }
+}

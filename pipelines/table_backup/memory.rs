@@ -1,0 +1,113 @@
+//! How the memory limit is divided (B3): encoders own their share from the
+//! start, so that a full reading side can never starve the writing side. What
+//! comes one after the other (comparing, then merging) uses the same memory.
+
+use bytesize::ByteSize;
+use highwater::app::RunContext;
+use highwater::budget::MemoryBudget;
+use highwater::run::Config;
+use highwater::run::prepare::{Prepared, PreparedTable};
+use highwater::store::Store;
+use highwater_operators::sink::lake::FileFormat;
+use highwater_operators::transform::changes::ELEMENT_BYTES;
+
+const MIB: u64 = 1 << 20;
+
+/// What an open column holds beside its encoded pages: the state of the codec
+/// and the page being filled. An estimate, not a measurement.
+const COLUMN_BYTES: u64 = MIB;
+
+/// The size of files in bytes, unless the configuration names one.
+const FILE_BYTES: u64 = 128 * MIB;
+
+/// A mirrored table has about so many files, if they are not too small for that:
+/// a change rewrites whole files.
+const MIRROR_FILES: u64 = 64;
+
+/// The least size of such a file in bytes.
+const LEAST_FILE_BYTES: u64 = 4 * MIB;
+
+/// Rows take about so many times less room in the lake than in the source.
+const COMPRESSION: u64 = 4;
+
+/// The shares of one run.
+pub(super) struct Memory {
+    /// Pays for batches.
+    pub(super) reading: MemoryBudget,
+    /// Pays for row groups of the lake that are read.
+    pub(super) row_groups: MemoryBudget,
+    /// For the keys of changed rows, in bytes.
+    pub(super) keys_bytes: u64,
+    /// For elements of a comparison.
+    pub(super) elements: u64,
+    /// The size of a batch, in bytes.
+    pub(super) batch_bytes: u64,
+    /// How files are encoded.
+    pub(super) format: FileFormat,
+    file_target: Option<ByteSize>,
+}
+
+impl Memory {
+    pub(super) fn divide(
+        config: &Config,
+        context: &RunContext,
+        lake: &Store,
+        prepared: &Prepared,
+    ) -> Self {
+        let budget = context.allowance.budget.as_u64();
+        let workers = context.workers.max(1) as u64;
+        let merges = prepared.tables.iter().any(PreparedTable::is_merge);
+        // A merge reads from two sides, and keeps the keys of what has changed.
+        let (reading, row_groups, keys) = if merges {
+            (budget / 8, budget / 8, budget / 8)
+        } else {
+            (budget / 4, 0, 0)
+        };
+        let writing = budget - reading - row_groups - keys;
+        let columns = prepared.tables.iter();
+        let columns = columns.map(|table| table.read.table.columns.len());
+        let widest = columns.max().unwrap_or(0) as u64;
+        // 5 MiB is the least part that S3 takes; a folder takes any.
+        let part_bytes = if lake.folder().is_some() {
+            MIB
+        } else {
+            5 * MIB
+        };
+        // Of each worker: what its columns need however little they hold, a part
+        // that is not full, an open row group, its copy when it is flushed, as
+        // much again on its way to the store, and as much slack.
+        let of_worker = writing / workers;
+        let row_group = of_worker.saturating_sub(widest * COLUMN_BYTES + part_bytes) / 4;
+        let row_group = row_group.clamp(MIB, 64 * MIB);
+        let wanted = config.files.row_group.map(|wanted| wanted.as_u64());
+        Self {
+            reading: MemoryBudget::new(reading),
+            row_groups: MemoryBudget::new(row_groups),
+            keys_bytes: keys,
+            elements: writing / ELEMENT_BYTES,
+            // Small batches stay in the cache between decoding and encoding.
+            batch_bytes: (reading / workers / 8).clamp(MIB / 4, MIB),
+            format: FileFormat {
+                compression: config.files.compression,
+                row_group_bytes: wanted.map_or(row_group, |wanted| wanted.min(row_group)),
+                open_bytes: row_group,
+                in_flight_bytes: row_group,
+                part_bytes: usize::try_from(part_bytes).unwrap_or(usize::MAX),
+            },
+            file_target: config.files.target,
+        }
+    }
+
+    /// The size that files of a table should have, in bytes.
+    pub(super) fn file_bytes(&self, table: &PreparedTable) -> u64 {
+        if let Some(wanted) = self.file_target {
+            return wanted.as_u64();
+        }
+        if table.mirror.is_none() {
+            return FILE_BYTES;
+        }
+        let lake = table.ledger.head().map_or(0, |head| head.bytes);
+        let expected = lake.max(table.read.table.estimated_bytes / COMPRESSION);
+        (expected / MIRROR_FILES).clamp(LEAST_FILE_BYTES, FILE_BYTES)
+    }
+}
