@@ -53,7 +53,7 @@ pub trait Snapshot: Send + Sync {
     async fn count(&self, read: &TableRead) -> Result<u64, SourceError>;
 
     /// Whether rows written since `position` (of an earlier [`Bound`]) can be
-    /// found by [`Changes::Since`]; else why not, for people (T2).
+    /// found by [`TableRead::since`]; else why not, for people (T2).
     async fn can_read_since(
         &self,
         read: &TableRead,
@@ -107,6 +107,9 @@ pub enum CursorBound {
         /// Who holds it back, and for how long, where somebody does.
         held_by: Option<String>,
     },
+    /// In full: commit order follows write order, so that no row can appear below
+    /// one that is seen. (Rows may still share its value: read it again.)
+    Unbounded,
     /// Nothing new can be trusted now: the bound must stay where it is.
     Held {
         /// By whom, for how long.

@@ -52,15 +52,18 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Copies what `select` selects. The inner error is the server's refusal:
+    /// Copies what `select` selects, under `settings` (`SET LOCAL ...;`, may be
+    /// empty) that end with it. The inner error is the server's refusal:
     /// the session is in a failed transaction, at rest. After the outer one it
     /// is in an unknown state.
     pub(super) async fn run(
         &mut self,
+        settings: &str,
         select: &str,
     ) -> Result<Result<(), ServerError>, SourceError> {
         let copy = format!(
-            "SAVEPOINT highwater_copy; COPY ({select}) TO STDOUT (FORMAT binary); RELEASE SAVEPOINT highwater_copy"
+            "SAVEPOINT highwater_copy; {settings}COPY ({select}) TO STDOUT (FORMAT binary); \
+             ROLLBACK TO SAVEPOINT highwater_copy; RELEASE SAVEPOINT highwater_copy"
         );
         self.session.send(&copy).await?;
         let mut refusal = None;

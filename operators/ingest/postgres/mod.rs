@@ -9,7 +9,9 @@
 //! | `url`, `tls`, `connect`, `lent`, `paced` | from a URL to a session that is logged in |
 //! | `inbox`, `wire`, `error` | messages, simple queries, the server's errors |
 //! | `catalog`, `selection`, `types` | tables, columns, keys, and what types become |
-//! | `snapshot`, `reader`, `projection` | splits, and the query of each |
+//! | `snapshot`, `layout`, `reader`, `projection` | splits, and the query of each |
+//! | `since`, `writers` | what was written since, and who may still commit (T2, T3) |
+//! | `fetch`, `literal` | rows by key |
 //! | `copy`, `decode` | from bytes to batches |
 
 mod catalog;
@@ -17,18 +19,23 @@ mod connect;
 mod copy;
 mod decode;
 mod error;
+mod fetch;
 mod inbox;
+mod layout;
 mod lent;
+mod literal;
 mod paced;
 mod projection;
 mod quote;
 mod reader;
 mod selection;
+mod since;
 mod snapshot;
 mod tls;
 mod types;
 mod url;
 mod wire;
+mod writers;
 
 use std::path::PathBuf;
 use std::sync::Arc;

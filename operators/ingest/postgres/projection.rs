@@ -7,13 +7,15 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use highwater::dataset::{Column, Table};
-use highwater::source::SourceError;
+use highwater::source::{self, SourceError, TableRead};
 
 use super::decode::Decoder;
 use super::error::usage;
 use super::quote;
+use super::reader::cursor_value;
+use super::since::Position;
 
 /// What to select, and who decodes it.
 pub(super) struct Projection {
@@ -23,29 +25,100 @@ pub(super) struct Projection {
     pub(super) decoders: Vec<Decoder>,
     /// Whether `ctid` follows the columns, to name rows that have no key.
     pub(super) located: bool,
+    /// The columns of the batches.
+    pub(super) schema: SchemaRef,
+    /// Positions in them of the key.
+    pub(super) key: Vec<usize>,
 }
 
 impl Projection {
-    /// The projection of `table`. `ctid` says whether its rows have one.
-    pub(super) fn new(table: &Table, ctid: bool) -> Result<Self, SourceError> {
-        let mut expressions = Vec::with_capacity(table.columns.len() + 1);
-        let mut decoders = Vec::with_capacity(table.columns.len());
-        for column in &table.columns {
-            let form = Form::of(&column.source_type, &column.lake_type)
-                .ok_or_else(|| unknown(table, column))?;
-            expressions.push(form.expression(&column.name));
-            decoders.push(form.decoder);
+    /// The columns that `read` asks for, in a snapshot at `now`. `ctid` says
+    /// whether the rows have one.
+    pub(super) fn of(read: &TableRead, now: Position, ctid: bool) -> Result<Self, SourceError> {
+        match &read.projection {
+            source::Projection::Rows => Self::rows(&read.table, ctid),
+            source::Projection::Keys { tail_from } => {
+                Self::keys(read, tail_from.as_deref(), now, ctid)
+            }
         }
-        let located = ctid && table.key.is_empty();
+    }
+
+    /// All columns of `table`.
+    pub(super) fn rows(table: &Table, ctid: bool) -> Result<Self, SourceError> {
+        let (expressions, decoders) = columns(table, table.columns.iter())?;
+        Ok(Self::new(
+            expressions,
+            decoders,
+            table.schema(),
+            table.key.clone(),
+            ctid,
+        ))
+    }
+
+    /// The key, the `xmin` that changes whenever a row is written (as text, for
+    /// the order of transactions is not that of their 32 bits), and the tail.
+    fn keys(
+        read: &TableRead,
+        tail_from: Option<&str>,
+        now: Position,
+        ctid: bool,
+    ) -> Result<Self, SourceError> {
+        let table = &read.table;
+        let key = table
+            .key
+            .iter()
+            .filter_map(|&position| table.columns.get(position));
+        let (mut expressions, mut decoders) = columns(table, key)?;
+        expressions.extend(["xmin::text".to_owned(), tail(read, tail_from, now)?]);
+        decoders.extend([Decoder::text(), Decoder::bool()]);
+        let key = (0..table.key.len()).collect();
+        Ok(Self::new(expressions, decoders, read.schema(), key, ctid))
+    }
+
+    fn new(
+        mut expressions: Vec<String>,
+        decoders: Vec<Decoder>,
+        schema: SchemaRef,
+        key: Vec<usize>,
+        ctid: bool,
+    ) -> Self {
+        let located = ctid && key.is_empty();
         if located {
             expressions.push("ctid".to_owned());
         }
-        Ok(Self {
+        Self {
             expressions: expressions.join(", "),
             decoders,
             located,
-        })
+            schema,
+            key,
+        }
     }
+}
+
+fn columns<'a>(
+    table: &Table,
+    columns: impl Iterator<Item = &'a Column>,
+) -> Result<(Vec<String>, Vec<Decoder>), SourceError> {
+    let forms = columns.map(|column| {
+        let form = Form::of(&column.source_type, &column.lake_type)
+            .ok_or_else(|| unknown(table, column))?;
+        Ok((form.expression(&column.name), form.decoder))
+    });
+    forms.collect()
+}
+
+/// Whether a row is at or above where the next run goes on.
+fn tail(read: &TableRead, from: Option<&str>, now: Position) -> Result<String, SourceError> {
+    Ok(match (from, &read.cursor) {
+        (None, _) => "false".to_owned(),
+        (Some(from), Some(cursor)) => format!(
+            "coalesce({} >= {}, false)",
+            quote::identifier(&cursor.column),
+            cursor_value(read, cursor, from)
+        ),
+        (Some(from), None) => Position::parse(from)?.wrote_since(now, "xmin"),
+    })
 }
 
 fn unknown(table: &Table, column: &Column) -> SourceError {

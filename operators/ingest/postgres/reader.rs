@@ -2,24 +2,28 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use highwater::dataset::TableName;
-use highwater::source::{CursorRange, Emit, Reader, SourceError, Split, TableRead};
+use highwater::source::{
+    self, CursorRange, Emit, Reader, SourceError, SourceErrorKind, Split, TableRead,
+};
 
 use super::copy::Copy;
 use super::decode::{BatchShape, Rows};
 use super::projection::Projection;
-use super::quote;
+use super::since::Position;
 use super::snapshot::{Shared, gone};
 use super::wire::Session;
+use super::{fetch, layout, quote};
 
 /// A reader on one snapshot, with a session of its own where the snapshot could
 /// be exported.
 pub(super) struct PgReader {
     snapshot: Arc<Shared>,
     session: Option<Session>,
-    /// What the batches of the table read last looked like.
-    shape: Option<(TableName, BatchShape)>,
+    /// What the batches of the split read last looked like.
+    shape: Option<(Alike, BatchShape)>,
 }
 
 impl PgReader {
@@ -46,93 +50,180 @@ impl Reader for PgReader {
         split: &Split,
         out: &mut dyn Emit,
     ) -> Result<(), SourceError> {
-        if !self.snapshot.is_exported() {
-            let mut coordinator = self.snapshot.coordinator().await;
-            return read_by(&mut coordinator, &mut self.shape, read, split, out).await;
-        }
-        if self.session.is_none() {
-            self.session = Some(self.snapshot.open().await?);
-        }
-        read_by(&mut self.session, &mut self.shape, read, split, out).await
+        self.run(read, Wanted::Split(split), out).await
     }
 
+    /// Keys are compared by the source: under an equality that is not by the
+    /// letter (`citext`, some ICU collations), rows may come whose key differs
+    /// from all of `keys`; whoever minds looks again.
     async fn fetch(
         &mut self,
-        _read: &TableRead,
-        _keys: &arrow::array::RecordBatch,
-        _out: &mut dyn Emit,
+        read: &TableRead,
+        keys: &RecordBatch,
+        out: &mut dyn Emit,
     ) -> Result<(), SourceError> {
-        todo!()
-    }
-}
-
-/// Reads with the session in `slot`, and puts it back only when it is at rest: a
-/// connection in the middle of a `COPY` is closed, never used again.
-async fn read_by(
-    slot: &mut Option<Session>,
-    shape: &mut Option<(TableName, BatchShape)>,
-    read: &TableRead,
-    split: &Split,
-    out: &mut dyn Emit,
-) -> Result<(), SourceError> {
-    let mut session = slot.take().ok_or_else(gone)?;
-    let (outcome, at_rest) = read_split(&mut session, shape, read, split, out).await;
-    if at_rest {
-        *slot = Some(session);
-    }
-    outcome
-}
-
-/// Reads one split; also says whether the session may be used again.
-async fn read_split(
-    session: &mut Session,
-    shape: &mut Option<(TableName, BatchShape)>,
-    read: &TableRead,
-    split: &Split,
-    out: &mut dyn Emit,
-) -> (Result<(), SourceError>, bool) {
-    let projection = match Projection::new(&read.table, split.start.is_some()) {
-        Ok(projection) => projection,
-        Err(error) => return (Err(error), true),
-    };
-    let select = select(read, split, &projection.expressions);
-    let target = usize::try_from(out.batch_bytes())
-        .unwrap_or(usize::MAX)
-        .min(super::copy::BATCH_LIMIT);
-    let known = shape.take().filter(|(name, _)| *name == read.table.name);
-    let known = known.map(|(_, shape)| shape);
-    let rows = Rows::new(
-        &read.table,
-        projection.decoders,
-        projection.located,
-        target,
-        known,
-    );
-    let mut copy = Copy::new(session, &read.table.name, rows, out);
-    let outcome = copy.run(&select).await;
-    *shape = copy.shape().map(|shape| (read.table.name.clone(), shape));
-    match outcome {
-        Ok(Ok(())) => (Ok(()), true),
-        // Refused by the server, which has ended the COPY: back to the savepoint.
-        Ok(Err(refusal)) => {
-            let rolled_back = session
-                .query("ROLLBACK TO SAVEPOINT highwater_copy")
-                .await
-                .is_ok();
-            (
-                Err(refusal.while_doing(&format!("reading {}", read.table.name))),
-                rolled_back,
-            )
+        if keys.num_rows() == 0 {
+            return Ok(());
         }
-        Err(error) => (Err(error), false),
+        self.run(read, Wanted::Keys(keys), out).await
+    }
+}
+
+/// Which rows of a table are read.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    Split(&'a Split),
+    Keys(&'a RecordBatch),
+}
+
+/// One query, and what its rows become.
+struct Job {
+    settings: &'static str,
+    select: String,
+    projection: Projection,
+    /// Whose batches will look like these, where any will.
+    alike: Option<Alike>,
+}
+
+/// Batches of one table, of whole rows or of keys.
+type Alike = (TableName, bool);
+
+impl Wanted<'_> {
+    /// `ONLY ` where the table holds its rows itself, which a split by pages says.
+    async fn only(
+        self,
+        session: &mut Session,
+        read: &TableRead,
+    ) -> Result<&'static str, SourceError> {
+        match self {
+            Self::Split(split) if split.start.is_some() => Ok("ONLY "),
+            _ => layout::only(session, &read.table.name).await,
+        }
+    }
+
+    fn job(self, read: &TableRead, only: &str, now: Position) -> Result<Job, SourceError> {
+        match self {
+            Self::Split(split) => {
+                let projection = Projection::of(read, now, split.start.is_some())?;
+                let keys = matches!(read.projection, source::Projection::Keys { .. });
+                Ok(Job {
+                    settings: "",
+                    select: select(read, split, only, now, &projection.expressions)?,
+                    projection,
+                    alike: Some((read.table.name.clone(), keys)),
+                })
+            }
+            Self::Keys(keys) => {
+                let projection = Projection::rows(&read.table, false)?;
+                Ok(Job {
+                    settings: fetch::SETTINGS,
+                    select: fetch::select(read, keys, only, &projection.expressions)?,
+                    projection,
+                    alike: None,
+                })
+            }
+        }
+    }
+}
+
+impl PgReader {
+    /// Reads with a session of its own, or with the snapshot's, and puts it back
+    /// only when it is at rest: a connection in the middle of a `COPY` is closed,
+    /// never used again.
+    async fn run(
+        &mut self,
+        read: &TableRead,
+        wanted: Wanted<'_>,
+        out: &mut dyn Emit,
+    ) -> Result<(), SourceError> {
+        let snapshot = Arc::clone(&self.snapshot);
+        if snapshot.is_exported() {
+            let mut session = match self.session.take() {
+                Some(session) => session,
+                None => snapshot.open().await?,
+            };
+            let (outcome, at_rest) = self.run_by(&mut session, read, wanted, out).await;
+            self.session = at_rest.then_some(session);
+            return outcome;
+        }
+        let mut slot = snapshot.coordinator().await;
+        let mut session = slot.take().ok_or_else(gone)?;
+        let (outcome, at_rest) = self.run_by(&mut session, read, wanted, out).await;
+        *slot = at_rest.then_some(session);
+        outcome
+    }
+
+    /// The same; also says whether the session may be used again.
+    async fn run_by(
+        &mut self,
+        session: &mut Session,
+        read: &TableRead,
+        wanted: Wanted<'_>,
+        out: &mut dyn Emit,
+    ) -> (Result<(), SourceError>, bool) {
+        let only = match wanted.only(session, read).await {
+            Ok(only) => only,
+            // The table is gone, or the connection.
+            Err(error) => {
+                let at_rest = error.kind == SourceErrorKind::Usage;
+                return (Err(error), at_rest);
+            }
+        };
+        let job = match wanted.job(read, only, self.snapshot.position()) {
+            Ok(job) => job,
+            Err(error) => return (Err(error), true),
+        };
+        let target = usize::try_from(out.batch_bytes())
+            .unwrap_or(usize::MAX)
+            .min(super::copy::BATCH_LIMIT);
+        let Job {
+            settings,
+            select,
+            projection,
+            alike,
+        } = job;
+        // A few rows by key say nothing of the batches of a table, nor they of them.
+        let last = self.shape.take();
+        let known = match (&alike, &last) {
+            (Some(alike), Some((known, shape))) if known == alike => Some(shape.clone()),
+            _ => None,
+        };
+        let Projection {
+            decoders,
+            located,
+            schema,
+            key,
+            ..
+        } = projection;
+        let rows = Rows::new(schema, key, decoders, located, target, known);
+        let mut copy = Copy::new(session, &read.table.name, rows, out);
+        let outcome = copy.run(settings, &select).await;
+        self.shape = match alike {
+            Some(alike) => copy.shape().map(|shape| (alike, shape)),
+            None => last,
+        };
+        match outcome {
+            Ok(Ok(())) => (Ok(()), true),
+            // Refused by the server, which has ended the COPY: back to the savepoint.
+            Ok(Err(refusal)) => {
+                let back = "ROLLBACK TO SAVEPOINT highwater_copy; RELEASE SAVEPOINT highwater_copy";
+                let rolled_back = session.query(back).await.is_ok();
+                let what = format!("reading {}", read.table.name);
+                (Err(refusal.while_doing(&what)), rolled_back)
+            }
+            Err(error) => (Err(error), false),
+        }
     }
 }
 
 /// The query of one split.
-fn select(read: &TableRead, split: &Split, expressions: &str) -> String {
-    // A split by pages names the heap itself; without, the table is a
-    // partitioned one, whose rows lie in its partitions.
-    let only = if split.start.is_some() { "ONLY " } else { "" };
+fn select(
+    read: &TableRead,
+    split: &Split,
+    only: &str,
+    now: Position,
+    expressions: &str,
+) -> Result<String, SourceError> {
     let mut conditions = Vec::new();
     if let Some(start) = split.start.filter(|&start| start > 0) {
         conditions.push(format!("ctid >= '({start},0)'::tid"));
@@ -143,6 +234,9 @@ fn select(read: &TableRead, split: &Split, expressions: &str) -> String {
     if let Some(cursor) = &read.cursor {
         conditions.extend(cursor_conditions(read, cursor));
     }
+    if let Some(since) = &read.since {
+        conditions.push(Position::parse(since)?.wrote_since(now, "xmin"));
+    }
     // On lines of its own, so that a comment at its end does not swallow ours.
     conditions.extend(read.filter.as_ref().map(|filter| format!("({filter}\n)")));
     let filter = if conditions.is_empty() {
@@ -150,24 +244,15 @@ fn select(read: &TableRead, split: &Split, expressions: &str) -> String {
     } else {
         format!(" WHERE {}", conditions.join(" AND "))
     };
-    format!(
+    Ok(format!(
         "SELECT {expressions} FROM {only}{}{filter}",
         quote::table(&read.table.name)
-    )
+    ))
 }
 
 fn cursor_conditions(read: &TableRead, cursor: &CursorRange) -> Vec<String> {
     let column = quote::identifier(&cursor.column);
-    let source_type = read
-        .table
-        .columns
-        .iter()
-        .find(|found| found.name == cursor.column);
-    let value = |text: &String| match source_type {
-        Some(found) => format!("{}::{}", quote::literal(text), found.source_type),
-        // An untyped constant takes the column's type.
-        None => quote::literal(text),
-    };
+    let value = |text: &String| cursor_value(read, cursor, text);
     let from = cursor
         .from
         .as_ref()
@@ -179,8 +264,20 @@ fn cursor_conditions(read: &TableRead, cursor: &CursorRange) -> Vec<String> {
     from.into_iter().chain(to).collect()
 }
 
+/// A value of the cursor's column.
+pub(super) fn cursor_value(read: &TableRead, cursor: &CursorRange, text: &str) -> String {
+    let mut columns = read.table.columns.iter();
+    match columns.find(|found| found.name == cursor.column) {
+        Some(found) => format!("{}::{}", quote::literal(text), found.source_type),
+        // An untyped constant takes the column's type.
+        None => quote::literal(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
     use super::*;
     use highwater::dataset::{Table, TableName};
 
@@ -214,21 +311,26 @@ mod tests {
         }
     }
 
+    fn query(read: &TableRead, split: &Split, only: &str) -> String {
+        let now = Position::parse("100:120:").unwrap();
+        select(read, split, only, now, "x").unwrap()
+    }
+
     #[test]
     fn queries_of_splits() {
         assert_eq!(
-            select(&read(None, None), &split(None, None), "x"),
+            query(&read(None, None), &split(None, None), ""),
             "SELECT x FROM \"s\".\"t\""
         );
         assert_eq!(
-            select(&read(None, None), &split(Some(0), None), "x"),
+            query(&read(None, None), &split(Some(0), None), "ONLY "),
             "SELECT x FROM ONLY \"s\".\"t\""
         );
         assert_eq!(
-            select(
+            query(
                 &read(Some("a OR b -- why"), None),
                 &split(Some(3), Some(9)),
-                "x"
+                "ONLY "
             ),
             "SELECT x FROM ONLY \"s\".\"t\" WHERE ctid >= '(3,0)'::tid AND ctid < '(9,0)'::tid AND (a OR b -- why\n)"
         );
@@ -238,8 +340,26 @@ mod tests {
             to: Some("5".into()),
         };
         assert_eq!(
-            select(&read(None, Some(cursor)), &split(None, None), "x"),
+            query(&read(None, Some(cursor)), &split(None, None), ""),
             "SELECT x FROM \"s\".\"t\" WHERE (\"c\" <= '5' OR \"c\" IS NULL)"
         );
+    }
+
+    #[test]
+    fn rows_since_a_position_within_their_split_and_condition() {
+        let mut read = read(Some("a"), None);
+        read.since = Some("90:95:90".into());
+        let sql = query(&read, &split(Some(3), None), "ONLY ");
+        assert!(
+            sql.contains("WHERE ctid >= '(3,0)'::tid AND (xmin::text::bigint >= 3 AND"),
+            "{sql}"
+        );
+        assert!(
+            sql.contains("- 90 + 4294967296) % 4294967296 < 30) AND (a\n)"),
+            "{sql}"
+        );
+        read.since = Some("schema_version=1".into());
+        let now = Position::parse("100:120:").unwrap();
+        assert!(select(&read, &split(None, None), "", now, "x").is_err());
     }
 }

@@ -169,7 +169,7 @@ fn utf8(bytes: &[u8]) -> Exactly<&str> {
 
 /// Integers; and, for columns whose type the user named, whole reals and text
 /// that is an integer's own spelling.
-fn long(value: ValueRef<'_>) -> Exactly<i64> {
+pub(super) fn long(value: ValueRef<'_>) -> Exactly<i64> {
     const NOT_LONG: &str = "it is not a whole number of 64 bits";
     match value {
         ValueRef::Integer(value) => Ok(value),
@@ -197,7 +197,8 @@ fn long(value: ValueRef<'_>) -> Exactly<i64> {
     }
 }
 
-fn double(value: ValueRef<'_>) -> Exactly<f64> {
+/// Numbers that a double holds exactly, in any class.
+pub(super) fn double(value: ValueRef<'_>) -> Exactly<f64> {
     match value {
         ValueRef::Real(value) => Ok(value),
         ValueRef::Integer(value) => {
@@ -226,7 +227,8 @@ fn exact_double(value: i64) -> Option<f64> {
     same.then_some(double)
 }
 
-fn text(value: ValueRef<'_>) -> Exactly<Cow<'_, str>> {
+/// Text, and numbers by their exact text.
+pub(super) fn text(value: ValueRef<'_>) -> Exactly<Cow<'_, str>> {
     match value {
         ValueRef::Text(bytes) => utf8(bytes).map(Cow::Borrowed),
         ValueRef::Integer(value) => Ok(Cow::Owned(value.to_string())),
@@ -235,21 +237,24 @@ fn text(value: ValueRef<'_>) -> Exactly<Cow<'_, str>> {
     }
 }
 
-fn iso(value: ValueRef<'_>) -> Exactly<&str> {
+/// Text that may be a date or a time.
+pub(super) fn iso(value: ValueRef<'_>) -> Exactly<&str> {
     match value {
         ValueRef::Text(bytes) => utf8(bytes),
         _ => Err("it is not ISO-8601 text"),
     }
 }
 
-fn binary(value: ValueRef<'_>) -> Exactly<&[u8]> {
+/// Blobs.
+pub(super) fn binary(value: ValueRef<'_>) -> Exactly<&[u8]> {
     match value {
         ValueRef::Blob(bytes) => Ok(bytes),
         _ => Err("it is not a blob"),
     }
 }
 
-fn boolean(value: ValueRef<'_>) -> Exactly<bool> {
+/// 0 and 1.
+pub(super) fn boolean(value: ValueRef<'_>) -> Exactly<bool> {
     match value {
         ValueRef::Integer(0) => Ok(false),
         ValueRef::Integer(1) => Ok(true),

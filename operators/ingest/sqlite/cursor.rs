@@ -41,7 +41,8 @@ pub(super) fn read(text: &str) -> Result<Value, SourceError> {
     })
 }
 
-fn bytes(hexadecimal: &str) -> Option<Vec<u8>> {
+/// The bytes of an even number of hexadecimal digits.
+pub(super) fn bytes(hexadecimal: &str) -> Option<Vec<u8>> {
     let digits = hexadecimal.as_bytes();
     let pairs = digits.chunks(2).map(|pair| match pair {
         [high, low] => {

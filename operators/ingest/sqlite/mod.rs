@@ -36,6 +36,8 @@ mod connection;
 mod cursor;
 mod decimal;
 mod discover;
+mod fetch;
+mod key;
 mod literal;
 mod location;
 mod page;
@@ -50,6 +52,7 @@ mod snapshot;
 mod source;
 mod split;
 mod temporal;
+mod version;
 
 use std::sync::Arc;
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
-use highwater::dataset::Table;
-use highwater::source::{BadRow, SourceError, SourceErrorKind};
+use highwater::dataset::{Column, Table};
+use highwater::source::{
+    BadRow, Projection, SourceError, SourceErrorKind, TAIL_COLUMN, TableRead, VERSION_COLUMN,
+};
 use rusqlite::types::ValueRef;
 
 use super::columns::{ColumnBuilder, arrow_bytes, source_bytes};
@@ -29,8 +31,20 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Of `table`, as discovered.
-    pub(super) fn of(table: &Table) -> Result<Self, SourceError> {
+    /// Of the columns that `read` asks for.
+    pub(super) fn of(read: &TableRead) -> Result<Self, SourceError> {
+        match read.projection {
+            Projection::Rows => Self::with(read.table.clone(), read.schema()),
+            Projection::Keys { .. } => Self::with(keys(&read.table), read.schema()),
+        }
+    }
+
+    /// Of all columns of `table`.
+    pub(super) fn rows(table: &Table) -> Result<Self, SourceError> {
+        Self::with(table.clone(), table.schema())
+    }
+
+    fn with(table: Table, schema: SchemaRef) -> Result<Self, SourceError> {
         let rules = table.columns.iter().map(|column| {
             Rule::of(column).ok_or_else(|| {
                 SourceError::new(
@@ -44,8 +58,8 @@ impl Layout {
         });
         Ok(Self {
             rules: rules.collect::<Result<_, _>>()?,
-            schema: table.schema(),
-            table: table.clone(),
+            schema,
+            table,
         })
     }
 
@@ -56,6 +70,30 @@ impl Layout {
             .zip(cells)
             .map(|(&rule, &cell)| arrow_bytes(rule, cell))
             .sum()
+    }
+}
+
+/// The table of the keys of `table`, with their version and tail.
+fn keys(table: &Table) -> Table {
+    let added = |name: &str, rule: Rule| Column {
+        name: name.to_owned(),
+        source_type: String::new(),
+        lake_type: rule.lake_type(),
+        nullable: true,
+        fidelity: rule.fidelity(),
+    };
+    let key = table
+        .key
+        .iter()
+        .filter_map(|&position| table.columns.get(position));
+    let mut columns: Vec<_> = key.cloned().collect();
+    let key = (0..columns.len()).collect();
+    columns.push(added(VERSION_COLUMN, Rule::Text));
+    columns.push(added(TAIL_COLUMN, Rule::Boolean));
+    Table {
+        columns,
+        key,
+        ..table.clone()
     }
 }
 

@@ -1,13 +1,17 @@
 //! The SQL that reads a split.
 
 use highwater::dataset::TableName;
-use highwater::source::{CursorRange, SourceError, SourceErrorKind, Split, TableRead};
+use highwater::source::{CursorRange, Projection, SourceError, SourceErrorKind, Split, TableRead};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Rows, Statement, params_from_iter};
 
 use super::connection::said;
 use super::cursor;
 use super::physical::Physical;
+
+/// Why rows written since an earlier state cannot be found (T2).
+pub(super) const NO_WRITERS: &str =
+    "SQLite does not keep who wrote a row or when: compare all rows, or name a cursor column";
 
 /// A statement with what is bound to it.
 pub(super) struct Query {
@@ -19,13 +23,19 @@ pub(super) struct Query {
 
 impl Query {
     /// The rows of `split` (of the whole table where none is given): first the
-    /// rowid, then the columns of `read`.
+    /// rowid, then the columns of `read`, and for keys whether it is in the tail.
     pub(super) fn rows(
         physical: &Physical,
         read: &TableRead,
         split: Option<&Split>,
     ) -> Result<Self, SourceError> {
         let name = &read.table.name;
+        if read.since.is_some() {
+            return Err(SourceError::new(
+                SourceErrorKind::Failed,
+                format!("{name}: {NO_WRITERS}"),
+            ));
+        }
         let mut query = Self {
             sql: String::new(),
             bound: Vec::new(),
@@ -43,6 +53,9 @@ impl Query {
         let mut columns = vec![rowid.to_owned()];
         for column in &read.table.columns {
             columns.push(physical.qualified(name, &column.name)?);
+        }
+        if let Projection::Keys { tail_from } = &read.projection {
+            columns.push(query.tail(physical, read, tail_from.as_deref())?);
         }
         let condition = query.conditions(physical, read, split)?;
         query.sql = format!(
@@ -76,6 +89,77 @@ impl Query {
             physical.quoted
         );
         Ok(query)
+    }
+
+    /// How many rows `read` wants, wherever a cursor stands.
+    pub(super) fn count(physical: &Physical, read: &TableRead) -> Result<Self, SourceError> {
+        let mut query = Self {
+            sql: String::new(),
+            bound: Vec::new(),
+            has_rowid: false,
+        };
+        let everything = TableRead {
+            cursor: None,
+            ..read.clone()
+        };
+        let condition = query.conditions(physical, &everything, None)?;
+        query.sql = format!("SELECT count(*) FROM main.{}{condition}", physical.quoted);
+        Ok(query)
+    }
+
+    /// The rows whose key columns (`columns`, by name) are among so many values
+    /// each, to be bound at every run: first the rowid, then the columns of
+    /// `read`. Nothing is bound to it yet.
+    pub(super) fn by_key(
+        physical: &Physical,
+        read: &TableRead,
+        columns: &[(&str, usize)],
+    ) -> Result<Self, SourceError> {
+        let name = &read.table.name;
+        let mut query = Self {
+            sql: String::new(),
+            bound: Vec::new(),
+            has_rowid: physical.rowid.is_some(),
+        };
+        let mut selected = vec![physical.rowid.clone().unwrap_or_else(|| "NULL".to_owned())];
+        for column in &read.table.columns {
+            selected.push(physical.qualified(name, &column.name)?);
+        }
+        let mut conditions = Vec::new();
+        for &(column, values) in columns {
+            let column = physical.qualified(name, column)?;
+            let places: Vec<_> = (0..values).map(|_| query.bind(Value::Null)).collect();
+            conditions.push(format!("{column} IN ({})", places.join(", ")));
+        }
+        query.bound.clear();
+        conditions.extend(read.filter.as_ref().map(|filter| format!("(\n{filter}\n)")));
+        let condition = if conditions.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", conditions.join(" AND "))
+        };
+        query.sql = format!(
+            "SELECT {} FROM main.{}{condition}",
+            selected.join(", "),
+            physical.quoted
+        );
+        Ok(query)
+    }
+
+    /// Whether a row is at or above where the next run goes on. Only a cursor's
+    /// value can say: SQLite does not keep when a row was written.
+    fn tail(
+        &mut self,
+        physical: &Physical,
+        read: &TableRead,
+        from: Option<&str>,
+    ) -> Result<String, SourceError> {
+        let (Some(from), Some(cursor)) = (from, &read.cursor) else {
+            return Ok("0".to_owned());
+        };
+        let column = physical.qualified(&read.table.name, &cursor.column)?;
+        let from = self.bind(cursor::read(from)?);
+        Ok(format!("coalesce({column} >= {from}, 0)"))
     }
 
     fn conditions(
@@ -162,6 +246,15 @@ impl Query {
                 _ => unprepared,
             }
         })
+    }
+
+    /// Runs it with other values bound.
+    pub(super) fn run_with<'s>(
+        &self,
+        statement: &'s mut Statement<'_>,
+        values: &[Value],
+    ) -> rusqlite::Result<Rows<'s>> {
+        statement.query(params_from_iter(values))
     }
 
     /// Runs it.

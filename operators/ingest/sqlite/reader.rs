@@ -8,8 +8,9 @@
 
 use std::sync::{Arc, PoisonError};
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use highwater::source::{Emit, Reader, SourceError, SourceErrorKind, Split, TableRead};
+use highwater::source::{Emit, Projection, Reader, SourceError, SourceErrorKind, Split, TableRead};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ use super::page::{Finished, Layout, Page};
 use super::physical::Physical;
 use super::query::Query;
 use super::snapshot::Idle;
+use super::{fetch, version};
 
 /// Text and blobs of one batch are addressed with 31 bits.
 const LARGEST_BATCH: u64 = 1 << 30;
@@ -71,16 +73,49 @@ impl Reader for SqliteReader {
         split: &Split,
         out: &mut dyn Emit,
     ) -> Result<(), SourceError> {
+        let (read, split) = (read.clone(), split.clone());
+        self.pump(out, move |connection, pages| {
+            fill(connection, &read, &split, pages)
+        })
+        .await
+    }
+
+    async fn fetch(
+        &mut self,
+        read: &TableRead,
+        keys: &RecordBatch,
+        out: &mut dyn Emit,
+    ) -> Result<(), SourceError> {
+        if keys.num_rows() == 0 {
+            return Ok(());
+        }
+        let (read, keys) = (read.clone(), keys.clone());
+        self.pump(out, move |connection, pages| {
+            let mut filling = Filling::begin(pages, Layout::rows(&read.table)?)?;
+            fetch::fetch(connection, &read, &keys, &mut filling)?;
+            filling.end()
+        })
+        .await
+    }
+}
+
+impl SqliteReader {
+    /// Runs `work` on a blocking thread and hands on the pages that it fills.
+    async fn pump(
+        &self,
+        out: &mut dyn Emit,
+        work: impl FnOnce(&Connection, &mut Pages) -> Result<(), Problem> + Send + 'static,
+    ) -> Result<(), SourceError> {
         let (allow, allowed) = mpsc::channel(1);
         let (reply, mut replies) = mpsc::channel(1);
-        let (line, read, split) = (Arc::clone(&self.line), read.clone(), split.clone());
+        let line = Arc::clone(&self.line);
         let mut running = Running {
             line: Arc::clone(&line),
             ended: false,
         };
         let thread = tokio::task::spawn_blocking(move || {
             let mut pages = Pages { allowed, reply };
-            line.with(|connection| pages.fill(connection, &read, &split))
+            line.with(|connection| work(connection, &mut pages))
         });
         let mut next = Next::Row(0);
         while let Next::Row(bytes) = next {
@@ -105,15 +140,6 @@ impl Reader for SqliteReader {
         running.ended = true;
         ended
     }
-
-    async fn fetch(
-        &mut self,
-        _read: &TableRead,
-        _keys: &arrow::array::RecordBatch,
-        _out: &mut dyn Emit,
-    ) -> Result<(), SourceError> {
-        todo!()
-    }
 }
 
 /// Interrupts the statement when the async side leaves before its end, so that
@@ -132,43 +158,92 @@ impl Drop for Running {
 }
 
 /// The blocking side.
-struct Pages {
+pub(super) struct Pages {
     allowed: mpsc::Receiver<Allowance>,
     reply: mpsc::Sender<Reply>,
 }
 
-impl Pages {
-    fn fill(
-        &mut self,
-        connection: &Connection,
-        read: &TableRead,
-        split: &Split,
-    ) -> Result<(), Problem> {
-        let layout = Arc::new(Layout::of(&read.table)?);
-        let physical = Physical::of(connection, &read.table.name)?;
-        let query = Query::rows(&physical, read, Some(split))?;
-        let mut statement = query.prepare(connection, read)?;
-        let mut allowance = self.allowance()?;
-        let mut page = Page::new(&layout);
-        let mut rows = query.run(&mut statement)?;
-        while let Some(row) = rows.next()? {
-            let rowid: Option<i64> = if query.has_rowid { row.get(0)? } else { None };
-            let mut cells: Vec<ValueRef<'_>> = Vec::with_capacity(read.table.columns.len());
-            for position in 1..=read.table.columns.len() {
-                cells.push(row.get_ref(position)?);
-            }
-            let bytes = layout.row_bytes(&cells);
-            while page.is_full() || page.bytes() + bytes > allowance {
-                let expected = page.shape();
-                self.send(page, Next::Row(bytes))?;
-                allowance = self.allowance()?;
-                page = Page::like(&layout, &expected, allowance);
-            }
-            page.push(rowid, &cells, bytes);
+/// Reads the rows of one split, or their keys.
+fn fill(
+    connection: &Connection,
+    read: &TableRead,
+    split: &Split,
+    pages: &mut Pages,
+) -> Result<(), Problem> {
+    let physical = Physical::of(connection, &read.table.name)?;
+    let query = Query::rows(&physical, read, Some(split))?;
+    let mut statement = query.prepare(connection, read)?;
+    let mut filling = Filling::begin(pages, Layout::of(read)?)?;
+    let columns = read.table.columns.len();
+    let mut rows = query.run(&mut statement)?;
+    while let Some(row) = rows.next()? {
+        let rowid: Option<i64> = if query.has_rowid { row.get(0)? } else { None };
+        let mut cells: Vec<ValueRef<'_>> = Vec::with_capacity(columns);
+        for position in 1..=columns {
+            cells.push(row.get_ref(position)?);
         }
-        self.send(page, Next::End)
+        match read.projection {
+            Projection::Rows => filling.row(rowid, &cells)?,
+            Projection::Keys { .. } => {
+                let version = version::of(&cells);
+                let key = read.table.key.iter();
+                let mut cells: Vec<_> = key.filter_map(|&at| cells.get(at).copied()).collect();
+                cells.extend([
+                    ValueRef::Text(version.as_bytes()),
+                    row.get_ref(columns + 1)?,
+                ]);
+                filling.row(rowid, &cells)?;
+            }
+        }
+    }
+    filling.end()
+}
+
+/// Pages, filled row by row, each within what it may take.
+pub(super) struct Filling<'a> {
+    pages: &'a mut Pages,
+    layout: Arc<Layout>,
+    page: Page,
+    allowance: u64,
+}
+
+impl<'a> Filling<'a> {
+    fn begin(pages: &'a mut Pages, layout: Layout) -> Result<Self, Problem> {
+        let layout = Arc::new(layout);
+        let allowance = pages.allowance()?;
+        let page = Page::new(&layout);
+        Ok(Self {
+            pages,
+            layout,
+            page,
+            allowance,
+        })
     }
 
+    /// Appends one row, after the page that it would not fit into.
+    pub(super) fn row(
+        &mut self,
+        rowid: Option<i64>,
+        cells: &[ValueRef<'_>],
+    ) -> Result<(), Problem> {
+        let bytes = self.layout.row_bytes(cells);
+        while self.page.is_full() || self.page.bytes() + bytes > self.allowance {
+            let expected = self.page.shape();
+            let full = std::mem::replace(&mut self.page, Page::new(&self.layout));
+            self.pages.send(full, Next::Row(bytes))?;
+            self.allowance = self.pages.allowance()?;
+            self.page = Page::like(&self.layout, &expected, self.allowance);
+        }
+        self.page.push(rowid, cells, bytes);
+        Ok(())
+    }
+
+    fn end(self) -> Result<(), Problem> {
+        self.pages.send(self.page, Next::End)
+    }
+}
+
+impl Pages {
     fn allowance(&mut self) -> Result<u64, Problem> {
         Ok(self.allowed.blocking_recv().ok_or_else(stopped)?.0)
     }

@@ -2,15 +2,19 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use highwater::source::{Reader, Snapshot, SourceError, SourceErrorKind, SplitPlan, TableRead};
+use highwater::source::{
+    CursorBound, Reader, Snapshot, SourceError, SourceErrorKind, SplitPlan, TableRead,
+};
 use highwater::watermark::Bound;
 use rusqlite::Connection;
 
 use super::connection::{CommitsHeld, Line, Problem, begin, blocking};
+use super::physical::Physical;
 use super::position::{self, Stamp};
+use super::query::{NO_WRITERS, Query};
 use super::reader::SqliteReader;
 use super::split;
 
@@ -118,6 +122,17 @@ fn join(path: &Path, readers: usize) -> Vec<Arc<Line>> {
     joined.map(Arc::new).collect()
 }
 
+fn count(connection: &Connection, read: &TableRead) -> Result<u64, Problem> {
+    let query = Query::count(&Physical::of(connection, &read.table.name)?, read)?;
+    let mut statement = query.prepare(connection, read)?;
+    let mut rows = query.run(&mut statement)?;
+    let count: i64 = match rows.next()? {
+        Some(row) => row.get(0)?,
+        None => 0,
+    };
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 #[async_trait]
 impl Snapshot for SqliteSnapshot {
     fn bound(&self) -> &Bound {
@@ -134,8 +149,9 @@ impl Snapshot for SqliteSnapshot {
         self.readers
     }
 
-    async fn count(&self, _read: &TableRead) -> Result<u64, SourceError> {
-        todo!()
+    async fn count(&self, read: &TableRead) -> Result<u64, SourceError> {
+        let (control, read) = (Arc::clone(&self.control), read.clone());
+        blocking(move || control.with(|connection| count(connection, &read))).await
     }
 
     async fn can_read_since(
@@ -143,16 +159,26 @@ impl Snapshot for SqliteSnapshot {
         _read: &TableRead,
         _position: &str,
     ) -> Result<Result<(), String>, SourceError> {
-        todo!()
+        Ok(Err(NO_WRITERS.to_owned()))
     }
 
+    /// One writer at a time: what commits later was written later. That holds
+    /// for values that the writing statement itself draws.
     async fn cursor_bound(
         &self,
-        _read: &TableRead,
-        _column: &str,
-        _margin: std::time::Duration,
-    ) -> Result<highwater::source::CursorBound, SourceError> {
-        todo!()
+        read: &TableRead,
+        column: &str,
+        _margin: Duration,
+    ) -> Result<CursorBound, SourceError> {
+        let (control, read, column) = (Arc::clone(&self.control), read.clone(), column.to_owned());
+        blocking(move || {
+            control.with(|connection| {
+                let physical = Physical::of(connection, &read.table.name)?;
+                physical.qualified(&read.table.name, &column)?;
+                Ok(CursorBound::Unbounded)
+            })
+        })
+        .await
     }
 
     async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {

@@ -26,6 +26,7 @@ use arrow::datatypes::{
 use fixed::{Bools, Fixed, exactly};
 pub(super) use flaw::{Decoded, Flaw};
 use list::Lists;
+pub(super) use moment::civil;
 use numeric::{Numeric, Shape};
 pub(super) use rows::{Finished, RowError, Rows, Shape as BatchShape};
 use varlen::{NotUtf8, Varlen};

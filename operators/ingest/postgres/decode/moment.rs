@@ -57,7 +57,7 @@ fn timestamp_text(micros: i64) -> String {
 
 /// Year, month and day of the proleptic Gregorian calendar, by eras of 400
 /// years that begin on the first of March.
-fn civil(days_since_1970: i64) -> (i64, i64, i64) {
+pub(in super::super) fn civil(days_since_1970: i64) -> (i64, i64, i64) {
     let days = days_since_1970 + 719_468;
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;

@@ -11,7 +11,6 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use highwater::dataset::Table;
 use highwater::source::BadRow;
 
 use super::varlen::NotUtf8;
@@ -77,10 +76,12 @@ pub(in super::super) struct Shape {
 }
 
 impl Rows {
-    /// Rows of `table` by `columns`, in batches of about `target` bytes. With
-    /// `located`, one more field follows: the row's `ctid`.
+    /// Rows of `schema` by `columns`, in batches of about `target` bytes; `key`
+    /// are the positions of the columns that name a row. With `located`, one
+    /// more field follows: the row's `ctid`.
     pub(in super::super) fn new(
-        table: &Table,
+        schema: SchemaRef,
+        key: Vec<usize>,
         columns: Vec<Decoder>,
         located: bool,
         target: usize,
@@ -94,8 +95,8 @@ impl Rows {
             .filter(|(_, column)| column.is_variable())
             .map(|(position, _)| position);
         Self {
-            schema: table.schema(),
-            key: table.key.clone(),
+            schema,
+            key,
             variable: variable.collect(),
             columns,
             locators: located.then(Vec::new),

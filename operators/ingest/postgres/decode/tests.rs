@@ -107,7 +107,7 @@ proptest! {
         let (mut decoder, _) = int_list();
         let _ = decoder.push(&bytes);
         let table = table(vec![column("a", DataType::Int32), column("b", DataType::Utf8)], vec![]);
-        let mut rows = Rows::new(&table, vec![Decoder::int32(), Decoder::text()], true, 1000, None);
+        let mut rows = Rows::new(table.schema(), table.key.clone(), vec![Decoder::int32(), Decoder::text()], true, 1000, None);
         let _ = rows.push(&bytes);
         let _ = rows.reaches(&bytes);
     }
@@ -151,7 +151,8 @@ fn bad_rows_leave_the_batch_with_their_key_and_nothing_else_does() {
     ];
     let table = table(columns, vec![0]);
     let mut rows = Rows::new(
-        &table,
+        table.schema(),
+        table.key.clone(),
         vec![Decoder::int32(), Decoder::date(), Decoder::text()],
         false,
         1 << 20,
@@ -200,7 +201,14 @@ fn bad_rows_leave_the_batch_with_their_key_and_nothing_else_does() {
 #[test]
 fn rows_without_a_key_are_named_by_their_place() {
     let table = table(vec![column("day", DataType::Date32)], vec![]);
-    let mut rows = Rows::new(&table, vec![Decoder::date()], true, 1 << 20, None);
+    let mut rows = Rows::new(
+        table.schema(),
+        table.key.clone(),
+        vec![Decoder::date()],
+        true,
+        1 << 20,
+        None,
+    );
     let infinity = i32::MIN.to_be_bytes();
     rows.push(&tuple(&[Some(&infinity), Some(&[0, 0, 1, 0, 0, 7])]))
         .unwrap();
@@ -212,7 +220,14 @@ fn rows_without_a_key_are_named_by_their_place() {
 #[test]
 fn a_changed_table_is_an_error_not_a_shifted_column() {
     let table = table(vec![column("id", DataType::Int32)], vec![]);
-    let mut rows = Rows::new(&table, vec![Decoder::int32()], false, 1 << 20, None);
+    let mut rows = Rows::new(
+        table.schema(),
+        table.key.clone(),
+        vec![Decoder::int32()],
+        false,
+        1 << 20,
+        None,
+    );
     let error = rows.push(&tuple(&[Some(&[0; 8])])).unwrap_err();
     assert_eq!(error.column.as_deref(), Some("id"));
     assert!(rows.push(&tuple(&[Some(&[0; 4]), None])).is_err());
