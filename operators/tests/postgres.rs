@@ -664,6 +664,7 @@ async fn cursors_filters_and_columns() {
             column: "at".into(),
             from: from.map(Into::into),
             to: to.map(Into::into),
+            nulls: false,
         })
     };
     let filter = Some("id <> 500 OR id = 500 -- all".to_owned());

@@ -23,8 +23,8 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
-use super::memory::Memory;
 use super::cancel_flag;
+use super::memory::Memory;
 use super::side::{ByTable, Noticed, Side, SideRead, check_cancelled, run_dataflow};
 
 /// A difference is kept in a set or a map: about so many bytes.
@@ -81,7 +81,9 @@ pub(super) fn compare(
             splits: splits(side),
         });
         let tables = tables.collect();
-        Side::new(context, memory, snapshot, doing, tables, &cancelled, &noticed)
+        Side::new(
+            context, memory, snapshot, doing, tables, &cancelled, &noticed,
+        )
     };
     let newer = side(source, "compared", &|side| side.splits.clone());
     let older = side(lake, "compared, lake", &|side| side.lake.splits());

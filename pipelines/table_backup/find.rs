@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use highwater::app::{Failure, RunContext};
 use highwater::dataset::{Table, TableName};
-use highwater::run::mirror::{self, Mirror, Step};
+use highwater::run::mirror::{self, Step};
 use highwater::run::prepare::{Prepared, PreparedTable, table_folder};
 use highwater::source::{Snapshot, Split, TableRead};
 use highwater::store::Store;
@@ -177,7 +177,11 @@ impl Find<'_> {
         let tables = prepared.tables.iter().enumerate();
         let reads = tables.map(|(number, table)| {
             let candidate = candidates.iter().find(|c| c.number == number);
-            key_read(number, table, candidate.and_then(|c| c.differences.as_ref()))
+            key_read(
+                number,
+                table,
+                candidate.and_then(|c| c.differences.as_ref()),
+            )
         });
         let reads = reads.flatten().collect();
         let mut found = self.read_keys(reads)?;

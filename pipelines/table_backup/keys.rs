@@ -11,9 +11,9 @@ use highwater_operators::transform::changed_keys::{
     FoundKeys, Keep, KeyCollector, KeyLimit, collect_keys,
 };
 
+use super::cancel_flag;
 use super::memory::Memory;
 use super::side::{ByTable, Noticed, Side, SideRead, check_cancelled, run_dataflow};
-use super::cancel_flag;
 
 /// The keys that are read of one table.
 pub(super) struct KeyRead {
@@ -92,14 +92,14 @@ fn collect(
     collectors: &Arc<Vec<KeyCollector>>,
     noticed: &Noticed,
 ) -> Result<(), Failure> {
-    let (side, collectors, noticed) = (side.clone(), Arc::clone(collectors), noticed.clone());
+    let (read, collectors, noticed) = (side.clone(), Arc::clone(collectors), noticed.clone());
     run_dataflow(context, move |scope| {
         let noticed = noticed.clone();
         let failed = move |table, error: ArrowError| {
             let what = format!("a key cannot be compared: {error}");
             noticed.fail(table, TableFailure::new(FailureKind::Failed, what));
         };
-        collect_keys(side.clone().read(scope), Arc::clone(&collectors), failed);
+        collect_keys(read.clone().read(scope), Arc::clone(&collectors), failed);
     })?;
     side.done();
     check_cancelled(context)

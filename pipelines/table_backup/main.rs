@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use find::Find;
 use highwater::app::{self, Failure, Pipeline, RunContext};
 use highwater::dataset::{Table, TableName};
 use highwater::flow::{Assign, Assignment, Ingest, IngestTable, Settle, assign, commit, ingest};
@@ -36,7 +37,6 @@ use highwater_operators::sink::lake::{LakeSink, SinkTable, lake_sink};
 use highwater_operators::transform::changed_keys::KeyLimit;
 use highwater_operators::transform::partition::Partitioning;
 use highwater_operators::transform::repeats::{Repeats, drop_repeats};
-use find::Find;
 use memory::Memory;
 use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
 

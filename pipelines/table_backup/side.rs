@@ -55,7 +55,9 @@ impl Noticed {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         // The last one of a table stays, so the first must come last.
         let failures = std::mem::take(&mut *failures).into_iter().rev();
-        failures.map(|(table, failure)| (table, failure.into())).collect()
+        failures
+            .map(|(table, failure)| (table, failure.into()))
+            .collect()
     }
 
     pub(super) fn take_bad_rows(&self) -> Vec<(usize, BadRow)> {
@@ -134,7 +136,10 @@ impl Side {
 
     /// Says that it is over.
     pub(super) fn done(&self) {
-        self.ingest.tables.iter().for_each(|table| table.progress.done());
+        self.ingest
+            .tables
+            .iter()
+            .for_each(|table| table.progress.done());
     }
 }
 

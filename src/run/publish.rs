@@ -251,7 +251,11 @@ impl Publishing {
 
     /// Rows that the comparison met and could not represent.
     async fn set_aside_compared(&mut self, lake: &Store) {
-        let merge = self.prepared.mirror.as_mut().and_then(|mirror| mirror.merge.as_mut());
+        let merge = self
+            .prepared
+            .mirror
+            .as_mut()
+            .and_then(|mirror| mirror.merge.as_mut());
         let rows = merge.map_or_else(Vec::new, |merge| std::mem::take(&mut merge.bad_rows));
         if !rows.is_empty()
             && let Err(failure) = self.set_aside(lake, &rows).await

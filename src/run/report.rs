@@ -21,8 +21,8 @@ pub use status::{StatusReport, TableStatus};
 
 use super::config::Config;
 use super::failure::{Exit, Failure};
-use crate::telemetry::memory;
 use crate::run::mirror::ColumnChange;
+use crate::telemetry::memory;
 use crate::watermark::{Method, Mode};
 
 /// How one run ended.

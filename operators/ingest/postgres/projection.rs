@@ -113,9 +113,10 @@ fn tail(read: &TableRead, from: Option<&str>, now: Position) -> Result<String, S
     Ok(match (from, &read.cursor) {
         (None, _) => "false".to_owned(),
         (Some(from), Some(cursor)) => format!(
-            "coalesce({} >= {}, false)",
+            "coalesce({} >= {}, {})",
             quote::identifier(&cursor.column),
-            cursor_value(read, cursor, from)
+            cursor_value(read, cursor, from),
+            cursor.nulls
         ),
         (Some(from), None) => Position::parse(from)?.wrote_since(now, "xmin"),
     })

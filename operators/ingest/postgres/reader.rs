@@ -256,12 +256,27 @@ fn cursor_conditions(read: &TableRead, cursor: &CursorRange) -> Vec<String> {
     let from = cursor
         .from
         .as_ref()
-        .map(|from| format!("{column} >= {}", value(from)));
+        .map(|from| or_null(format!("{column} >= {}", value(from)), read, cursor));
     let to = cursor.to.as_ref().map(|to| match cursor.from {
-        Some(_) => format!("{column} <= {}", value(to)),
+        Some(_) => or_null(format!("{column} <= {}", value(to)), read, cursor),
         None => format!("({column} <= {} OR {column} IS NULL)", value(to)),
     });
     from.into_iter().chain(to).collect()
+}
+
+/// The condition, or that the cursor has no value, where such rows are wanted
+/// and can be.
+pub(super) fn or_null(condition: String, read: &TableRead, cursor: &CursorRange) -> String {
+    let mut columns = read.table.columns.iter();
+    let may_be_null = columns.any(|found| found.name == cursor.column && found.nullable);
+    if cursor.nulls && may_be_null {
+        format!(
+            "({condition} OR {} IS NULL)",
+            quote::identifier(&cursor.column)
+        )
+    } else {
+        condition
+    }
 }
 
 /// A value of the cursor's column.
@@ -338,6 +353,7 @@ mod tests {
             column: "c".into(),
             from: None,
             to: Some("5".into()),
+            nulls: false,
         };
         assert_eq!(
             query(&read(None, Some(cursor)), &split(None, None), ""),

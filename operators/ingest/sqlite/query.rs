@@ -159,7 +159,8 @@ impl Query {
         };
         let column = physical.qualified(&read.table.name, &cursor.column)?;
         let from = self.bind(cursor::read(from)?);
-        Ok(format!("coalesce({column} >= {from}, 0)"))
+        let without = i32::from(cursor.nulls);
+        Ok(format!("coalesce({column} >= {from}, {without})"))
     }
 
     fn conditions(
@@ -199,6 +200,7 @@ impl Query {
     ) -> Result<Vec<String>, SourceError> {
         let from = range.from.as_deref().map(cursor::read).transpose()?;
         let to = range.to.as_deref().map(cursor::read).transpose()?;
+        let nulls = range.nulls;
         let mut all = Vec::new();
         match (from, to) {
             (None, None) => {}
@@ -209,8 +211,15 @@ impl Query {
                 ));
             }
             (Some(from), to) => {
-                all.push(format!("{column} >= {}", self.bind(from)));
-                all.extend(to.map(|to| format!("{column} <= {}", self.bind(to))));
+                let mut range = format!("{column} >= {}", self.bind(from));
+                if let Some(to) = to {
+                    range += &format!(" AND {column} <= {}", self.bind(to));
+                }
+                all.push(if nulls {
+                    format!("({range} OR {column} IS NULL)")
+                } else {
+                    range
+                });
             }
         }
         Ok(all)

@@ -217,5 +217,6 @@ pub fn cursor(column: &str, from: Option<&str>) -> Option<CursorRange> {
         column: column.to_owned(),
         from: from.map(ToOwned::to_owned),
         to: None,
+        nulls: false,
     })
 }

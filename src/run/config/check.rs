@@ -114,12 +114,7 @@ impl Config {
         }
         let sizes = [
             ("epoch", "bytes", Some(self.epoch.bytes), ByteSize::kib(64)),
-            (
-                "files",
-                "target",
-                self.files.target,
-                ByteSize::kib(64),
-            ),
+            ("files", "target", self.files.target, ByteSize::kib(64)),
             (
                 "files",
                 "row_group",

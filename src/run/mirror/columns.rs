@@ -107,7 +107,12 @@ impl Difference {
 
     /// Keeps columns of `head` that the source has no more, marked as such.
     pub fn keep_dropped(&self, head: &Head, shape: &mut TableShape) {
-        let mut fields: Vec<Field> = shape.schema.fields().iter().map(|f| (**f).clone()).collect();
+        let mut fields: Vec<Field> = shape
+            .schema
+            .fields()
+            .iter()
+            .map(|f| (**f).clone())
+            .collect();
         for field in head.schema.fields() {
             let partition = head.partition_columns.contains(field.name());
             if shape.schema.field_with_name(field.name()).is_err() && !partition {
@@ -171,7 +176,8 @@ mod tests {
     use crate::watermark::{Bound, Identity, Mode, Watermark};
 
     fn field(name: &str, lake: DataType, source: &str) -> Field {
-        Field::new(name, lake, true).with_metadata([(SOURCE_TYPE.to_owned(), source.to_owned())].into())
+        Field::new(name, lake, true)
+            .with_metadata([(SOURCE_TYPE.to_owned(), source.to_owned())])
     }
 
     fn shape(fields: Vec<Field>) -> TableShape {
@@ -210,9 +216,17 @@ mod tests {
         use DataType::{Int32, Int64, Utf8};
         let was = || vec![field("a", Int32, "integer"), field("b", Utf8, "varchar(3)")];
         for (is, told, only_adds) in [
-            (vec![field("b", Utf8, "varchar(3)"), field("a", Int32, "integer")], "", true),
             (
-                vec![field("a", Int32, "integer"), field("b", Utf8, "varchar(9)"), field("c", Int64, "bigint")],
+                vec![field("b", Utf8, "varchar(3)"), field("a", Int32, "integer")],
+                "",
+                true,
+            ),
+            (
+                vec![
+                    field("a", Int32, "integer"),
+                    field("b", Utf8, "varchar(9)"),
+                    field("c", Int64, "bigint"),
+                ],
                 "b was varchar(3) in the source and is varchar(9), c is new (Int64)",
                 true,
             ),
@@ -222,7 +236,10 @@ mod tests {
                 false,
             ),
             (
-                vec![field("a", Int32, "integer"), field("b2", Utf8, "varchar(3)")],
+                vec![
+                    field("a", Int32, "integer"),
+                    field("b2", Utf8, "varchar(3)"),
+                ],
                 "b2 is new (Utf8), b is gone",
                 false,
             ),
@@ -241,7 +258,12 @@ mod tests {
         let difference = Difference::between(&head(vec![a(), b()]), &without);
         assert!(!difference.only_adds());
         difference.keep_dropped(&head(vec![a(), b()]), &mut without);
-        let kept: Vec<Field> = without.schema.fields().iter().map(|f| (**f).clone()).collect();
+        let kept: Vec<Field> = without
+            .schema
+            .fields()
+            .iter()
+            .map(|f| (**f).clone())
+            .collect();
         assert_eq!(kept.len(), 2);
         // The next run sees nothing new, and keeps it again.
         let mut again = shape(vec![a()]);

@@ -239,10 +239,19 @@ mod tests {
             (&one, &two, "", &two),
             ("", "41", "", "41"),
             // The same instant in another zone.
-            ("", "2026-01-02 12:00:00+02", "2026-01-02 10:00:01+00", "2026-01-02 12:00:00+02"),
+            (
+                "",
+                "2026-01-02 12:00:00+02",
+                "2026-01-02 10:00:01+00",
+                "2026-01-02 12:00:00+02",
+            ),
         ] {
             let wanted = Some(wanted.to_owned()).filter(|text| !text.is_empty());
-            assert_eq!(next(last, greatest, limit), wanted, "{last} {greatest} {limit}");
+            assert_eq!(
+                next(last, greatest, limit),
+                wanted,
+                "{last} {greatest} {limit}"
+            );
         }
     }
 }

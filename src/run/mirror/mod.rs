@@ -390,7 +390,12 @@ fn is_due(last: Option<&Reconciled>, reconcile: Reconcile, now: &str) -> bool {
 /// even without a change: they are compared modulo 2^32 (T2).
 fn is_far(last: &str, now: &str) -> bool {
     const FAR: u64 = 1 << 28;
-    let first = |position: &str| position.split(':').next().and_then(|x| x.parse::<u64>().ok());
+    let first = |position: &str| {
+        position
+            .split(':')
+            .next()
+            .and_then(|x| x.parse::<u64>().ok())
+    };
     match (first(last), first(now)) {
         (Some(last), Some(now)) => now.saturating_sub(last) > FAR,
         _ => false,
