@@ -27,11 +27,15 @@ while True:
 os._exit(0)
 "#;
 
+fn full(source: impl Into<String>) -> Lake {
+    Lake::local(source).with(r#"mode = "full""#)
+}
+
 #[test]
 fn readers_see_the_old_table_or_the_new_one() {
     let database = Database::create();
     shop::orders(&database, 100_000);
-    let lake = Lake::local(database.url()).with(r#"epoch.bytes = "4MiB""#);
+    let lake = full(database.url()).with(r#"epoch.bytes = "4MiB""#);
     lake.run().exits(0);
     database.sql("delete from orders where id <= 40000");
 
@@ -63,7 +67,7 @@ fn readers_see_the_old_table_or_the_new_one() {
 fn the_schema_follows_the_source_when_the_table_is_replaced() {
     let database = Database::create();
     shop::orders(&database, 1000);
-    let lake = Lake::local(database.url());
+    let lake = full(database.url());
     lake.run().exits(0);
     database.sql(
         "alter table orders add column extra text default 'x', drop column note, alter column qty type text",
@@ -76,7 +80,7 @@ fn the_schema_follows_the_source_when_the_table_is_replaced() {
 fn an_empty_table_is_a_table() {
     let database = Database::create();
     shop::orders(&database, 10);
-    let lake = Lake::local(database.url());
+    let lake = full(database.url());
     database.sql("create table nothing (id int primary key, words text)");
     lake.run().exits(0);
     assert_eq!(rows(&lake, "public.nothing").rows(), 0);
@@ -90,7 +94,7 @@ fn an_empty_table_is_a_table() {
 fn earlier_versions_stay_readable() {
     let database = Database::create();
     shop::orders(&database, 1000);
-    let lake = Lake::local(database.url());
+    let lake = full(database.url());
     lake.run().exits(0);
     database.sql("delete from orders where id > 10");
     lake.run().exits(0);
@@ -109,7 +113,7 @@ fn earlier_versions_stay_readable() {
 
 #[test]
 fn sqlite_is_replaced_too() {
-    let mut lake = Lake::local("");
+    let mut lake = full("");
     let path = lake.folder().join("shop.sqlite");
     shop::sqlite_orders(&path, 20_000);
     lake.set_source(format!("sqlite:{}", path.display()));
