@@ -12,6 +12,8 @@ mod kit;
 
 #[path = "sqlite/bad_input.rs"]
 mod bad_input;
+#[path = "sqlite/changes.rs"]
+mod changes;
 #[path = "sqlite/cursors.rs"]
 mod cursors;
 #[path = "sqlite/discovery.rs"]

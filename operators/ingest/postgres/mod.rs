@@ -9,7 +9,7 @@
 //! | `url`, `tls`, `connect`, `lent`, `paced` | from a URL to a session that is logged in |
 //! | `inbox`, `wire`, `error` | messages, simple queries, the server's errors |
 //! | `catalog`, `selection`, `types` | tables, columns, keys, and what types become |
-//! | `snapshot`, `layout`, `reader`, `projection` | splits, and the query of each |
+//! | `snapshot`, `layout`, `reader`, `query`, `projection` | splits, and the query of each |
 //! | `since`, `writers` | what was written since, and who may still commit (T2, T3) |
 //! | `fetch`, `literal` | rows by key |
 //! | `copy`, `decode` | from bytes to batches |
@@ -26,6 +26,7 @@ mod lent;
 mod literal;
 mod paced;
 mod projection;
+mod query;
 mod quote;
 mod reader;
 mod selection;

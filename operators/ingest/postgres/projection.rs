@@ -13,8 +13,8 @@ use highwater::source::{self, SourceError, TableRead};
 
 use super::decode::Decoder;
 use super::error::usage;
+use super::query::cursor_value;
 use super::quote;
-use super::reader::cursor_value;
 use super::since::Position;
 
 /// What to select, and who decodes it.

@@ -6,15 +6,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
-use highwater::dataset::{Column, Table};
-use highwater::source::{
-    BadRow, Projection, SourceError, SourceErrorKind, TAIL_COLUMN, TableRead, VERSION_COLUMN,
-};
+use highwater::dataset::Table;
+use highwater::source::{BadRow, Projection, SourceError, SourceErrorKind, TableRead};
 use rusqlite::types::ValueRef;
 
 use super::columns::{ColumnBuilder, arrow_bytes, source_bytes};
-use super::literal;
 use super::rule::Rule;
+use super::{literal, version};
 
 /// How much of a value is shown with a row that is set aside.
 const SHOWN_BYTES: usize = 1024;
@@ -35,7 +33,7 @@ impl Layout {
     pub(super) fn of(read: &TableRead) -> Result<Self, SourceError> {
         match read.projection {
             Projection::Rows => Self::with(read.table.clone(), read.schema()),
-            Projection::Keys { .. } => Self::with(keys(&read.table), read.schema()),
+            Projection::Keys { .. } => Self::with(version::keys(&read.table), read.schema()),
         }
     }
 
@@ -70,30 +68,6 @@ impl Layout {
             .zip(cells)
             .map(|(&rule, &cell)| arrow_bytes(rule, cell))
             .sum()
-    }
-}
-
-/// The table of the keys of `table`, with their version and tail.
-fn keys(table: &Table) -> Table {
-    let added = |name: &str, rule: Rule| Column {
-        name: name.to_owned(),
-        source_type: String::new(),
-        lake_type: rule.lake_type(),
-        nullable: true,
-        fidelity: rule.fidelity(),
-    };
-    let key = table
-        .key
-        .iter()
-        .filter_map(|&position| table.columns.get(position));
-    let mut columns: Vec<_> = key.cloned().collect();
-    let key = (0..columns.len()).collect();
-    columns.push(added(VERSION_COLUMN, Rule::Text));
-    columns.push(added(TAIL_COLUMN, Rule::Boolean));
-    Table {
-        columns,
-        key,
-        ..table.clone()
     }
 }
 

@@ -1,12 +1,16 @@
-//! A row's content in few letters: what tells one version of it from another.
+//! Keys with their versions: a row's content in few letters.
 //!
 //! SQLite keeps no trace of who wrote a row, so the version is a 128-bit hash of
 //! all that was selected of it. Two contents of one row share it once in 2^128
 //! pairs; it is taken here, not by SQLite's `quote`, which ends at a NUL, doubles
 //! blobs and may build text that is not UTF-8.
 
+use highwater::dataset::{Column, Table};
+use highwater::source::{TAIL_COLUMN, VERSION_COLUMN};
 use rusqlite::types::ValueRef;
 use xxhash_rust::xxh3::Xxh3;
+
+use super::rule::Rule;
 
 /// The version of a row with these `cells`.
 pub(super) fn of(cells: &[ValueRef<'_>]) -> String {
@@ -25,6 +29,30 @@ pub(super) fn of(cells: &[ValueRef<'_>]) -> String {
         hash.update(bytes);
     }
     format!("{:032x}", hash.digest128())
+}
+
+/// The table of the keys of `table`, with their version and tail.
+pub(super) fn keys(table: &Table) -> Table {
+    let added = |name: &str, rule: Rule| Column {
+        name: name.to_owned(),
+        source_type: String::new(),
+        lake_type: rule.lake_type(),
+        nullable: true,
+        fidelity: rule.fidelity(),
+    };
+    let key = table
+        .key
+        .iter()
+        .filter_map(|&position| table.columns.get(position));
+    let mut columns: Vec<_> = key.cloned().collect();
+    let key = (0..columns.len()).collect();
+    columns.push(added(VERSION_COLUMN, Rule::Text));
+    columns.push(added(TAIL_COLUMN, Rule::Boolean));
+    Table {
+        columns,
+        key,
+        ..table.clone()
+    }
 }
 
 #[cfg(test)]
