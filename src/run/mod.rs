@@ -7,6 +7,7 @@ pub mod load_config;
 pub mod prepare;
 pub mod publish;
 pub mod report;
+pub mod schedule;
 pub mod secret;
 pub mod stages;
 pub mod status;
