@@ -123,8 +123,9 @@ impl Cell {
             ..PutOptions::default()
         };
         let payload = PutPayload::from_bytes(content.clone());
-        let put = self.store.objects().put_opts(&self.path, payload, options);
-        put.await.map(|_| ())
+        let objects = self.store.objects();
+        let put = objects.put_opts(&self.path, payload, options).await;
+        put.map(|_| ())
     }
 
     async fn read_back(&self, content: &Bytes) -> Result<Swap, StoreError> {
@@ -165,10 +166,8 @@ impl Cell {
                 mode: PutMode::Create,
                 ..PutOptions::default()
             };
-            let put = self
-                .store
-                .single_shot()
-                .put_opts(&self.guard, PutPayload::new(), options);
+            let objects = self.store.single_shot();
+            let put = objects.put_opts(&self.guard, PutPayload::new(), options);
             match put.await {
                 Ok(_) => return Ok(true),
                 Err(Error::AlreadyExists { .. }) if attempt == ATTEMPTS => {

@@ -35,4 +35,4 @@ pub use keep::{Attempt, Ran, RunLine, World, failure, keep, line, spell};
 pub use lease::{Held, Holder, LIFE, LastRun, Lease, Note, RENEWED, Taking};
 pub use status::{ScheduleStatus, schedule_status};
 pub use timetable::Timetable;
-pub use turns::{Ended, Step, Turn, Turns};
+pub use turns::{Ended, Random, Step, Turn, Turns};
