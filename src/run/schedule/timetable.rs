@@ -286,7 +286,7 @@ fn parse_zone(name: &str) -> Result<Tz, Complaint> {
         key: "time_zone",
         message: format!("\"{name}\" in `schedule.time_zone` is no time zone"),
         hint: match known().min_by_key(|zone| distance(zone)) {
-            Some(near) if distance(near) <= wanted.len() / 2 => {
+            Some(near) if distance(near) <= wanted.len() / 3 => {
                 format!("did you mean \"{near}\"?")
             }
             _ => "write a name such as \"Europe/Rome\" or \"UTC\"".to_owned(),
