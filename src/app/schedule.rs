@@ -1,22 +1,22 @@
 //! The verb `schedule`: the world of [`run::schedule`](crate::run::schedule) as
 //! it is, with a pipeline, signals, a store and a terminal.
 
+mod renewing;
+
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use self::renewing::Renewing;
 use super::cli::{OutputArgs, ScheduleArgs, When};
 use super::context::Told;
 use super::{Cancel, Exit, Failure, Pipeline, RunContext, Terminal, cancel, verbs};
 use crate::run::config::duration;
 use crate::run::schedule::{
-    self, Attempt, Held, LastRun, Lease, RENEWED, Ran, RunLine, Taking, Timetable, Turn, Turns,
-    World,
+    self, Attempt, Held, LastRun, Lease, Ran, RunLine, Taking, Timetable, Turn, Turns, World,
 };
 use crate::run::{Config, RunReport};
 use crate::store::Store;
@@ -91,9 +91,13 @@ impl<'a> Daemon<'a> {
             (When::Always, true) => ProgressStyle::Json,
             (When::Auto | When::Never, _) => ProgressStyle::Nothing,
         };
+        let told = Told::new(&args.size, &config);
+        // What cannot work is said now, not when the first run is due.
+        let (_, trial) = RunContext::create(told.clone(), Progress::hidden())?;
+        trial.shutdown_background();
         Ok(Self {
             pipeline,
-            told: Told::new(&args.size, &config),
+            told,
             config,
             lease: Lease::new(lake),
             style,
@@ -206,7 +210,7 @@ impl<'a> Daemon<'a> {
         shown.finish();
         runtime.shutdown_timeout(AFTER_RUN);
         let mut ran = ran(run, started, outcome, &self.config);
-        ran.seconds = since.elapsed().as_secs_f64();
+        ran.seconds = since.elapsed().as_millis() as f64 / 1e3;
         let (held, ours) = renewing.end(&self.runtime);
         if !ours {
             ran.exit = Exit::Overtaken;
@@ -331,59 +335,6 @@ fn ran(
             failure: Some(clean(failure)),
             ..nothing
         },
-    }
-}
-
-/// A lease that is renewed in the background.
-struct Renewing {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<(Held, bool)>,
-    forward: JoinHandle<()>,
-}
-
-impl Renewing {
-    /// Renews `held`, and cancels the run when another has taken it, or when the
-    /// daemon is to end.
-    fn start(runtime: &Runtime, held: Held, run: &Cancel, daemon: &Cancel) -> Self {
-        let (stop, stopped) = oneshot::channel();
-        let (lost, asked, daemon) = (run.clone(), run.clone(), daemon.clone());
-        Self {
-            stop,
-            task: runtime.spawn(renew(held, lost, stopped)),
-            forward: runtime.spawn(async move {
-                daemon.cancelled().await;
-                asked.cancel();
-            }),
-        }
-    }
-
-    /// Ends renewing; the lease, and whether it is still ours.
-    fn end(self, runtime: &Runtime) -> (Option<Held>, bool) {
-        self.forward.abort();
-        let _ = self.stop.send(());
-        match runtime.block_on(self.task) {
-            Ok((held, ours)) => (Some(held), ours),
-            Err(_) => (None, true),
-        }
-    }
-}
-
-async fn renew(mut held: Held, run: Cancel, mut stopped: oneshot::Receiver<()>) -> (Held, bool) {
-    loop {
-        tokio::select! {
-            _ = &mut stopped => return (held, true),
-            () = tokio::time::sleep(RENEWED) => {}
-        }
-        match held.renew().await {
-            Ok(true) => {}
-            Ok(false) => {
-                tracing::warn!("another daemon took this one for dead and runs instead; stopping");
-                run.cancel();
-                return (held, false);
-            }
-            // The run may well go on; if it does not, another takes over.
-            Err(error) => tracing::debug!(%error, "the lease was not renewed"),
-        }
     }
 }
 
