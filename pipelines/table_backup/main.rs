@@ -25,6 +25,7 @@ use highwater::run::publish::Publisher;
 use highwater::run::report::{
     MemoryPlan, PlanReport, RunReport, StatusReport, TablePlan, TableReport,
 };
+use highwater::run::schedule::schedule_status;
 use highwater::run::stages::Stages;
 use highwater::run::template::Template;
 use highwater::run::{Config, Secret, TableConfig, status};
@@ -117,7 +118,11 @@ impl Pipeline for TableBackup {
 
     fn status(&self, config: Config, context: RunContext) -> Result<StatusReport, Failure> {
         let lake = context.runtime.block_on(open_lake(&config, false))?;
-        context.runtime.block_on(status::lake_status(&lake))
+        context.runtime.block_on(async {
+            let mut report = status::lake_status(&lake).await?;
+            report.schedule = schedule_status(&lake, &config).await?;
+            Ok(report)
+        })
     }
 
     fn init(&self, url: Secret, context: RunContext) -> Result<String, Failure> {

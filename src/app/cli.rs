@@ -1,11 +1,12 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use crate::run::config::{check_memory, size};
+use crate::run::config::{check_memory, duration, size};
 use crate::telemetry::logs::LogLevel;
 
 /// What every binary understands.
@@ -71,6 +72,8 @@ pub(super) enum When {
 pub(super) enum Verb {
     /// Bring the lake up to date with its source
     Run(RunArgs),
+    /// Run whenever it is due, until told to stop
+    Schedule(ScheduleArgs),
     /// Write a commented configuration from a live source
     Init(InitArgs),
     /// Show what a run would read and write, without doing it
@@ -123,6 +126,20 @@ pub(super) struct RunArgs {
     /// Also write the JSON report to this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ScheduleArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    #[command(flatten)]
+    pub(super) size: SizeArgs,
+    /// Run once, at once, unless another daemon is at it; exit as `run` does
+    #[arg(long)]
+    pub(super) once_now: bool,
+    /// How long a run may take to end after SIGTERM [default: `schedule.grace`, or 60s]
+    #[arg(long, value_name = "SPAN", value_parser = duration::parse)]
+    pub(super) grace: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

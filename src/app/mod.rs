@@ -25,6 +25,7 @@ mod cancel;
 mod cli;
 mod context;
 mod panics;
+mod schedule;
 mod verbs;
 
 use std::ffi::OsString;

@@ -10,8 +10,8 @@ use tokio::runtime::Runtime;
 
 use super::cli::{Cli, ConfigArgs, InitArgs, OutputArgs, PlanArgs, RunArgs, SizeArgs, Verb, When};
 use super::context::Told;
+use super::schedule::schedule;
 use super::{Exit, Failure, Pipeline, RunContext, Terminal, cancel, command};
-use crate::budget::LimitOrigin;
 use crate::run::load_config::{self, ConfigError, Surroundings};
 use crate::run::report::TableError;
 use crate::run::{Config, RunReport, Secret};
@@ -33,6 +33,7 @@ pub(super) fn perform(
         Verb::Run(args) => run(pipeline, &args, output, terminal),
         Verb::Plan(args) => plan(pipeline, &args, output, terminal),
         Verb::Status(args) => status(pipeline, &args, output, terminal),
+        Verb::Schedule(args) => schedule(pipeline, &args, output, terminal),
         Verb::Init(args) => init(pipeline, &args, output, terminal),
         Verb::Schema => {
             let schema = schemars::schema_for!(Config);
@@ -202,7 +203,7 @@ fn init(
 }
 
 /// The configuration of the file, with what the flags replace.
-fn load(args: &ConfigArgs) -> Result<Config, Failure> {
+pub(super) fn load(args: &ConfigArgs) -> Result<Config, Failure> {
     let mut config = load_config::load(&args.config)?;
     if !args.tables.is_empty() {
         config.include.clone_from(&args.tables);
@@ -238,14 +239,7 @@ impl Session {
         output: OutputArgs,
         terminal: &Terminal,
     ) -> Result<Self, Failure> {
-        // Flag before environment (clap does that) before file.
-        let told = Told {
-            workers: size.workers.or(config.workers),
-            memory: size
-                .memory
-                .map(|memory| (memory, LimitOrigin::Flag))
-                .or(config.memory.map(|memory| (memory, LimitOrigin::Config))),
-        };
+        let told = Told::new(size, config);
         let progress = Progress::start(style);
         let (context, runtime) = RunContext::create(told, progress)?;
         if terminal.whole_process {

@@ -194,7 +194,7 @@ pub struct ScheduleConfig {
     #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<duration::DurationText>")]
     pub jitter: Option<Duration>,
-    /// What happens to runs that were missed while nothing was running.
+    /// What happens to runs that were missed.
     pub missed: Missed,
     /// How long a run may take to end after SIGTERM before it is abandoned.
     #[serde(with = "duration::required")]
@@ -215,7 +215,8 @@ impl Default for ScheduleConfig {
     }
 }
 
-/// What happens to runs that were missed.
+/// What happens to runs that were missed: due while no daemon was running, while
+/// the machine slept, or while the run before was still going.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {

@@ -8,6 +8,7 @@ pub mod mirror;
 pub mod prepare;
 pub mod publish;
 pub mod report;
+pub mod schedule;
 pub mod secret;
 pub mod stages;
 pub mod status;

@@ -53,6 +53,18 @@ const SETTINGS: &str = r#"
 # The size a file should have. Row groups are found from the memory limit.
 #target = "128MiB"
 
+# When `schedule` runs: `every`, or `cron` (minute hour day month weekday) in a time zone:
+# cron = "0 2 * * *"
+#[schedule]
+#every = "15m"
+#time_zone = "UTC"
+# A run starts up to so much later, at random.
+#jitter = "30s"
+# Runs that were missed: "once" makes up for all of them with one, "skip" does not.
+#missed = "once"
+# How long a run may take to end after SIGTERM.
+#grace = "60s"
+
 # Options of the object store, where the environment does not give them.
 #[store]
 #endpoint = "http://localhost:9000"

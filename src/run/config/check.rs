@@ -1,5 +1,7 @@
 //! What must hold across the fields of a configuration.
 
+mod schedule;
+
 use bytesize::ByteSize;
 use globset::Glob;
 
@@ -62,6 +64,7 @@ impl Config {
             check_columns(name, table, &mut found);
         }
         self.check_append_everywhere(&mut found);
+        schedule::check(self, &mut found);
         found
     }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, Side, wrap};
 use super::{TableError, mode_word};
+use crate::run::schedule::ScheduleStatus;
 use crate::telemetry::units;
 use crate::watermark::{Mode, Watermark};
 
@@ -15,6 +16,9 @@ pub struct StatusReport {
     pub lake: String,
     /// Every table of the lake, in name order.
     pub tables: Vec<TableStatus>,
+    /// The last and the next run, where the configuration has a schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleStatus>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -103,7 +107,8 @@ impl StatusReport {
     #[must_use]
     pub fn render(&self, width: usize) -> String {
         if self.tables.is_empty() {
-            return format!("{}: no tables yet; `run` writes the first\n", self.lake);
+            let none = format!("{}: no tables yet; `run` writes the first\n", self.lake);
+            return none + &self.schedule_line(width);
         }
         let mut columns = Columns::new(&[
             ("table", Side::Left),
@@ -122,7 +127,13 @@ impl StatusReport {
         for note in self.notes() {
             text += &(wrap(&note, width, 2) + "\n");
         }
-        text + &wrap(&self.summary(), width, 2) + "\n"
+        text + &wrap(&self.summary(), width, 2) + "\n" + &self.schedule_line(width)
+    }
+
+    fn schedule_line(&self, width: usize) -> String {
+        self.schedule.as_ref().map_or(String::new(), |schedule| {
+            wrap(&schedule.render(chrono::Utc::now()), width, 2) + "\n"
+        })
     }
 
     /// Tables and their watermarks, which are too wide for a column.

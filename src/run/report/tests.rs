@@ -320,6 +320,7 @@ fn a_status() {
     let status = StatusReport {
         lake: "file:lake".into(),
         tables: vec![events, items, orders],
+        schedule: None,
         warnings: vec![],
     };
     let text = status.render(100);
