@@ -6,6 +6,7 @@
 
 mod check;
 mod compression;
+pub mod duration;
 mod partition_by;
 pub(crate) mod size;
 
@@ -169,25 +170,32 @@ pub enum SchemaPolicy {
     Rewrite,
 }
 
-/// When `schedule` runs. Exactly one of `every` and `cron`.
+/// When `schedule` runs. Exactly one of `every` and `cron`; see
+/// [`schedule`](super::schedule) for what they promise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleConfig {
-    /// The time between the starts of two runs: `"15m"`, `"6h"`, `"30s"`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub every: Option<String>,
-    /// A cron expression of five fields: `"0 2 * * *"`.
+    /// The time between the starts of two runs: `"15m"`, `"6h"`, `"30s"`. Counted
+    /// from the start of 1970 in UTC, so that a restart shifts nothing.
+    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<duration::DurationText>")]
+    pub every: Option<Duration>,
+    /// A cron expression of five fields, or six with seconds first:
+    /// `"0 2 * * *"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
     /// The time zone of `cron`: `"Europe/Rome"`.
     pub time_zone: String,
     /// A run starts up to so much later than it is due, at random: `"30s"`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jitter: Option<String>,
+    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<duration::DurationText>")]
+    pub jitter: Option<Duration>,
     /// What happens to runs that were missed while nothing was running.
     pub missed: Missed,
     /// How long a run may take to end after SIGTERM before it is abandoned.
-    pub grace: String,
+    #[serde(with = "duration::required")]
+    #[schemars(with = "duration::DurationText")]
+    pub grace: Duration,
 }
 
 impl Default for ScheduleConfig {
@@ -198,7 +206,7 @@ impl Default for ScheduleConfig {
             time_zone: "UTC".to_owned(),
             jitter: None,
             missed: Missed::default(),
-            grace: "60s".to_owned(),
+            grace: Duration::from_secs(60),
         }
     }
 }
@@ -220,7 +228,9 @@ pub enum Missed {
 #[serde(deny_unknown_fields, default)]
 pub struct RetentionConfig {
     /// `"30d"`, `"12h"`.
-    pub age: String,
+    #[serde(with = "duration::required")]
+    #[schemars(with = "duration::DurationText")]
+    pub age: Duration,
     /// How many of the newest versions stay, however old.
     pub versions: u64,
 }
@@ -228,7 +238,7 @@ pub struct RetentionConfig {
 impl Default for RetentionConfig {
     fn default() -> Self {
         Self {
-            age: "30d".to_owned(),
+            age: Duration::from_secs(30 * 86_400),
             versions: 10,
         }
     }
