@@ -24,6 +24,7 @@
 //! | `stats` | Delta statistics out of Parquet metadata |
 //! | `executor` | runs the kernel's I/O on the caller's runtime |
 //! | `load_log`, `load_state` | [`LoadLog`] and what its entries add up to |
+//! | `lake_file` | [`LakeFile`]: a data file, read by ranges |
 //! | `lake_runs` | run reports and quarantined rows |
 //! | `error` | [`LedgerError`] |
 
@@ -35,6 +36,7 @@ mod entries;
 mod error;
 mod executor;
 mod files;
+mod lake_file;
 mod lake_runs;
 mod load_log;
 mod load_state;
@@ -54,6 +56,7 @@ pub use change::{Change, ChangeKind};
 pub use data_file::DataFile;
 pub use error::LedgerError;
 pub use files::LoggedFile;
+pub use lake_file::LakeFile;
 pub use lake_runs::{PastRun, PastRunTable, put_quarantine, put_report, read_reports};
 pub use load_log::{LoadError, LoadLog};
 pub use load_state::{Attempt, Begin, Epoch, LoadState, Writer};

@@ -34,5 +34,5 @@ pub use error::{StoreError, StoreErrorKind};
 pub use local::DurableFolder;
 pub use open::Store;
 pub use probe::{Conditional, probe_conditional_put};
-pub(crate) use remove::{present, remove_pruned};
 pub use put_once::{Patience, PutOnce, put_once};
+pub(crate) use remove::{present, remove_pruned};

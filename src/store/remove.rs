@@ -34,7 +34,11 @@ pub(crate) async fn present(store: &Store) -> Result<chrono::DateTime<chrono::Ut
         StoreError::from_object_store(&error, &doing)
     };
     let text = "The store's clock is asked here.\n";
-    store.objects().put(&path, text.into()).await.map_err(failed)?;
+    store
+        .objects()
+        .put(&path, text.into())
+        .await
+        .map_err(failed)?;
     let found = store.objects().head(&path).await.map_err(failed)?;
     Ok(found.last_modified)
 }

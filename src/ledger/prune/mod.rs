@@ -20,7 +20,7 @@
 //! | `staged` | unfinished uploads in local folders |
 
 mod names;
-mod plan;
+pub(in crate::ledger) mod plan;
 mod staged;
 
 use std::time::Duration;
@@ -167,7 +167,10 @@ async fn note(store: &Store, pruned: Pruned) -> Result<(), LedgerError> {
     let path: Path = Pruned::path();
     let text = serde_json::to_string(&pruned)
         .map_err(|error| LedgerError::Invalid(format!("the note of a prune: {error}")))?;
-    let put = store.objects().put(&path, PutPayload::from(text + "\n")).await;
+    let put = store
+        .objects()
+        .put(&path, PutPayload::from(text + "\n"))
+        .await;
     put.map_err(|error| {
         StoreError::from_object_store(&error, &format!("write {}", store.url_of(&path)))
     })?;

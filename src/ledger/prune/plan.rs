@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::path::Path;
 use object_store::ObjectMeta;
+use object_store::path::Path;
 
+use super::super::checkpoint;
 use super::super::committer::log_path;
 use super::super::entries::{self, Entry, LogFolder, Pruned, load_folders};
 use super::super::error::LedgerError;
@@ -16,7 +17,6 @@ use super::super::executor::engine;
 use super::super::load_log::{LoadError, LoadLog};
 use super::super::verify::Evidence;
 use super::super::view::{self, Head, View};
-use super::super::checkpoint;
 use super::{Keep, PruneOutcome, names, staged};
 use crate::store::{Store, StoreError};
 
@@ -27,14 +27,14 @@ const MOST_NAMES: usize = 5;
 
 /// What would be removed, and the head that this was decided by.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(in crate::ledger) struct Plan {
     basis: Basis,
-    pub(super) pruned: Pruned,
-    pub(super) log: Vec<Path>,
-    pub(super) data: Vec<Path>,
-    pub(super) loads: Vec<Path>,
-    pub(super) staged: Vec<PathBuf>,
-    pub(super) outcome: PruneOutcome,
+    pub(in crate::ledger) pruned: Pruned,
+    pub(in crate::ledger) log: Vec<Path>,
+    pub(in crate::ledger) data: Vec<Path>,
+    pub(in crate::ledger) loads: Vec<Path>,
+    pub(in crate::ledger) staged: Vec<PathBuf>,
+    pub(in crate::ledger) outcome: PruneOutcome,
 }
 
 /// What must still be so when the plan is carried out.
@@ -47,7 +47,7 @@ struct Basis {
 
 impl Plan {
     /// `None` where there is no table: a first load may be under way.
-    pub(super) async fn make(
+    pub(in crate::ledger) async fn make(
         store: &Store,
         evidence: &Evidence,
         keep: &Keep,
@@ -110,7 +110,7 @@ impl Plan {
     }
 
     /// Whether the table is as it was when the plan was made (C4).
-    pub(super) async fn still_holds(&self, store: &Store) -> Result<bool, LedgerError> {
+    pub(in crate::ledger) async fn still_holds(&self, store: &Store) -> Result<bool, LedgerError> {
         let Some(now_there) = view::read(store, &engine(store)).await? else {
             return Ok(false);
         };
@@ -124,7 +124,10 @@ impl Plan {
         let entries = entries.map(|(version, (_, size))| (log_path(*version), *size));
         let checkpoints = folder.checkpoints.range(..starts);
         let checkpoints = checkpoints.map(|(version, size)| (checkpoint::path(*version), *size));
-        let others = folder.others.iter().filter(|(version, ..)| *version < starts);
+        let others = folder
+            .others
+            .iter()
+            .filter(|(version, ..)| *version < starts);
         let others = others.map(|(_, path, size)| (path.clone(), *size));
         for (path, size) in entries.chain(checkpoints).chain(others) {
             self.outcome.log.add(size);
@@ -155,7 +158,9 @@ impl Plan {
                 self.loads.push(object.location);
             } else if path.starts_with("_delta_log/") || path.starts_with("_highwater/") {
                 // Not data.
-            } else if tables_below.iter().any(|table| path.starts_with(table.as_str()))
+            } else if tables_below
+                .iter()
+                .any(|table| path.starts_with(table.as_str()))
                 || !names::is_data(object.location.filename().unwrap_or_default())
             {
                 if !referenced.contains(path) {
@@ -233,7 +238,10 @@ async fn retained_files(
     let engine = engine(store);
     let base = view::read_at(store, &engine, oldest).await?;
     let base = base.files(&engine, store.url().to_string()).await?;
-    let mut files: HashSet<String> = base.iter().flat_map(|file| both_forms(&file.path)).collect();
+    let mut files: HashSet<String> = base
+        .iter()
+        .flat_map(|file| both_forms(&file.path))
+        .collect();
     let mut entries = futures::stream::iter(oldest + 1..=head)
         .map(|version| entry(store, version))
         .buffered(READS);

@@ -68,9 +68,10 @@ impl Log {
     }
 
     fn gaps(&self) -> Vec<Finding> {
-        let (Some((&first, _)), Some((&last, _))) =
-            (self.entries.first_key_value(), self.entries.last_key_value())
-        else {
+        let (Some((&first, _)), Some((&last, _))) = (
+            self.entries.first_key_value(),
+            self.entries.last_key_value(),
+        ) else {
             return Vec::new();
         };
         let mut findings = Vec::new();
@@ -186,14 +187,17 @@ impl Log {
         let same = state == head;
         Ok((!same).then(|| {
             let what = "with it the table has other files than by the entries alone";
-            Finding::new(FindingKind::CheckpointDiffers, checkpoint::path(newest), what)
-                .advise("remove the checkpoint and _last_checkpoint; the next runs write new ones")
+            Finding::new(
+                FindingKind::CheckpointDiffers,
+                checkpoint::path(newest),
+                what,
+            )
+            .advise("remove the checkpoint and _last_checkpoint; the next runs write new ones")
         }))
     }
 }
 
-const RESTORE: &str =
-    "restore the entry from a copy of the lake; without one, restore the table from its source by \
+const RESTORE: &str = "restore the entry from a copy of the lake; without one, restore the table from its source by \
      a run into a new folder";
 
 fn logged(file: &LoggedFile) -> (String, Added) {

@@ -9,11 +9,11 @@ use arrow::compute::{max, min};
 use arrow::datatypes::{ArrowNumericType, DataType, Int8Type, Int16Type, Int32Type, Int64Type};
 use futures::TryStreamExt as _;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
-use parquet::arrow::async_reader::ParquetObjectReader;
 use parquet::errors::ParquetError;
 use serde_json::Value;
 
 use super::super::files::LoggedFile;
+use super::super::lake_file::LakeFile;
 use super::files::{finding, place};
 use super::{Finding, FindingKind};
 use crate::store::{Store, StoreError, StoreErrorKind};
@@ -38,7 +38,10 @@ pub(super) async fn check(
                 return Err(said);
             }
         }
-        return Ok((seen.rows, vec![wrong(format!("it cannot be decoded: {error}"))]));
+        return Ok((
+            seen.rows,
+            vec![wrong(format!("it cannot be decoded: {error}"))],
+        ));
     }
     let findings = seen.against(file).into_iter().map(wrong).collect();
     Ok((seen.rows, findings))
@@ -46,7 +49,7 @@ pub(super) async fn check(
 
 async fn decode(store: &Store, file: &LoggedFile, seen: &mut Seen) -> Result<(), ParquetError> {
     let path = place(&file.path).ok_or_else(|| ParquetError::General("no path".to_owned()))?;
-    let reader = ParquetObjectReader::new(store.objects(), path).with_file_size(file.bytes);
+    let reader = LakeFile::new(store.objects(), path, file.bytes);
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
     let mut batches = builder.with_batch_size(BATCH).build()?;
     while let Some(batch) = batches.try_next().await? {

@@ -26,8 +26,7 @@ struct Known {
     report: String,
 }
 
-const ADVICE: &str =
-    "restore _delta_log from a copy of the lake; do not run or prune before: new commits would \
+const ADVICE: &str = "restore _delta_log from a copy of the lake; do not run or prune before: new commits would \
      take the place of the lost ones. If the table was put back on purpose, remove these reports";
 
 impl Evidence {
@@ -102,7 +101,10 @@ impl Evidence {
         let commit = head.map_or(0, |head| head.commit);
         let holds = version.map_or("no version".to_owned(), |v| format!("version {v}"));
         let mut findings = Vec::new();
-        if let Some(known) = self.newest(log.born).filter(|known| Some(known.version) > version) {
+        if let Some(known) = self
+            .newest(log.born)
+            .filter(|known| Some(known.version) > version)
+        {
             let what = format!(
                 "run {} left version {}, but the log holds {holds}",
                 known.run, known.version
@@ -127,7 +129,10 @@ impl Evidence {
         loads: &[i64],
         born: Option<Uuid>,
     ) -> Option<String> {
-        if let Some(known) = self.newest(born).filter(|known| known.version > head.version) {
+        if let Some(known) = self
+            .newest(born)
+            .filter(|known| known.version > head.version)
+        {
             return Some(format!(
                 "{} says that it was at version {}, but its log ends at {}",
                 known.report, known.version, head.version

@@ -19,8 +19,7 @@ const HASHED_AT_ONCE: usize = 8;
 /// How many files are decoded at once: each holds one row group.
 const DECODED_AT_ONCE: usize = 2;
 
-const RESTORE: &str =
-    "restore the file from a copy of the lake; without one, have the table loaded again (mode \
+const RESTORE: &str = "restore the file from a copy of the lake; without one, have the table loaded again (mode \
      `full`, or a new folder)";
 
 /// A finding at a file.
@@ -44,7 +43,10 @@ pub(super) async fn check(
         .filter(|file| depth.full || depth.share.takes(&file.path, depth.seed))
         .partition(|file| file.sha256.is_some());
     if !unhashed.is_empty() {
-        let what = format!("{} files have no SHA-256: others wrote them", unhashed.len());
+        let what = format!(
+            "{} files have no SHA-256: others wrote them",
+            unhashed.len()
+        );
         let finding = Finding::new(FindingKind::Note, "_delta_log", what);
         checked.findings.push(finding);
     }

@@ -153,7 +153,10 @@ async fn look(store: &Store, evidence: &Evidence, depth: Depth) -> Result<Checke
 /// A log that cannot be read is damage, unless the store is what fails.
 fn unreadable(store: &Store, error: LedgerError) -> Result<Finding, LedgerError> {
     let passes = |error: &StoreError| {
-        !matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Failed | StoreErrorKind::Usage)
+        !matches!(
+            error.kind,
+            StoreErrorKind::NotFound | StoreErrorKind::Failed | StoreErrorKind::Usage
+        )
     };
     match error {
         LedgerError::Store(error) if passes(&error) => Err(error.into()),

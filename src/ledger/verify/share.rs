@@ -42,7 +42,8 @@ impl FromStr for Share {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("\"{text}\" is no share of files: write 0, 1, or a part such as 1/7");
+        let wrong =
+            || format!("\"{text}\" is no share of files: write 0, 1, or a part such as 1/7");
         let (take, of) = text.split_once('/').unwrap_or((text, "1"));
         let take: u64 = take.trim().parse().map_err(|_| wrong())?;
         let of: u64 = of.trim().parse().map_err(|_| wrong())?;

@@ -110,7 +110,11 @@ impl PruneReport {
                 gone.bytes += part.bytes;
             }
         }
-        let did = if self.dry_run { "would remove" } else { "removed" };
+        let did = if self.dry_run {
+            "would remove"
+        } else {
+            "removed"
+        };
         format!(
             "{did} {} from {}; kept versions younger than {} and the newest {}, and files younger \
              than {}",

@@ -117,7 +117,12 @@ impl VerifyReport {
         for table in &self.tables {
             let name = &table.name;
             let findings = &table.checked.findings;
-            notes.extend(findings.iter().take(MOST_TOLD).map(|found| told(name, found)));
+            notes.extend(
+                findings
+                    .iter()
+                    .take(MOST_TOLD)
+                    .map(|found| told(name, found)),
+            );
             let more = findings.len().saturating_sub(MOST_TOLD) as u64;
             if more > 0 {
                 let more = units::counted(more, "more finding");
@@ -156,7 +161,10 @@ impl VerifyReport {
 }
 
 fn told(table: &str, found: &Finding) -> String {
-    let advice = found.advice.as_deref().map(|advice| format!("; do: {advice}"));
+    let advice = found
+        .advice
+        .as_deref()
+        .map(|advice| format!("; do: {advice}"));
     format!(
         "{table}: {}: {}: {}{}",
         found.kind.words(),
