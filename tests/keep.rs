@@ -91,16 +91,27 @@ fn a_log_that_was_rolled_back_is_found_by_the_run_reports() {
     let last = format!("{:020}.json", 2);
     let entry = fs::read(log.join(&last)).unwrap();
     fs::remove_file(log.join(&last)).unwrap();
-    verb(&lake, "verify", &[])
-        .exits(5)
-        .says(&["log rolled back", "left version 2", "version 1", "_highwater/runs/"]);
+    verb(&lake, "verify", &[]).exits(5).says(&[
+        "log rolled back",
+        "left version 2",
+        "version 1",
+        "_highwater/runs/",
+    ]);
     let flags = ["--unsafe-min-age", "0s"];
-    verb(&lake, "prune", &flags).exits(5).says(&["nothing was removed"]);
-    assert_eq!(data_files(&lake).len(), 3, "no file was taken for a leftover");
+    verb(&lake, "prune", &flags)
+        .exits(5)
+        .says(&["nothing was removed"]);
+    assert_eq!(
+        data_files(&lake).len(),
+        3,
+        "no file was taken for a leftover"
+    );
     fs::write(log.join(&last), entry).unwrap();
     verb(&lake, "verify", &["--full"]).exits(0);
     fs::remove_dir_all(folder(&lake).join("orders")).unwrap();
-    verb(&lake, "verify", &[]).exits(5).says(&["folder is gone"]);
+    verb(&lake, "verify", &[])
+        .exits(5)
+        .says(&["folder is gone"]);
 }
 
 #[test]
@@ -109,7 +120,9 @@ fn prune_removes_what_retention_gives_up_and_nothing_else() {
         let mut lake = lake(place, 4);
         lake.set(r#"retention = { age = "1ms", versions = 2 }"#);
         // Everything is younger than a week.
-        let said = verb(&lake, "prune", &[]).exits(0).says(&["removed 0 files"]);
+        let said = verb(&lake, "prune", &[])
+            .exits(0)
+            .says(&["removed 0 files"]);
         assert!(said.stdout.contains("too young"), "{said}");
         let flags = ["--unsafe-min-age", "1ms", "--dry-run"];
         verb(&lake, "prune", &flags)
@@ -137,7 +150,11 @@ fn a_retained_version_is_read_by_others_after_a_prune() {
     let table = folder(&lake).join("orders");
     let count = "import sys, deltalake\n\
                  for v in (2, 3): print(len(deltalake.DeltaTable(sys.argv[1], version=v).to_pyarrow_table()))";
-    let output = Command::new(python()).arg("-c").arg(count).arg(table).output();
+    let output = Command::new(python())
+        .arg("-c")
+        .arg(count)
+        .arg(table)
+        .output();
     let output = output.unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(said.trim(), "2000\n2000", "{output:?}");

@@ -146,7 +146,7 @@ async fn c4_what_a_retained_version_references_stays_in_any_history() {
         let (_home, store) = folder();
         let history = history(&store, &mut random).await;
         let (old, young) = (orphan(&store, 30.0).await, orphan(&store, 6.9).await);
-        let keep = keep(random.u32(0..70), random.u64(0..6));
+        let keep = keep(random.u32(0..40), random.u64(0..4));
         let must = must_stay(&history, &keep);
         let dry = prune(&store, &keep, true).await;
         let outcome = prune(&store, &keep, false).await;

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::prune::{Keep, prune_table};
 use super::super::verify::{Checked, Depth, Evidence, FindingKind, Share, verify_table};
@@ -217,12 +218,13 @@ async fn a_statistic_that_hides_rows_is_found_by_a_full_read() {
         ("/nullCount/n", 1),
     ] {
         let (_home, store) = folder();
+        let mut ledger = open(&store).await;
         let mut next = change(&store, ChangeKind::Replace, 0, &[-5, 0, 9]).await;
         *next.files[0].stats.pointer_mut(part).unwrap() = value.into();
         if part == "/numRecords" {
             next.files[0].rows = 2;
         }
-        open(&store).await.commit(next).await.unwrap();
+        ledger.commit(next).await.unwrap();
         let shallow = verify(&store, &Evidence::default(), ALL).await;
         assert_eq!(shallow.findings, [], "the content is as it was written");
         let full = verify(&store, &Evidence::default(), FULL).await;
@@ -263,31 +265,28 @@ async fn commits_and_prunes_meanwhile_are_no_damage() {
     let mut ledger = open(&store).await;
     let next = change(&store, ChangeKind::Replace, 0, &[0]).await;
     ledger.commit(next).await.unwrap();
-    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let (writing, stop) = (store.clone(), Arc::clone(&over));
+    let commits = Arc::new(AtomicU32::new(0));
+    let (writing, counted) = (store.clone(), Arc::clone(&commits));
     let writer = tokio::spawn(async move {
-        let mut from = 1;
-        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        for from in 1..=30 {
             let next = change(&writing, ChangeKind::Replace, from, &[from]).await;
             ledger.commit(next).await.unwrap();
-            from += 1;
             let none = std::time::Duration::ZERO;
             let keep = Keep::new(none, 1, none);
             let now = chrono::Utc::now() + chrono::TimeDelta::seconds(1);
             prune_table(&writing, &Evidence::default(), &keep, now, false)
                 .await
                 .unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
         }
-        from
     });
     let mut looks = 0;
-    while looks < 25 {
+    while commits.load(Ordering::Relaxed) < 30 && !writer.is_finished() {
         let checked = verify(&store, &Evidence::default(), ALL).await;
         assert_eq!(checked.damage().next(), None, "{checked:?}");
         looks += 1;
     }
-    over.store(true, std::sync::atomic::Ordering::Relaxed);
-    let commits = writer.await.unwrap();
-    println!("{looks} looks during {commits} commits");
-    assert!(commits > 5, "the test proves nothing");
+    writer.await.unwrap();
+    println!("{looks} looks during 30 commits and prunes");
+    assert!(looks > 5, "the test proves nothing");
 }
