@@ -120,11 +120,20 @@ impl PruneReport {
              than {}",
             amount(gone),
             self.lake,
-            units::duration(Duration::from_secs(self.keep_age_seconds)),
+            span(self.keep_age_seconds),
             units::count(self.keep_versions),
-            units::duration(Duration::from_secs(self.min_file_age_seconds)),
+            span(self.min_file_age_seconds),
         )
     }
+}
+
+/// Whole days as such.
+fn span(seconds: u64) -> String {
+    const DAY: u64 = 86_400;
+    if seconds >= DAY && seconds.is_multiple_of(DAY) {
+        return units::counted(seconds / DAY, "day");
+    }
+    units::duration(Duration::from_secs(seconds))
 }
 
 fn amount(amount: Amount) -> String {
