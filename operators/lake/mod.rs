@@ -3,8 +3,6 @@
 //! Nothing here decides what is read or when: an operator opens a file of the
 //! log and takes its row groups, one at a time, in the columns it wants.
 
-mod object;
 mod rows;
 
-pub use object::LakeFile;
 pub use rows::{LakeReadError, TableFile};

@@ -11,7 +11,7 @@ use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use futures::{Stream, StreamExt};
-use highwater::ledger::LoggedFile;
+use highwater::ledger::{LakeFile, LoggedFile};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
@@ -19,8 +19,6 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
-
-use super::LakeFile;
 
 /// A file of the lake cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -25,11 +25,10 @@ use timely::dataflow::operators::generic::operator::Operator;
 use highwater::batch::Batch;
 use highwater::budget::{MemoryBudget, Permit};
 use highwater::flow::{Batches, Epoch};
+use highwater::ledger::LakeFile;
 use highwater::run::failure::Failure;
 use highwater::run::prepare::PreparedTable;
 use highwater::store::Store;
-
-use crate::lake::LakeFile;
 
 /// What one key costs beside its bytes: its place in the set.
 const BYTES_PER_KEY: u64 = 48;

@@ -267,10 +267,13 @@ impl Search {
             reason: error.to_string(),
             passes: false,
         };
-        let key_schema = self.table.schema().project(&self.table.key);
-        let key_schema = Arc::new(key_schema.map_err(damaged)?);
-        let columns: Vec<usize> = (0..self.table.key.len()).collect();
-        let encoder = Encoder::new(&key_schema, &columns).map_err(damaged)?;
+        let schema = self.table.schema();
+        // A row of a table without a key is its own key.
+        let key_schema = match self.table.key.as_slice() {
+            [] => schema,
+            key => Arc::new(schema.project(key).map_err(damaged)?),
+        };
+        let encoder = Encoder::whole(&key_schema).map_err(damaged)?;
         let opened = TableFile::open(folder, file, &key_schema).await?;
         let mut found = Vec::new();
         for group in 0..opened.row_groups() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::ledger::verify::Share;
 use crate::run::config::{check_memory, duration, size};
 use crate::telemetry::logs::LogLevel;
 
@@ -80,6 +81,10 @@ pub(super) enum Verb {
     Plan(PlanArgs),
     /// Show what the lake holds, table by table
     Status(ConfigArgs),
+    /// Look for damage: log chain, sizes, content; asks the lake alone
+    Verify(VerifyArgs),
+    /// Remove versions beyond `[retention]` and the leftovers of killed runs
+    Prune(PruneArgs),
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print completions for a shell
@@ -140,6 +145,35 @@ pub(super) struct ScheduleArgs {
     /// How long a run may take to end after SIGTERM [default: `schedule.grace`, or 60s]
     #[arg(long, value_name = "SPAN", value_parser = duration::parse)]
     pub(super) grace: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// Part of the files whose content is read: 1 for all, 0 for none, or such as
+    /// 1/7, which covers everything in seven days
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    pub(super) share: Share,
+    /// Which share is read [default: the day]; consecutive ones cover everything
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// Also decode every file, count its rows and check its statistics
+    #[arg(long)]
+    pub(super) full: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// Only say what would go
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Age below which no file is removed, instead of seven days or twice the
+    /// longest run: a run that is working LOSES the files it is about to publish
+    #[arg(long, hide = true, value_name = "AGE", value_parser = duration::parse)]
+    pub(super) unsafe_min_age: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

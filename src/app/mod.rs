@@ -38,7 +38,13 @@ pub use crate::run::failure::{Exit, Failure};
 pub use cancel::Cancel;
 pub use context::RunContext;
 
-use crate::run::{Config, PlanReport, RunReport, Secret, StatusReport};
+use crate::run::lake::open_lake;
+use crate::run::prune::prune_lake;
+use crate::run::verify::verify_lake;
+use crate::run::{
+    Config, PlanReport, PruneOptions, PruneReport, RunReport, Secret, StatusReport, VerifyOptions,
+    VerifyReport,
+};
 use cli::{Cli, OutputArgs};
 
 /// One named binary.
@@ -68,6 +74,34 @@ pub trait Pipeline: Send + Sync + 'static {
     /// # Errors
     /// What stopped it.
     fn status(&self, config: Config, context: RunContext) -> Result<StatusReport, Failure>;
+
+    /// Looks for damage in the lake.
+    ///
+    /// # Errors
+    /// What stopped it.
+    fn verify(
+        &self,
+        config: Config,
+        options: VerifyOptions,
+        context: RunContext,
+    ) -> Result<VerifyReport, Failure> {
+        let lake = open_lake(&config)?;
+        context.runtime.block_on(verify_lake(&lake, &options))
+    }
+
+    /// Removes from the lake what retention gives up, or only says what.
+    ///
+    /// # Errors
+    /// What stopped it.
+    fn prune(
+        &self,
+        config: Config,
+        options: PruneOptions,
+        context: RunContext,
+    ) -> Result<PruneReport, Failure> {
+        let lake = open_lake(&config)?;
+        context.runtime.block_on(prune_lake(&lake, &options))
+    }
 
     /// Writes a commented configuration for the live source at `url`.
     ///

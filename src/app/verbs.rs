@@ -8,13 +8,16 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
-use super::cli::{Cli, ConfigArgs, InitArgs, OutputArgs, PlanArgs, RunArgs, SizeArgs, Verb, When};
+use super::cli::{
+    Cli, ConfigArgs, InitArgs, OutputArgs, PlanArgs, PruneArgs, RunArgs, SizeArgs, Verb,
+    VerifyArgs, When,
+};
 use super::context::Told;
 use super::schedule::schedule;
 use super::{Exit, Failure, Pipeline, RunContext, Terminal, cancel, command};
 use crate::run::load_config::{self, ConfigError, Surroundings};
 use crate::run::report::TableError;
-use crate::run::{Config, RunReport, Secret};
+use crate::run::{Config, PruneOptions, RunReport, Secret, VerifyOptions};
 use crate::telemetry::logs::{self, LogLevel};
 use crate::telemetry::progress::{Progress, ProgressStyle};
 
@@ -34,6 +37,8 @@ pub(super) fn perform(
         Verb::Plan(args) => plan(pipeline, &args, output, terminal),
         Verb::Status(args) => status(pipeline, &args, output, terminal),
         Verb::Schedule(args) => schedule(pipeline, &args, output, terminal),
+        Verb::Verify(args) => verify(pipeline, &args, output, terminal),
+        Verb::Prune(args) => prune(pipeline, &args, output, terminal),
         Verb::Init(args) => init(pipeline, &args, output, terminal),
         Verb::Schema => {
             let schema = schemars::schema_for!(Config);
@@ -122,6 +127,89 @@ fn status(
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
     let config = load(args)?;
+    let (mut report, clean) = ask_lake(pipeline, config, output, terminal, |config, context| {
+        pipeline.status(config, context)
+    })?;
+    scrub(
+        report.tables.iter_mut().map(|table| &mut table.error),
+        &clean,
+    );
+    let text = if output.json {
+        event("lake_status", &report)?
+    } else {
+        report.render(WIDTH)
+    };
+    terminal.say(&text);
+    Ok(exit_of(report.tables.iter().map(|table| &table.error)))
+}
+
+fn verify(
+    pipeline: &dyn Pipeline,
+    args: &VerifyArgs,
+    output: OutputArgs,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let config = load(&args.config)?;
+    let options = VerifyOptions {
+        tables: args.config.tables.clone(),
+        share: args.share,
+        seed: args.seed,
+        full: args.full,
+    };
+    let (mut report, clean) = ask_lake(pipeline, config, output, terminal, |config, context| {
+        pipeline.verify(config, options, context)
+    })?;
+    scrub(
+        report.tables.iter_mut().map(|table| &mut table.error),
+        &clean,
+    );
+    let text = if output.json {
+        event("verified", &report)?
+    } else {
+        report.render(WIDTH)
+    };
+    terminal.say(&text);
+    Ok(report.exit())
+}
+
+fn prune(
+    pipeline: &dyn Pipeline,
+    args: &PruneArgs,
+    output: OutputArgs,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let config = load(&args.config)?;
+    let options = PruneOptions {
+        tables: args.config.tables.clone(),
+        retention: config.retention.clone(),
+        dry_run: args.dry_run,
+        unsafe_min_age: args.unsafe_min_age,
+    };
+    let (mut report, clean) = ask_lake(pipeline, config, output, terminal, |config, context| {
+        pipeline.prune(config, options, context)
+    })?;
+    scrub(
+        report.tables.iter_mut().map(|table| &mut table.error),
+        &clean,
+    );
+    let text = if output.json {
+        event("pruned", &report)?
+    } else {
+        report.render(WIDTH)
+    };
+    terminal.say(&text);
+    Ok(report.exit())
+}
+
+/// What a verb that asks the lake alone has to say, and the configuration that
+/// knows its secrets.
+fn ask_lake<T>(
+    pipeline: &dyn Pipeline,
+    config: Config,
+    output: OutputArgs,
+    terminal: &Terminal,
+    ask: impl FnOnce(Config, RunContext) -> Result<T, Failure>,
+) -> Result<(T, Config), Failure> {
     let size = SizeArgs {
         workers: None,
         memory: None,
@@ -135,20 +223,10 @@ fn status(
         terminal,
     )?;
     let clean = config.clone();
-    let outcome = pipeline.status(config, session.context.clone());
+    let outcome = ask(config, session.context.clone());
     session.close();
-    let mut report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
-    scrub(
-        report.tables.iter_mut().map(|table| &mut table.error),
-        &clean,
-    );
-    let text = if output.json {
-        event("lake_status", &report)?
-    } else {
-        report.render(WIDTH)
-    };
-    terminal.say(&text);
-    Ok(exit_of(report.tables.iter().map(|table| &table.error)))
+    let report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
+    Ok((report, clean))
 }
 
 /// Takes secrets out of what tables have to complain of.

@@ -17,8 +17,10 @@ use delta_kernel::{
 use object_store::path::Path;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use super::change::Prepared;
+use super::seal;
 use crate::store::{Patience, PutOnce, Store, StoreError, put_once};
 
 /// What became of the entry; outlives the kernel's own result, which may hold an
@@ -31,6 +33,8 @@ pub(super) struct LogCommitter {
     pub(super) patience: Patience,
     pub(super) runtime: Handle,
     pub(super) prepared: Arc<Prepared>,
+    /// The commit's own id.
+    pub(super) id: Uuid,
     /// Whether the entry must say what shape the table has.
     pub(super) new_layout: bool,
     pub(super) outcome: Outcome,
@@ -97,7 +101,9 @@ impl LogCommitter {
         for add in &self.prepared.adds {
             push(&mut entry, add);
         }
-        Ok(Bytes::from(entry))
+        let sealed = seal::close(&entry, self.id)
+            .ok_or_else(|| KernelError::Generic("log entry: no place for its seal".to_owned()))?;
+        Ok(Bytes::from(sealed))
     }
 
     /// For a table that exists: its metadata with the new shape, and its

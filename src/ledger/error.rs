@@ -130,6 +130,31 @@ pub enum LedgerError {
         what: String,
     },
 
+    /// A version was asked for that the log does not hold, or holds no more.
+    #[error(
+        "{url} cannot be read as of {wanted}: {why}. Name a version that it retains; `prune` \
+         removes those beyond `[retention]`"
+    )]
+    NoSuchVersion {
+        /// The folder.
+        url: String,
+        /// The version or time.
+        wanted: String,
+        /// Why not.
+        why: String,
+    },
+
+    /// Nothing may be removed from the table now.
+    #[error(
+        "nothing was removed from {url}: {why}. Run `verify`, restore what is missing, then prune"
+    )]
+    NotPruned {
+        /// The folder.
+        url: String,
+        /// Why not.
+        why: String,
+    },
+
     /// Others publish faster than this run can.
     #[error("{url}: {attempts} other commits came first, one after the other; run again later")]
     Busy {

@@ -1,8 +1,12 @@
 //! Run reports and quarantined rows, kept in the lake itself.
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
+use serde::Deserialize;
 use uuid::Uuid;
+
+use super::entries;
 
 use crate::source::BadRow;
 use crate::store::{Store, StoreError, StoreErrorKind};
@@ -53,6 +57,65 @@ pub async fn put_quarantine(
     // As one segment: a table's name may hold a slash.
     let path = Path::from_iter(["_highwater", "quarantine", name.as_str()]);
     put(store, path, lines).await
+}
+
+/// What an earlier run's report says, as far as it matters to later ones.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct PastRun {
+    /// Where the report is, below the lake.
+    #[serde(skip)]
+    pub path: String,
+    /// The run.
+    pub run: Uuid,
+    /// How long it took.
+    #[serde(default)]
+    pub elapsed_seconds: f64,
+    /// What became of its tables.
+    #[serde(default)]
+    pub tables: Vec<PastRunTable>,
+}
+
+/// What became of one table in an earlier run.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct PastRunTable {
+    /// The table.
+    pub name: String,
+    /// `committed`, `unchanged`, ...
+    pub outcome: String,
+    /// Its version after the run.
+    pub version: Option<u64>,
+}
+
+/// How many reports are read at once.
+const REPORTS_AT_ONCE: usize = 16;
+
+/// Reads the reports of earlier runs of the lake at `store`, the oldest first. A
+/// report that cannot be understood is left out: it is a help, not the truth.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn read_reports(store: &Store) -> Result<Vec<PastRun>, StoreError> {
+    let home = Path::from("_highwater/runs");
+    let doing = format!("list {}", store.url_of(&home));
+    let listing = store.objects().list(Some(&home));
+    let paths: Vec<Path> = listing
+        .map_ok(|object| object.location)
+        .try_collect()
+        .await
+        .map_err(|error| StoreError::from_object_store(&error, &doing))?;
+    let reports: Vec<Option<PastRun>> = futures::stream::iter(paths)
+        .map(|path| async move {
+            let bytes = entries::read(store, &path).await?.unwrap_or_default();
+            let report: Option<PastRun> = serde_json::from_slice(&bytes).ok();
+            Ok::<_, StoreError>(report.map(|report| PastRun {
+                path: path.to_string(),
+                ..report
+            }))
+        })
+        .buffered(REPORTS_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(reports.into_iter().flatten().collect())
 }
 
 async fn put(store: &Store, path: Path, content: String) -> Result<String, StoreError> {

@@ -13,38 +13,54 @@
 //! | `change` | [`Change`]: what a commit publishes, and its checks |
 //! | `committer` | serialises an entry once and puts it once |
 //! | `record` | [`CommitRecord`]: the watermark inside the entry |
+//! | `seal` | a hash of the entry inside itself |
+//! | `checkpoint` | what all entries up to a version amount to, now and then |
+//! | `past` | [`PastTable`]: a table as it was |
+//! | `entries` | the log as plain files, read with suspicion |
+//! | `verify` | damage, found |
+//! | `prune` | the one place that deletes (C4) |
 //! | `schema` | Arrow schemas as Delta schemas |
 //! | `files` | the data files that the log references |
 //! | `stats` | Delta statistics out of Parquet metadata |
 //! | `executor` | runs the kernel's I/O on the caller's runtime |
 //! | `load_log`, `load_state` | [`LoadLog`] and what its entries add up to |
+//! | `lake_file` | [`LakeFile`]: a data file, read by ranges |
 //! | `lake_runs` | run reports and quarantined rows |
 //! | `error` | [`LedgerError`] |
 
 mod change;
+mod checkpoint;
 mod committer;
 mod data_file;
+mod entries;
 mod error;
 mod executor;
 mod files;
+mod lake_file;
 mod lake_runs;
 mod load_log;
 mod load_state;
+mod past;
+pub mod prune;
 mod record;
 mod schema;
+mod seal;
 mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 mod view;
 
 pub use change::{Change, ChangeKind};
 pub use data_file::DataFile;
 pub use error::LedgerError;
 pub use files::LoggedFile;
-pub use lake_runs::{put_quarantine, put_report};
+pub use lake_file::LakeFile;
+pub use lake_runs::{PastRun, PastRunTable, put_quarantine, put_report, read_reports};
 pub use load_log::{LoadError, LoadLog};
 pub use load_state::{Attempt, Begin, Epoch, LoadState, Writer};
+pub use past::{At, PastTable};
 pub use record::CommitRecord;
 pub use stats::delta_stats;
 pub use table::Ledger;
@@ -72,11 +88,15 @@ fn now() -> String {
 /// SHA-256 in lower-case hexadecimal.
 fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::Digest as _;
+    hex(&sha2::Sha256::digest(bytes))
+}
+
+/// Bytes in lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    sha2::Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    let text = String::with_capacity(bytes.len() * 2);
+    bytes.iter().fold(text, |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use crate::watermark::Watermark;
 
 /// The version of the record's form; a reader refuses what it does not know.
-pub(super) const FORMAT: u32 = 1;
+/// Form 1 had no seal.
+pub(super) const FORMAT: u32 = 2;
 
 /// One commit, as recorded inside the log entry that made it (C3, C7).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,4 +30,8 @@ pub struct CommitRecord {
     /// SHA-256 of the log entry before this one; absent for the first, and where
     /// log retention has removed it (C7).
     pub previous: Option<String>,
+    /// SHA-256 of the entry that this record is in (see `seal`); absent in form 1
+    /// (C7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<String>,
 }

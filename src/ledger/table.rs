@@ -12,13 +12,15 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::change::{Change, ChangeKind, Prepared};
+use super::checkpoint;
 use super::committer::{LogCommitter, Outcome, log_path};
 use super::error::LedgerError;
 use super::executor::{blocking, engine};
 use super::files::{self, LoggedFile};
+use super::past::{At, PastTable};
 use super::record::{CommitRecord, FORMAT};
 use super::view::{self, Head, View, kernel_error};
-use super::{APP_ID, DOMAIN, ROOT, sha256_hex};
+use super::{APP_ID, DOMAIN, ROOT, seal, sha256_hex};
 use crate::store::{Patience, PutOnce, Store, StoreError};
 
 /// How many commits of others in a row are followed before giving up.
@@ -98,16 +100,15 @@ impl Ledger {
         let Some(view) = &self.view else {
             return Ok(Vec::new());
         };
-        let snapshot = Arc::clone(&view.snapshot);
-        let engine = Arc::clone(&self.engine);
-        let url = self.url();
-        blocking(move || {
-            let mut files = Vec::new();
-            files::visit(&snapshot, engine.as_ref(), |file| files.push(file))
-                .map_err(|error| kernel_error(&url, &error))?;
-            Ok(files)
-        })
-        .await
+        view.files(&self.engine, self.url()).await
+    }
+
+    /// The table as it was, to be read only.
+    ///
+    /// # Errors
+    /// There is no such version, or no longer; the log cannot be read.
+    pub async fn open_at(store: Store, at: At) -> Result<PastTable, LedgerError> {
+        PastTable::open(store, at).await
     }
 
     /// Publishes files and watermark in one entry. Commits of other programs
@@ -127,7 +128,9 @@ impl Ledger {
             let record = self.record_for(view.as_ref(), &prepared).await?;
             match self.attempt(view.as_ref(), &prepared, &record).await? {
                 Attempt::Committed { version } => {
-                    return self.adopt(view, &prepared, record, version).await;
+                    let head = self.adopt(view, &prepared, record, version).await?;
+                    self.checkpoint_when_due().await;
+                    return Ok(head);
                 }
                 Attempt::Conflict => {
                     // Normally the listing shows at once what was there first.
@@ -203,15 +206,17 @@ impl Ledger {
             Some(view) => self.hash_of_entry(view.head.version).await?,
             None => None,
         };
+        let id = Uuid::now_v7();
         Ok(CommitRecord {
             format: FORMAT,
-            id: Uuid::now_v7(),
+            id,
             run: prepared.change.run,
             at: prepared.at.clone(),
             commit: prepared.change.from + 1,
             from: view.map(|view| view.head.watermark.clone()),
             to: prepared.change.watermark.clone(),
             previous,
+            seal: Some(seal::blank(id)),
         })
     }
 
@@ -246,6 +251,7 @@ impl Ledger {
             patience: self.patience,
             runtime: Handle::current(),
             prepared: Arc::clone(prepared),
+            id: record.id,
             new_layout: view.is_some_and(|view| is_new_layout(view, prepared)),
             outcome: Arc::clone(&outcome),
         });
@@ -315,6 +321,18 @@ impl Ledger {
             }
         }
         Ok(self.head().cloned().unwrap_or(head))
+    }
+
+    /// The commit is public whatever becomes of this: readers only have more
+    /// entries to read.
+    async fn checkpoint_when_due(&self) {
+        let Some(view) = &self.view else { return };
+        if !checkpoint::is_due(&view.snapshot) {
+            return;
+        }
+        if let Err(error) = checkpoint::write(&self.store, &self.engine, &view.snapshot).await {
+            tracing::warn!(%error, "committed, but no checkpoint of the log could be written");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::error::LedgerError;
 use super::executor::blocking;
+use super::files::LoggedFile;
 use super::record::{CommitRecord, FORMAT};
 use super::schema::arrow_schema;
 use super::{APP_ID, DOMAIN, ROOT, files};
@@ -66,6 +67,23 @@ pub(super) struct View {
 }
 
 impl View {
+    /// The data files of this version.
+    pub(super) async fn files(
+        &self,
+        engine: &Arc<dyn Engine>,
+        url: String,
+    ) -> Result<Vec<LoggedFile>, LedgerError> {
+        let snapshot = Arc::clone(&self.snapshot);
+        let engine = Arc::clone(engine);
+        blocking(move || {
+            let mut files = Vec::new();
+            files::visit(&snapshot, engine.as_ref(), |file| files.push(file))
+                .map_err(|error| kernel_error(&url, &error))?;
+            Ok(files)
+        })
+        .await
+    }
+
     /// What another program must not change while a run is working: the first
     /// difference from `earlier`.
     pub(super) fn changed_since(&self, earlier: &Self) -> Option<&'static str> {
@@ -102,6 +120,24 @@ pub(super) async fn read(
             .build(engine.as_ref())
             .map_err(|error| kernel_error(&url, &error))?;
         view(snapshot, engine.as_ref(), &url).map(Some)
+    })
+    .await
+}
+
+/// Reads the log of the table at `store` as it was at `version`.
+pub(super) async fn read_at(
+    store: &Store,
+    engine: &Arc<dyn Engine>,
+    version: u64,
+) -> Result<View, LedgerError> {
+    let engine = Arc::clone(engine);
+    let url = store.url().to_string();
+    blocking(move || {
+        let snapshot = Snapshot::builder_for(ROOT)
+            .at_version(version)
+            .build(engine.as_ref())
+            .map_err(|error| kernel_error(&url, &error))?;
+        view(snapshot, engine.as_ref(), &url)
     })
     .await
 }
@@ -207,9 +243,9 @@ fn parse_record(text: &str, commit: Option<i64>, url: &str) -> Result<CommitReco
     };
     let record: CommitRecord = serde_json::from_str(text)
         .map_err(|error| damaged(format!("the watermark record: {error}")))?;
-    if record.format != FORMAT {
+    if !(1..=FORMAT).contains(&record.format) {
         let what = format!(
-            "the watermark record has form {}, this program knows {FORMAT}; use a newer program",
+            "the watermark record has form {}, this program knows 1 to {FORMAT}; use a newer program",
             record.format
         );
         return Err(damaged(what));

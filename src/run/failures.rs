@@ -44,6 +44,8 @@ impl From<LedgerError> for Failure {
             LedgerError::Store(error) => error.into(),
             LedgerError::Overtaken { .. } => Self::new(Exit::Overtaken, error.to_string()),
             error if error.is_retryable() => Self::retry(error.to_string()),
+            LedgerError::NotPruned { .. } => Self::new(Exit::Damaged, error.to_string()),
+            LedgerError::NoSuchVersion { .. } => Self::usage(error.to_string()),
             LedgerError::Column { .. } => Self::usage(error.to_string()),
             LedgerError::Shape { .. } => Self::new(Exit::SchemaRefused, error.to_string()),
             error => Self::failed(error.to_string()),

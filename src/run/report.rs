@@ -6,8 +6,10 @@
 
 mod columns;
 mod plan;
+mod prune;
 mod run_text;
 mod status;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use plan::{ColumnPlan, MemoryPlan, PlanReport, TablePlan, lake_type_name};
+pub use prune::{PruneReport, TablePruned};
 pub use status::{StatusReport, TableStatus};
+pub use verify::{TableVerified, VerifyReport};
 
 use super::config::Config;
 use super::failure::{Exit, Failure};

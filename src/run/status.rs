@@ -81,7 +81,7 @@ async fn table_status(lake: &Store, folder: String) -> TableStatus {
 }
 
 /// Folders that hold a table: `name` or `schema/name`.
-async fn table_folders(lake: &Store) -> Result<Vec<String>, Failure> {
+pub(super) async fn table_folders(lake: &Store) -> Result<Vec<String>, Failure> {
     let objects = lake.objects();
     let mut tables = Vec::new();
     for first in folders_in(lake, &*objects, None).await? {

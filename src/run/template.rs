@@ -21,10 +21,17 @@ pub struct Template<'a> {
 /// Lines that start with `#` and a key are settings at their default; lines that
 /// start with `# ` are prose.
 const SETTINGS: &str = r#"
-# How tables are kept. "full": each run replaces the table as a whole; readers see the old
-# one until the new one is complete. "append": each run adds the rows at or above a cursor
-# (set it per table, below).
-#mode = "full"
+# How tables are kept. "mirror": after each run the table equals the source; only what has
+# changed is written. "full": each run replaces the table as a whole. "append": each run adds
+# the rows at or above a cursor (set it per table, below).
+#mode = "mirror"
+# How changes are found: "auto", "xid", "cursor" or "diff" (see docs/mirror.md), and how often
+# all rows are compared whatever the method: "never", "hourly", "daily", "weekly", "always".
+#method = "auto"
+#reconcile = "daily"
+# When columns have changed: "evolve" (add new ones, keep dropped ones as NULL), "rewrite"
+# (the table takes the source's columns), "freeze" (refuse, exit code 6).
+#schema = "evolve"
 
 # Which tables: globs such as "orders" or "sales.*". All when empty; `exclude` wins.
 #include = []
@@ -50,8 +57,9 @@ const SETTINGS: &str = r#"
 #[files]
 # "zstd(1)" to "zstd(22)", "lz4", "snappy" or "none".
 #compression = "zstd(1)"
-# The size a file should have. Row groups are found from the memory limit.
-#target = "128MiB"
+# The size a file should have; found from the table's size when absent. Row groups are
+# found from the memory limit.
+# target = "128MiB"
 
 # When `schedule` runs: `every`, or `cron` (minute hour day month weekday) in a time zone:
 # cron = "0 2 * * *"

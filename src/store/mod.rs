@@ -13,6 +13,7 @@
 //! | `local` | [`DurableFolder`]: `fsync`, atomic names, sorted listings |
 //! | `put_once` | [`put_once`]: COMMITTED, LOST or UNKNOWN (C1) |
 //! | `probe` | [`probe_conditional_put`]: can two writers be told apart? (C6) |
+//! | `remove` | the one way to delete, for `prune` alone (C4); the store's clock (C5) |
 //! | `check` | [`Store::check`]: one clear error before any work is done |
 //! | `error` | [`StoreError`] |
 //! | `faults` | a store that fails on purpose (tests) |
@@ -27,9 +28,11 @@ mod local;
 mod open;
 mod probe;
 mod put_once;
+mod remove;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use local::DurableFolder;
 pub use open::Store;
 pub use probe::{Conditional, probe_conditional_put};
 pub use put_once::{Patience, PutOnce, put_once};
+pub(crate) use remove::{present, remove_pruned};

@@ -59,7 +59,10 @@ fn or_null(condition: String, read: &TableRead, cursor: &CursorRange) -> String 
     let mut columns = read.table.columns.iter();
     let may_be_null = columns.any(|found| found.name == cursor.column && found.nullable);
     if cursor.nulls && may_be_null {
-        format!("({condition} OR {} IS NULL)", quote::identifier(&cursor.column))
+        format!(
+            "({condition} OR {} IS NULL)",
+            quote::identifier(&cursor.column)
+        )
     } else {
         condition
     }

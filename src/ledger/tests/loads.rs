@@ -13,7 +13,7 @@ use crate::source::{Split, TableRead};
 use crate::store::Store;
 use crate::store::faults::{Fault, FaultyStore};
 
-fn writer() -> Writer {
+pub(super) fn writer() -> Writer {
     Writer {
         run: Uuid::now_v7(),
         host: "here".to_owned(),
@@ -21,7 +21,7 @@ fn writer() -> Writer {
     }
 }
 
-fn begin(writer: &Writer) -> Begin {
+pub(super) fn begin(writer: &Writer) -> Begin {
     let split = |ordinal| Split {
         ordinal,
         start: None,

@@ -17,7 +17,7 @@ use super::super::{Change, ChangeKind};
 use super::kit::{change, data_file, field, folder, open};
 
 /// Runs `script` with the table's folder as its argument; `None` if skipped.
-fn python(store: &crate::store::Store, script: &str) -> Option<String> {
+pub(super) fn python(store: &crate::store::Store, script: &str) -> Option<String> {
     let Some(interpreter) = std::env::var_os("HIGHWATER_PYTHON") else {
         eprintln!("skipped: HIGHWATER_PYTHON is not set");
         return None;
@@ -38,7 +38,7 @@ fn python(store: &crate::store::Store, script: &str) -> Option<String> {
 }
 
 /// Prints what each reader sees, sorted: all must print the same.
-const READ: &str = r#"
+pub(super) const READ: &str = r#"
 import sys, json, pyarrow as pa, deltalake, polars as pl
 root = sys.argv[1]
 table = deltalake.DeltaTable(root)
@@ -141,7 +141,7 @@ print("ok")
 }
 
 /// A change of many types and odd names, partitioned by `day`.
-async fn odd(store: &crate::store::Store, from: i64) -> Change {
+pub(super) async fn odd(store: &crate::store::Store, from: i64) -> Change {
     let micro =
         |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
     let mut fields: Vec<_> = ODD

@@ -176,8 +176,7 @@ mod tests {
     use crate::watermark::{Bound, Identity, Mode, Watermark};
 
     fn field(name: &str, lake: DataType, source: &str) -> Field {
-        Field::new(name, lake, true)
-            .with_metadata([(SOURCE_TYPE.to_owned(), source.to_owned())])
+        Field::new(name, lake, true).with_metadata([(SOURCE_TYPE.to_owned(), source.to_owned())])
     }
 
     fn shape(fields: Vec<Field>) -> TableShape {

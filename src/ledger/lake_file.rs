@@ -13,7 +13,8 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
-/// A file whose size is known from the log, so that nothing is asked twice.
+/// A file of the lake whose size is known from the log, so that nothing is asked twice.
+#[derive(Debug)]
 pub struct LakeFile {
     folder: Arc<dyn ObjectStore>,
     path: Path,
@@ -21,7 +22,7 @@ pub struct LakeFile {
 }
 
 impl LakeFile {
-    /// The file at `path` below `folder`, of `bytes` bytes.
+    /// The file at `path` below `folder`, of so many bytes.
     #[must_use]
     pub fn new(folder: Arc<dyn ObjectStore>, path: Path, bytes: u64) -> Self {
         Self {
