@@ -58,6 +58,40 @@ pub enum Method {
     Diff,
 }
 
+impl Method {
+    /// The word for people, as in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Xid => "xid",
+            Self::Cursor => "cursor",
+            Self::Diff => "diff",
+        }
+    }
+
+    /// Whether each run sees deletes; else only a comparison of the table does.
+    #[must_use]
+    pub const fn sees_deletes(self) -> bool {
+        !matches!(self, Self::Cursor)
+    }
+
+    /// What it relies on to see every change, late commits too (T8).
+    #[must_use]
+    pub const fn relies_on(self) -> &'static str {
+        match self {
+            Self::Xid => {
+                "late commits and deletes are seen: rows are found by the transaction that wrote \
+                 them, and rows are counted"
+            }
+            Self::Cursor => {
+                "late commits are seen if the server stamps the cursor at each change, no earlier \
+                 than the transaction's start; deletes are seen when the table is compared"
+            }
+            Self::Diff => "all changes are seen: all rows are compared",
+        }
+    }
+}
+
 /// The rows of a table at or above the watermark: those that the next run reads
 /// again, because others may still appear among them. When it finds the same
 /// ones, nothing has changed.

@@ -198,7 +198,11 @@ fn failed_plan(name: &TableName, failure: Failure) -> TablePlan {
 }
 
 fn plan_table(prepared: &PreparedTable) -> TablePlan {
+    let mirror = prepared.mirror.as_ref();
     TablePlan {
+        method: mirror.map(|mirror| mirror.method),
+        method_because: mirror.and_then(|mirror| mirror.because.clone()),
+        column_changes: mirror.map_or_else(Vec::new, |mirror| mirror.columns.clone()),
         mode: Some(prepared.mode),
         action: prepared.action(),
         splits: prepared.remaining().count() as u64,
