@@ -22,7 +22,7 @@ pub struct Identity {
 }
 
 /// What one snapshot of a source contains, in the source's own terms.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bound {
     /// The position in the source's own notation (PostgreSQL: the text of
     /// `pg_current_snapshot()`). Equal positions mean equal contents.

@@ -116,17 +116,22 @@ impl Find<'_> {
         merged
             .filter(|(_, table)| table.is_merge())
             .map(|(number, table)| {
-                let files = self.context.runtime.block_on(table.ledger.files())?;
-                let folder = self.lake.child(&table_folder(table.name()));
                 Ok(Candidate {
                     number,
-                    lake: LakeTable { folder, files },
+                    lake: self.lake_table(table)?,
                     differences: None,
                     keys: FoundKeys::default(),
                     changes: Changes::none(),
                 })
             })
             .collect()
+    }
+
+    /// The version of a table that its ledger is at.
+    pub(super) fn lake_table(&self, table: &PreparedTable) -> Result<LakeTable, Failure> {
+        let files = self.context.runtime.block_on(table.ledger.files())?;
+        let folder = self.lake.child(&table_folder(table.name()));
+        Ok(LakeTable { folder, files })
     }
 
     /// T4, for the tables that are compared as a whole.
