@@ -172,6 +172,18 @@ impl Watermark {
     }
 }
 
+/// The cursor column of a history: the version of the table that it follows.
+pub const HISTORY_CURSOR: &str = "_version";
+
+impl Watermark {
+    /// Whether rows that commit late are lost, as the configuration accepts (T6).
+    #[must_use]
+    pub fn is_at_risk(&self) -> bool {
+        let cursor = self.cursor.as_ref().map(|cursor| cursor.column.as_str());
+        self.mode == Mode::Append && cursor != Some(HISTORY_CURSOR)
+    }
+}
+
 /// A cursor column and how far it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {

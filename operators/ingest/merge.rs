@@ -470,7 +470,7 @@ async fn drop_gone(
 }
 
 /// Counts rows down, and tells which were not counted.
-fn not_counted(
+pub(super) fn not_counted(
     print: &Fingerprint,
     rows: &RecordBatch,
     counts: &Mutex<HashMap<Hash, u64>>,

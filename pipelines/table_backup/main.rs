@@ -6,6 +6,7 @@
 mod against;
 mod compare;
 mod find;
+mod history;
 mod keys;
 mod memory;
 mod side;
@@ -88,7 +89,10 @@ impl Pipeline for TableBackup {
         let started = Instant::now();
         merge_what_changed(&context, &lake, &mut prepared, &memory)?;
         stages.find.add(started.elapsed());
+        let followed = history::followed(&prepared);
         report.tables = flow(&config, &context, &lake, prepared, &memory, &stages)?;
+        let histories = history::catch_up(&config, &context, &lake, &followed);
+        report.tables.extend(histories);
         report.seconds = stages.seconds();
         report.memory_waits = memory.reading.waits();
         report.conclude(context.started, chrono::Utc::now());
