@@ -14,7 +14,7 @@ use highwater::run::mirror::{self, Step};
 use highwater::run::prepare::{Prepared, PreparedTable, table_folder};
 use highwater::source::{Snapshot, Split, TableRead};
 use highwater::store::Store;
-use highwater::watermark::{Method, Tail};
+use highwater::watermark::{Identity, Method, Tail};
 use highwater_operators::ingest::lake::{LakeSnapshot, LakeTable};
 use highwater_operators::ingest::merge::{Changed, ChangedRows, Merge};
 use highwater_operators::transform::changed_keys::{FoundKeys, Keep, KeyLimit};
@@ -86,11 +86,12 @@ impl Find<'_> {
         self.find_deletes(prepared, &mut candidates)?;
         candidates.retain(|candidate| !self.failed.contains_key(&candidate.number));
         let mut merges = HashMap::new();
+        let identity = prepared.identity.clone();
         for candidate in candidates {
             let Some(table) = prepared.tables.get_mut(candidate.number) else {
                 continue;
             };
-            if let Some(merge) = self.plan(table, candidate) {
+            if let Some(merge) = self.plan(table, candidate, &identity) {
                 merges.insert(table.name().clone(), merge);
             }
         }
@@ -359,7 +360,12 @@ impl Find<'_> {
     }
 
     /// Divides the rewriting into units, or decides that a load is less work.
-    fn plan(&self, table: &mut PreparedTable, candidate: Candidate) -> Option<Merge> {
+    fn plan(
+        &self,
+        table: &mut PreparedTable,
+        candidate: Candidate,
+        source: &Identity,
+    ) -> Option<Merge> {
         let Candidate {
             number,
             lake,
@@ -369,7 +375,7 @@ impl Find<'_> {
         } = candidate;
         let rows = table.ledger.head().map_or(0, |head| head.rows);
         if changes.rows() > FEW_ROWS && changes.rows() > rows / MOST_CHANGED {
-            table.load_instead("much of it has changed");
+            table.load_instead("much of it has changed", source);
             return None;
         }
         let target_bytes = self.memory.file_bytes(table);
@@ -435,8 +441,9 @@ fn is_merge(prepared: &Prepared, number: usize) -> bool {
 }
 
 fn load_instead(prepared: &mut Prepared, number: usize, reason: &str) {
+    let source = &prepared.identity;
     if let Some(table) = prepared.tables.get_mut(number) {
-        table.load_instead(reason);
+        table.load_instead(reason, source);
     }
 }
 

@@ -149,13 +149,15 @@ impl PreparedTable {
             .is_some_and(|mirror| !matches!(mirror.step, Step::Load(_)))
     }
 
-    /// Turns a merge into a load of the whole table, for this reason.
-    pub fn load_instead(&mut self, reason: impl Into<String>) {
+    /// Turns a merge into a load of the whole table, for this reason; goes on with
+    /// one that a killed run has begun.
+    pub fn load_instead(&mut self, reason: impl Into<String>, source: &Identity) {
         if let Some(mirror) = &mut self.mirror {
             mirror.step = Step::Load(Some(reason.into()));
             mirror.merge = None;
         }
         self.replace = true;
+        continue_load(self, source);
     }
 
     /// What the user should know of this table.

@@ -318,6 +318,9 @@ impl Mirror {
         Some(match &self.step {
             Step::Load(None) => return None,
             Step::Load(Some(reason)) => format!("write the table anew: {reason}"),
+            Step::Compare(_) if self.method == Method::Diff => {
+                "compare all rows and merge what differs".to_owned()
+            }
             Step::Compare(reason) => format!("compare all rows and merge what differs: {reason}"),
             Step::Nothing => "nothing: the source has not changed".to_owned(),
             Step::Since(read) => match &read.cursor {
