@@ -259,7 +259,7 @@ fn verify_finds_rows_that_are_not_the_sources() {
     let verify = || {
         let config = lake.config();
         let arguments = ["verify", "--against-source", config.to_str().unwrap()];
-        kit::outcome::Running::start(&arguments).wait()
+        kit::lake::Running::start(&arguments).wait()
     };
     verify().exits(0).says(&["all equal"]);
     // Written since: no damage, and told.
