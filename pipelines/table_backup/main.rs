@@ -7,6 +7,7 @@ mod compare;
 mod find;
 mod keys;
 mod memory;
+mod restore;
 mod side;
 
 use std::collections::BTreeMap;
@@ -28,7 +29,7 @@ use highwater::run::report::{
 use highwater::run::schedule::schedule_status;
 use highwater::run::stages::Stages;
 use highwater::run::template::Template;
-use highwater::run::{Config, Secret, TableConfig, status};
+use highwater::run::{Config, RestoreOptions, RestoreReport, Secret, TableConfig, status};
 use highwater::source::{Discovered, Selection, Source};
 use highwater::store::{Conditional, Store, probe_conditional_put};
 use highwater::telemetry::progress::TableProgress;
@@ -123,6 +124,15 @@ impl Pipeline for TableBackup {
             report.schedule = schedule_status(&lake, &config).await?;
             Ok(report)
         })
+    }
+
+    fn restore(
+        &self,
+        config: Config,
+        options: RestoreOptions,
+        context: RunContext,
+    ) -> Result<RestoreReport, Failure> {
+        restore::restore_tables(&config, &options, &context)
     }
 
     fn init(&self, url: Secret, context: RunContext) -> Result<String, Failure> {
