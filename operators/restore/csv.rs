@@ -24,7 +24,10 @@ impl CsvFile {
             out: BufWriter::new(file),
             schema: SchemaRef::clone(schema),
         };
-        let names = schema.fields().iter().map(|field| Some(field.name().as_str()));
+        let names = schema
+            .fields()
+            .iter()
+            .map(|field| Some(field.name().as_str()));
         line(&mut csv.out, names).map_err(|error| unwritten(&error))?;
         Ok(csv)
     }
@@ -56,7 +59,11 @@ fn line<'a>(
 
 impl Format for CsvFile {
     fn write(&mut self, rows: &RecordBatch) -> Result<(), SourceError> {
-        let columns: Vec<_> = rows.columns().iter().map(|c| c.as_string::<i32>()).collect();
+        let columns: Vec<_> = rows
+            .columns()
+            .iter()
+            .map(|c| c.as_string::<i32>())
+            .collect();
         for row in 0..rows.num_rows() {
             let fields = columns
                 .iter()
@@ -78,7 +85,11 @@ impl Format for CsvFile {
         let mut records = Records(BufReader::new(file));
         let torn = |error: std::io::Error| broken("read back", path, &error);
         let header = records.next().map_err(torn)?.unwrap_or_default();
-        let names = self.schema.fields().iter().map(|field| Some(field.name().clone()));
+        let names = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| Some(field.name().clone()));
         if header != names.collect::<Vec<_>>() {
             return Err(failed(format!("{} has another header", path.display())));
         }
@@ -101,7 +112,9 @@ impl CsvFile {
     fn batch(&self, page: &[Record]) -> Result<RecordBatch, SourceError> {
         let width = self.schema.fields().len();
         if page.iter().any(|record| record.len() != width) {
-            return Err(failed("a record of the CSV file has another number of fields"));
+            return Err(failed(
+                "a record of the CSV file has another number of fields",
+            ));
         }
         let columns = (0..width).map(|at| {
             let mut texts = StringBuilder::new();

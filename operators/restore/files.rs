@@ -71,8 +71,7 @@ impl Place {
     }
 
     fn create(&self) -> Result<File, SourceError> {
-        File::create_new(&self.temporary)
-            .map_err(|error| broken("create", &self.temporary, &error))
+        File::create_new(&self.temporary).map_err(|error| broken("create", &self.temporary, &error))
     }
 
     /// Puts the file in its place; the folder is synced too, so that the new

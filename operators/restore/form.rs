@@ -54,6 +54,5 @@ pub(crate) fn null_or_text(column: &dyn Array, row: usize) -> Result<Option<Stri
         return Ok(None);
     }
     let text = postgres::value_text(column, row);
-    text.map(Some)
-        .map_err(|error| failed(error.to_string()))
+    text.map(Some).map_err(|error| failed(error.to_string()))
 }

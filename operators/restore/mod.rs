@@ -20,9 +20,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use highwater::budget::{MemoryBudget, Permit};
 use highwater::dataset::Table;
-use highwater::source::{
-    BadRow, Emit, Snapshot as _, SourceError, SourceErrorKind, TableRead,
-};
+use highwater::source::{BadRow, Emit, Snapshot as _, SourceError, SourceErrorKind, TableRead};
 
 use crate::ingest::lake::{LakeSnapshot, LakeTable};
 use crate::ingest::{postgres, sqlite};
@@ -242,6 +240,8 @@ pub(crate) fn failed(what: impl Into<String>) -> SourceError {
 pub(crate) fn exists(what: impl std::fmt::Display) -> SourceError {
     SourceError::new(
         SourceErrorKind::Usage,
-        format!("{what} exists already: say --replace to replace it, or --as NAME to restore beside it"),
+        format!(
+            "{what} exists already: say --replace to replace it, or --as NAME to restore beside it"
+        ),
     )
 }

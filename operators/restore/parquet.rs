@@ -73,7 +73,9 @@ impl Format for ParquetFile {
             .map_err(|error| failed(format!("cannot read {} back: {error}", path.display())))?;
         for rows in reader {
             let rows = rows
-                .and_then(|rows| RecordBatch::try_new(SchemaRef::clone(&self.schema), rows.columns().to_vec()))
+                .and_then(|rows| {
+                    RecordBatch::try_new(SchemaRef::clone(&self.schema), rows.columns().to_vec())
+                })
                 .map_err(|error| failed(format!("cannot read {} back: {error}", path.display())))?;
             tally.add(&rows)?;
         }

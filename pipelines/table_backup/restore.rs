@@ -43,14 +43,18 @@ pub(super) fn restore_tables(
         batch_bytes: (budget / 32).clamp(MIB / 4, MIB),
     };
     let (destination, to) = match &options.to {
-        RestoreTo::Database(url) => (Destination::Database(url.expose().to_owned()), url.to_string()),
+        RestoreTo::Database(url) => (
+            Destination::Database(url.expose().to_owned()),
+            url.to_string(),
+        ),
         RestoreTo::Files(folder, RestoreFormat::Parquet) => (
             Destination::Parquet(folder.clone()),
             folder.display().to_string(),
         ),
-        RestoreTo::Files(folder, RestoreFormat::Csv) => {
-            (Destination::Csv(folder.clone()), folder.display().to_string())
-        }
+        RestoreTo::Files(folder, RestoreFormat::Csv) => (
+            Destination::Csv(folder.clone()),
+            folder.display().to_string(),
+        ),
     };
     let tables = tables.into_iter().map(|table| {
         tracing::info!("{}: restoring", table.name);
@@ -115,7 +119,9 @@ async fn restored(
     let key = match key(&head, &columns) {
         Ok(key) => key,
         Err(why) => {
-            report.inexact.push(format!("no primary key is created: {why}"));
+            report
+                .inexact
+                .push(format!("no primary key is created: {why}"));
             Vec::new()
         }
     };
@@ -184,7 +190,11 @@ fn columns(head: &Head, with_dropped: bool) -> Vec<Column> {
     fields
         .map(|field| Column {
             name: field.name().clone(),
-            source_type: field.metadata().get(SOURCE_TYPE).cloned().unwrap_or_default(),
+            source_type: field
+                .metadata()
+                .get(SOURCE_TYPE)
+                .cloned()
+                .unwrap_or_default(),
             lake_type: field.data_type().clone(),
             nullable: true,
             fidelity: Fidelity::Exact,

@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::ledger::verify::Share;
-use crate::run::restore::RestoreFormat;
 use crate::run::config::{check_memory, duration, size};
+use crate::run::restore::RestoreFormat;
 use crate::telemetry::logs::LogLevel;
 
 /// What every binary understands.

@@ -43,8 +43,8 @@ use crate::run::lake::open_lake;
 use crate::run::prune::prune_lake;
 use crate::run::verify::verify_lake;
 use crate::run::{
-    Config, PlanReport, PruneOptions, PruneReport, RestoreOptions, RestoreReport, RunReport, Secret, StatusReport, VerifyOptions,
-    VerifyReport,
+    Config, PlanReport, PruneOptions, PruneReport, RestoreOptions, RestoreReport, RunReport,
+    Secret, StatusReport, VerifyOptions, VerifyReport,
 };
 use cli::{Cli, OutputArgs};
 

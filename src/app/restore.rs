@@ -48,7 +48,11 @@ pub(super) fn restore(
         |config, context| pipeline.restore(config, options, context),
     );
     let (mut report, _) = answer.map_err(|failure| failure.map_texts(scrub))?;
-    for error in report.tables.iter_mut().filter_map(|table| table.error.as_mut()) {
+    for error in report
+        .tables
+        .iter_mut()
+        .filter_map(|table| table.error.as_mut())
+    {
         error.map_texts(scrub);
     }
     let text = if output.json {

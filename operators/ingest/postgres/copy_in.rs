@@ -282,8 +282,15 @@ fn binary_row(
     out: &mut Vec<u8>,
 ) -> Result<(), SourceError> {
     let unfit = |at: usize| {
-        let name = rows.schema_ref().fields().get(at).map(|field| field.name().clone());
-        let what = format!("a value of column {} does not fit its type", name.unwrap_or_default());
+        let name = rows
+            .schema_ref()
+            .fields()
+            .get(at)
+            .map(|field| field.name().clone());
+        let what = format!(
+            "a value of column {} does not fit its type",
+            name.unwrap_or_default()
+        );
         SourceError::new(SourceErrorKind::Failed, what)
     };
     out.extend(u16::try_from(columns.len()).unwrap_or(0).to_be_bytes());
@@ -294,7 +301,8 @@ fn binary_row(
         }
         let start = out.len();
         out.extend([0; 4]);
-        form.encode(array.as_ref(), row, out).ok_or_else(|| unfit(at))?;
+        form.encode(array.as_ref(), row, out)
+            .ok_or_else(|| unfit(at))?;
         let length = i32::try_from(out.len() - start - 4).map_err(|_| unfit(at))?;
         if let Some(place) = out.get_mut(start..start + 4) {
             place.copy_from_slice(&length.to_be_bytes());

@@ -23,10 +23,7 @@ use super::{PostgresOptions, quote};
 use crate::restore::{Restore, Tally, Target, exists, failed};
 
 /// Opens a transaction in which `job`'s table is loaded.
-pub(crate) async fn restore_into(
-    url: &str,
-    job: &Restore,
-) -> Result<Box<dyn Target>, SourceError> {
+pub(crate) async fn restore_into(url: &str, job: &Restore) -> Result<Box<dyn Target>, SourceError> {
     let target = Url::parse(url, &PostgresOptions::default())?;
     let mut session = connect(&target).await?;
     let replaces = find(&mut session, &job.table.name).await?;
@@ -64,11 +61,7 @@ struct Planned {
 
 impl Planned {
     /// The source's own type where the target knows it, else the nearest one.
-    async fn of(
-        session: &mut Session,
-        origin: &str,
-        column: &Column,
-    ) -> Result<Self, SourceError> {
+    async fn of(session: &mut Session, origin: &str, column: &Column) -> Result<Self, SourceError> {
         let mut planned = Self {
             column: column.clone(),
             binary: None,
@@ -112,7 +105,9 @@ async fn base_type(session: &mut Session, spelled: &str) -> Result<Option<String
     );
     // What is no type at all may be an error rather than NULL.
     let found = session.try_query(&sql).await?;
-    Ok(found.ok().and_then(|found| found.value(0, 0, 0).map(ToOwned::to_owned)))
+    Ok(found
+        .ok()
+        .and_then(|found| found.value(0, 0, 0).map(ToOwned::to_owned)))
 }
 
 /// The type that holds every value of `lake`, as `format_type` spells it.
@@ -259,7 +254,14 @@ impl Target for PgTarget {
             ..
         } = projection;
         let target = usize::try_from(tally.batch_bytes()).unwrap_or(BATCH_LIMIT);
-        let rows = Rows::new(schema, key, decoders, located, target.min(BATCH_LIMIT), None);
+        let rows = Rows::new(
+            schema,
+            key,
+            decoders,
+            located,
+            target.min(BATCH_LIMIT),
+            None,
+        );
         let mut copy = Copy::new(&mut self.session, &self.table.name, rows, tally);
         match copy.run("", &select).await? {
             Ok(()) => Ok(()),
@@ -274,10 +276,17 @@ impl Target for PgTarget {
             // Never CASCADE: what depends on the old table is not ours to drop.
             perform(&mut self.session, &format!("DROP TABLE {old}"), &doing).await?;
         }
-        let rename = format!("ALTER TABLE {new} RENAME TO {}", quote::identifier(&self.name.name));
+        let rename = format!(
+            "ALTER TABLE {new} RENAME TO {}",
+            quote::identifier(&self.name.name)
+        );
         perform(&mut self.session, &rename, &doing).await?;
         if !self.key.is_empty() {
-            let key: Vec<String> = self.key.iter().map(|name| quote::identifier(name)).collect();
+            let key: Vec<String> = self
+                .key
+                .iter()
+                .map(|name| quote::identifier(name))
+                .collect();
             // After the renaming, so that its index has the name it would have.
             let add = format!("ALTER TABLE {old} ADD PRIMARY KEY ({})", key.join(", "));
             perform(&mut self.session, &add, &doing).await?;

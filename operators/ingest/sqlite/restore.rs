@@ -34,8 +34,11 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 pub(crate) fn restore_into(url: &str, job: &Restore) -> Result<Box<dyn Target>, SourceError> {
     let path = location::path_of(url)?;
     let name = match &job.table.name.schema {
-        // SQLite has no schemas; `main` is its own name for what there is.
-        Some(schema) if schema != "main" => format!("{schema}.{}", job.table.name.name),
+        // SQLite has no schemas: the usual one of each kind of database goes
+        // without saying, any other becomes part of the name.
+        Some(schema) if !matches!(schema.as_str(), "main" | "public") => {
+            format!("{schema}.{}", job.table.name.name)
+        }
         _ => job.table.name.name.clone(),
     };
     let at = |problem: Problem| problem.at(&path);
@@ -69,8 +72,9 @@ impl SqliteTarget {
     fn begin(&mut self, job: &Restore) -> Result<(), Problem> {
         self.connection.busy_timeout(LOCK_WAIT)?;
         // Renaming must not look into views of the table that is replaced.
-        self.connection
-            .execute_batch("PRAGMA legacy_alter_table = ON; PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE")?;
+        self.connection.execute_batch(
+            "PRAGMA legacy_alter_table = ON; PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE",
+        )?;
         if let Some(found) = catalog::find(&self.connection, &self.name)? {
             if !found.is_table() {
                 let what = format!(
@@ -104,7 +108,11 @@ impl SqliteTarget {
             let key: Vec<String> = job.table.key_names().map(identifier).collect();
             parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
         }
-        let create = format!("CREATE TABLE {} ({})", identifier(&self.temporary), parts.join(", "));
+        let create = format!(
+            "CREATE TABLE {} ({})",
+            identifier(&self.temporary),
+            parts.join(", ")
+        );
         Ok(self.connection.execute_batch(&create)?)
     }
 
@@ -124,7 +132,10 @@ impl SqliteTarget {
 
     fn insert(&self, rows: &RecordBatch) -> Result<(), Problem> {
         let places = vec!["?"; self.columns.len()].join(", ");
-        let insert = format!("INSERT INTO {} VALUES ({places})", identifier(&self.temporary));
+        let insert = format!(
+            "INSERT INTO {} VALUES ({places})",
+            identifier(&self.temporary)
+        );
         let mut statement = self.connection.prepare_cached(&insert)?;
         for row in 0..rows.num_rows() {
             let columns = self.rules.iter().zip(rows.columns());
@@ -138,7 +149,11 @@ impl SqliteTarget {
     fn look(&self, tally: &mut Tally) -> Result<(), Problem> {
         let layout = Arc::new(Layout::rows(&self.table())?);
         let names: Vec<String> = self.columns.iter().map(|c| identifier(&c.name)).collect();
-        let select = format!("SELECT {} FROM {}", names.join(", "), identifier(&self.temporary));
+        let select = format!(
+            "SELECT {} FROM {}",
+            names.join(", "),
+            identifier(&self.temporary)
+        );
         let mut statement = self.connection.prepare(&select)?;
         let mut rows = statement.query([])?;
         let mut page = Page::new(&layout);
@@ -241,7 +256,8 @@ fn value(rule: Rule, column: &dyn Array, row: usize) -> Result<Value, SourceErro
         },
         Rule::Literal => {
             let text = column.as_string::<i32>().value(row);
-            parse(text).ok_or_else(|| failed(format!("`{text:.100}` is not a literal of SQLite")))?
+            parse(text)
+                .ok_or_else(|| failed(format!("`{text:.100}` is not a literal of SQLite")))?
         }
         Rule::Text | Rule::Date | Rule::Timestamp | Rule::Instant | Rule::Decimal { .. } => {
             Value::Text(null_or_text(column, row)?.unwrap_or_default())
@@ -259,7 +275,11 @@ fn parse(text: &str) -> Option<Value> {
         return Some(Value::Text(text.replace("''", "'")));
     }
     if let Some(digits) = inside(text, "x'") {
-        let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        let digit = |digit: &u8| {
+            char::from(*digit)
+                .to_digit(16)
+                .and_then(|d| u8::try_from(d).ok())
+        };
         let bytes = digits.as_bytes().chunks(2).map(|pair| match pair {
             [high, low] => Some(digit(high)? << 4 | digit(low)?),
             _ => None,
