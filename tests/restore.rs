@@ -17,6 +17,8 @@ use kit::shop;
 use serde_json::Value;
 
 const POSTGRES: &str = include_str!("fixtures/types.sql");
+/// The rest of `docs/types.md`.
+const MORE: &str = include_str!("fixtures/types-more.sql");
 const SQLITE: &str = include_str!("fixtures/types-sqlite.sql");
 
 /// Starts `restore` with these arguments after the configuration.
@@ -71,6 +73,7 @@ fn names(database: &Database, schema: &str) -> Vec<String> {
 fn every_type_of_postgres_comes_back() {
     let database = Database::create();
     database.sql(POSTGRES);
+    database.sql(MORE);
     let lake = Lake::local(database.url()).with(r#"include = ["t_*"]"#);
     lake.run().exits(0);
     let tables = names(&database, "public");
@@ -87,7 +90,7 @@ fn every_type_of_postgres_comes_back() {
         assert_eq!(shape(&database, &left), shape(&database, &right), "{table}");
         restored += 1;
     }
-    assert!(restored >= 9, "{restored}");
+    assert!(restored >= 11, "{restored}");
     // Control arm: one changed value is seen by this test itself.
     database.sql("update restored.t_floats set single = 0.25 where id = 1");
     assert_eq!(
