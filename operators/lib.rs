@@ -5,5 +5,6 @@
 
 pub mod ingest;
 pub mod lake;
+pub mod restore;
 pub mod sink;
 pub mod transform;

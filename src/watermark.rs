@@ -134,6 +134,9 @@ pub struct Watermark {
     /// the next run goes on, included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
+    /// The columns of the source's key, so that a restore can create it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
     /// A digest of what was asked for (columns, types, key, condition): where it
     /// differs, rows may have changed without being written anew.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -163,6 +166,7 @@ impl Watermark {
             bound,
             method: None,
             cursor: None,
+            key: Vec::new(),
             reading: String::new(),
             tail: None,
             reconciled: None,

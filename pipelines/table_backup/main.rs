@@ -9,6 +9,7 @@ mod find;
 mod history;
 mod keys;
 mod memory;
+mod restore;
 mod side;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ use highwater::run::schedule::schedule_status;
 use highwater::run::stages::Stages;
 use highwater::run::template::Template;
 use highwater::run::verify::{VerifyOptions, verify_lake};
-use highwater::run::{Config, Secret, TableConfig, status};
+use highwater::run::{Config, RestoreOptions, RestoreReport, Secret, TableConfig, status};
 use highwater::source::{Discovered, Selection, Source};
 use highwater::store::{Conditional, Store, probe_conditional_put};
 use highwater::telemetry::progress::TableProgress;
@@ -147,6 +148,15 @@ impl Pipeline for TableBackup {
             compare_with_source(config, &options, &context, &lake, &mut report)?;
         }
         Ok(report)
+    }
+
+    fn restore(
+        &self,
+        config: Config,
+        options: RestoreOptions,
+        context: RunContext,
+    ) -> Result<RestoreReport, Failure> {
+        restore::restore_tables(&config, &options, &context)
     }
 
     fn init(&self, url: Secret, context: RunContext) -> Result<String, Failure> {

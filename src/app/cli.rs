@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::ledger::verify::Share;
 use crate::run::config::{check_memory, duration, size};
+use crate::run::restore::RestoreFormat;
 use crate::telemetry::logs::LogLevel;
 
 /// What every binary understands.
@@ -85,6 +87,8 @@ pub(super) enum Verb {
     Verify(VerifyArgs),
     /// Remove versions beyond `[retention]` and the leftovers of killed runs
     Prune(PruneArgs),
+    /// Write tables of the lake back into a database or into files, and compare
+    Restore(RestoreArgs),
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print completions for a shell
@@ -177,6 +181,49 @@ pub(super) struct PruneArgs {
     /// longest run: a run that is working LOSES the files it is about to publish
     #[arg(long, hide = true, value_name = "AGE", value_parser = duration::parse)]
     pub(super) unsafe_min_age: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    /// The configuration file (TOML)
+    #[arg(value_name = "CONFIG", value_hint = ValueHint::FilePath)]
+    pub(super) config: PathBuf,
+    /// The tables (globs)
+    #[arg(value_name = "TABLE", required_unless_present = "all")]
+    pub(super) tables: Vec<String>,
+    /// All tables of the lake
+    #[arg(long, conflicts_with = "tables")]
+    pub(super) all: bool,
+    /// postgres://USER@HOST/DATABASE, sqlite:PATH, or a folder with --format;
+    /// ${NAME} is taken from the environment
+    #[arg(long, value_name = "URL|DIR")]
+    pub(super) to: String,
+    /// Write files of this format into the folder
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(super) format: Option<RestoreFormat>,
+    /// As of this version [default: the newest]
+    #[arg(long, value_name = "N", conflicts_with = "at")]
+    pub(super) version: Option<u64>,
+    /// As of this time, such as 2026-11-21T10:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) at: Option<DateTime<Utc>>,
+    /// Replace tables or files that are there, each as a whole
+    #[arg(long)]
+    pub(super) replace: bool,
+    /// Give the one table another name; without a dot, in the same schema
+    #[arg(long = "as", value_name = "NAME")]
+    pub(super) name: Option<String>,
+    /// Also restore columns that the source has no more
+    #[arg(long)]
+    pub(super) with_dropped: bool,
+    #[command(flatten)]
+    pub(super) size: SizeArgs,
+}
+
+fn time(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc())
+        .map_err(|_| "write it with its zone, such as 2026-11-21T10:00:00Z".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,7 @@ mod cancel;
 mod cli;
 mod context;
 mod panics;
+mod restore;
 mod schedule;
 mod verbs;
 
@@ -42,8 +43,8 @@ use crate::run::lake::open_lake;
 use crate::run::prune::prune_lake;
 use crate::run::verify::verify_lake;
 use crate::run::{
-    Config, PlanReport, PruneOptions, PruneReport, RunReport, Secret, StatusReport, VerifyOptions,
-    VerifyReport,
+    Config, PlanReport, PruneOptions, PruneReport, RestoreOptions, RestoreReport, RunReport,
+    Secret, StatusReport, VerifyOptions, VerifyReport,
 };
 use cli::{Cli, OutputArgs};
 
@@ -101,6 +102,19 @@ pub trait Pipeline: Send + Sync + 'static {
     ) -> Result<PruneReport, Failure> {
         let lake = open_lake(&config)?;
         context.runtime.block_on(prune_lake(&lake, &options))
+    }
+
+    /// Writes tables of the lake back into a database or into files.
+    ///
+    /// # Errors
+    /// What stopped it; a pipeline that cannot restore says so.
+    fn restore(
+        &self,
+        _config: Config,
+        _options: RestoreOptions,
+        _context: RunContext,
+    ) -> Result<RestoreReport, Failure> {
+        Err(Failure::usage(format!("{} cannot restore", self.name())))
     }
 
     /// Writes a commented configuration for the live source at `url`.

@@ -13,6 +13,7 @@ use super::cli::{
     VerifyArgs, When,
 };
 use super::context::Told;
+use super::restore::restore;
 use super::schedule::schedule;
 use super::{Exit, Failure, Pipeline, RunContext, Terminal, cancel, command};
 use crate::run::load_config::{self, ConfigError, Surroundings};
@@ -22,7 +23,7 @@ use crate::telemetry::logs::{self, LogLevel};
 use crate::telemetry::progress::{Progress, ProgressStyle};
 
 /// The widest line of text for people.
-const WIDTH: usize = 100;
+pub(super) const WIDTH: usize = 100;
 /// How long tasks may take to end after the run; the process ends anyway.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -39,6 +40,7 @@ pub(super) fn perform(
         Verb::Schedule(args) => schedule(pipeline, &args, output, terminal),
         Verb::Verify(args) => verify(pipeline, &args, output, terminal),
         Verb::Prune(args) => prune(pipeline, &args, output, terminal),
+        Verb::Restore(args) => restore(pipeline, &args, output, terminal),
         Verb::Init(args) => init(pipeline, &args, output, terminal),
         Verb::Schema => {
             let schema = schemars::schema_for!(Config);
@@ -215,9 +217,21 @@ fn ask_lake<T>(
         workers: None,
         memory: None,
     };
+    ask_lake_within(&size, pipeline, config, output, terminal, ask)
+}
+
+/// The same, of a size that was asked for.
+pub(super) fn ask_lake_within<T>(
+    size: &SizeArgs,
+    pipeline: &dyn Pipeline,
+    config: Config,
+    output: OutputArgs,
+    terminal: &Terminal,
+    ask: impl FnOnce(Config, RunContext) -> Result<T, Failure>,
+) -> Result<(T, Config), Failure> {
     let session = Session::open(
         pipeline,
-        &size,
+        size,
         &config,
         ProgressStyle::Nothing,
         output,
@@ -350,7 +364,7 @@ fn progress_style(output: OutputArgs, interactive: bool) -> ProgressStyle {
 }
 
 /// One line of JSON, with the name of the event first.
-fn event(name: &str, report: &impl Serialize) -> Result<String, Failure> {
+pub(super) fn event(name: &str, report: &impl Serialize) -> Result<String, Failure> {
     #[derive(Serialize)]
     struct Event<'a, T> {
         event: &'a str,

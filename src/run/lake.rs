@@ -7,6 +7,7 @@ use super::config::Config;
 use super::failure::Failure;
 use super::prepare::folder_table;
 use super::status::table_folders;
+use crate::dataset::TableName;
 use crate::store::Store;
 
 /// Opens the lake that `config` names.
@@ -23,17 +24,25 @@ pub fn open_lake(config: &Config) -> Result<Store, Failure> {
 
 /// A table of the lake.
 #[derive(Debug, Clone)]
-pub(super) struct LakeTable {
-    pub(super) name: String,
-    pub(super) store: Store,
+pub struct LakeTable {
+    /// Its name as it is displayed.
+    pub name: String,
+    /// Its name in the source.
+    pub source_name: TableName,
+    /// Its folder.
+    pub store: Store,
 }
 
 /// The tables whose names match one of `globs`, all where there is none.
-pub(super) async fn lake_tables(lake: &Store, globs: &[String]) -> Result<Vec<LakeTable>, Failure> {
+///
+/// # Errors
+/// The lake cannot be listed; no table matches.
+pub async fn lake_tables(lake: &Store, globs: &[String]) -> Result<Vec<LakeTable>, Failure> {
     let wanted = Wanted::new(globs)?;
     let folders = table_folders(lake).await?;
     let tables = folders.into_iter().map(|folder| LakeTable {
         name: folder_table(&folder),
+        source_name: source_name(&folder),
         store: lake.child(&folder),
     });
     let tables: Vec<LakeTable> = tables.filter(|table| wanted.takes(&table.name)).collect();
@@ -42,6 +51,20 @@ pub(super) async fn lake_tables(lake: &Store, globs: &[String]) -> Result<Vec<La
         return Err(failure.because(globs.join(", ")).hint("see `status`"));
     }
     Ok(tables)
+}
+
+/// The name of the table in `folder`, which has its schema before a slash.
+fn source_name(folder: &str) -> TableName {
+    match folder.split_once('/') {
+        Some((schema, name)) => TableName {
+            schema: Some(folder_table(schema)),
+            name: folder_table(name),
+        },
+        None => TableName {
+            schema: None,
+            name: folder_table(folder),
+        },
+    }
 }
 
 /// Globs of tables: one without a dot matches a table's own name in any schema.

@@ -190,6 +190,7 @@ impl PreparedTable {
                 value: range.to.clone().or_else(|| range.from.clone()),
             }),
             catching_up: self.load == LoadKind::CatchingUp,
+            key: self.read.table.key_names().map(ToOwned::to_owned).collect(),
             ..Watermark::new(source.clone(), self.mode, self.bound.clone())
         };
         match &self.mirror {

@@ -7,6 +7,7 @@
 mod columns;
 mod plan;
 mod prune;
+mod restore;
 mod run_text;
 mod status;
 mod verify;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 pub use plan::{ColumnPlan, MemoryPlan, PlanReport, TablePlan, lake_type_name};
 pub use prune::{PruneReport, TablePruned};
+pub use restore::{RestoreReport, TableRestored};
 pub use status::{StatusReport, TableStatus};
 pub use verify::{AgainstSource, TableVerified, VerifyReport};
 

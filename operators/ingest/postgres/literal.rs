@@ -14,7 +14,7 @@ const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Why a value cannot be written.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotWritten {
+pub(crate) enum NotWritten {
     /// The lake's type is not one that this source writes.
     #[error("a value of type {0} cannot be written as PostgreSQL's")]
     Type(DataType),
@@ -38,7 +38,7 @@ pub(super) fn constant(
 }
 
 /// The text that the source's type reads as this value.
-fn text(array: &dyn Array, row: usize) -> Result<String, NotWritten> {
+pub(crate) fn text(array: &dyn Array, row: usize) -> Result<String, NotWritten> {
     if row >= array.len() || array.is_null(row) {
         return Err(NotWritten::Null(row));
     }

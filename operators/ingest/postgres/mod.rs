@@ -13,10 +13,12 @@
 //! | `since`, `writers` | what was written since, and who may still commit (T2, T3) |
 //! | `fetch`, `literal` | rows by key |
 //! | `copy`, `decode` | from bytes to batches |
+//! | `restore`, `copy_in` | back again: from batches to a table |
 
 mod catalog;
 mod connect;
 mod copy;
+mod copy_in;
 mod decode;
 mod error;
 mod fetch;
@@ -29,6 +31,7 @@ mod projection;
 mod query;
 mod quote;
 mod reader;
+mod restore;
 mod selection;
 mod since;
 mod snapshot;
@@ -46,6 +49,8 @@ use highwater::dataset::TableName;
 use highwater::source::{Discovered, Selection, Snapshot, Source, SourceError};
 use highwater::watermark::Identity;
 
+pub(crate) use literal::text as value_text;
+pub(crate) use restore::restore_into;
 use snapshot::PgSnapshot;
 use url::Target;
 use wire::Session;

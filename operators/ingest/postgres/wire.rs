@@ -137,6 +137,23 @@ impl Session {
             .map_err(|error| lost(&self.place, "a query was sent", error))
     }
 
+    /// Sends one message.
+    pub(super) async fn put(&mut self, tag: u8, body: &[u8]) -> Result<(), SourceError> {
+        let length = u32::try_from(body.len() + 4).ok();
+        let length = length.filter(|&length| length <= i32::MAX as u32);
+        let length = length.ok_or_else(|| {
+            SourceError::new(SourceErrorKind::Failed, "a message of more than 2 GiB")
+        })?;
+        let sent = async {
+            self.stream.write_all(&[tag]).await?;
+            self.stream.write_all(&length.to_be_bytes()).await?;
+            self.stream.write_all(body).await?;
+            self.stream.flush().await
+        };
+        sent.await
+            .map_err(|error| lost(&self.place, "rows were sent", error))
+    }
+
     /// The next message of a query's result.
     pub(super) async fn receive(&mut self) -> Result<Message, SourceError> {
         loop {

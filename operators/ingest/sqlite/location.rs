@@ -31,7 +31,7 @@ pub(super) fn locate(url: &str) -> Result<PathBuf, SourceError> {
 }
 
 /// The path as written in the URL, percent-decoded.
-fn path_of(url: &str) -> Result<PathBuf, SourceError> {
+pub(super) fn path_of(url: &str) -> Result<PathBuf, SourceError> {
     // What is not for us may be another database's URL, with a password in it.
     let shown = if url.contains('@') { "this URL" } else { url };
     let usage = |why: &str| {

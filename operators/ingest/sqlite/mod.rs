@@ -45,6 +45,7 @@ mod physical;
 mod position;
 mod query;
 mod reader;
+mod restore;
 mod rule;
 mod selection;
 mod size;
@@ -57,6 +58,8 @@ mod version;
 use std::sync::Arc;
 
 use highwater::source::{Source, SourceError};
+
+pub(crate) use restore::restore_into;
 
 /// Opens `sqlite:relative/path` or `sqlite:///absolute/path`. Nothing is read
 /// but the file's metadata: whether it is a database shows at first use.
