@@ -30,8 +30,19 @@ pub trait Source: Send + Sync {
     async fn discover(&self, selection: &Selection) -> Result<Vec<Discovered>, SourceError>;
 
     /// Opens one consistent view of the whole source. `readers` is how many
-    /// readers will be asked of it at most.
-    async fn snapshot(&self, readers: usize) -> Result<Arc<dyn Snapshot>, SourceError>;
+    /// readers will be asked of it at most. As long as the view lives, `tables`
+    /// are neither altered nor emptied: a view may see such changes although it
+    /// sees no others. Discover again after this to know their columns.
+    async fn snapshot_of(
+        &self,
+        tables: &[TableName],
+        readers: usize,
+    ) -> Result<Arc<dyn Snapshot>, SourceError>;
+
+    /// The same, without keeping any table from being altered.
+    async fn snapshot(&self, readers: usize) -> Result<Arc<dyn Snapshot>, SourceError> {
+        self.snapshot_of(&[], readers).await
+    }
 }
 
 /// One consistent view of a source; it lives as long as this value.

@@ -22,7 +22,7 @@ pub struct Identity {
 }
 
 /// What one snapshot of a source contains, in the source's own terms.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bound {
     /// The position in the source's own notation (PostgreSQL: the text of
     /// `pg_current_snapshot()`). Equal positions mean equal contents.
@@ -56,6 +56,40 @@ pub enum Method {
     Cursor,
     /// All rows are read and compared with the lake's (T4).
     Diff,
+}
+
+impl Method {
+    /// The word for people, as in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Xid => "xid",
+            Self::Cursor => "cursor",
+            Self::Diff => "diff",
+        }
+    }
+
+    /// Whether each run sees deletes; else only a comparison of the table does.
+    #[must_use]
+    pub const fn sees_deletes(self) -> bool {
+        !matches!(self, Self::Cursor)
+    }
+
+    /// What it relies on to see every change, late commits too (T8).
+    #[must_use]
+    pub const fn relies_on(self) -> &'static str {
+        match self {
+            Self::Xid => {
+                "late commits and deletes are seen: rows are found by the transaction that wrote \
+                 them, and rows are counted"
+            }
+            Self::Cursor => {
+                "late commits are seen if the server stamps the cursor at each change, no earlier \
+                 than the transaction's start; deletes are seen when the table is compared"
+            }
+            Self::Diff => "all changes are seen: all rows are compared",
+        }
+    }
 }
 
 /// The rows of a table at or above the watermark: those that the next run reads
@@ -135,6 +169,18 @@ impl Watermark {
             held_by: None,
             catching_up: false,
         }
+    }
+}
+
+/// The cursor column of a history: the version of the table that it follows.
+pub const HISTORY_CURSOR: &str = "_version";
+
+impl Watermark {
+    /// Whether rows that commit late are lost, as the configuration accepts (T6).
+    #[must_use]
+    pub fn is_at_risk(&self) -> bool {
+        let cursor = self.cursor.as_ref().map(|cursor| cursor.column.as_str());
+        self.mode == Mode::Append && cursor != Some(HISTORY_CURSOR)
     }
 }
 

@@ -184,3 +184,132 @@ fn sqlite_is_compared() {
     rows(&lake, "orders");
     assert_eq!(outcome_of(&lake.run().exits(0), "orders"), "unchanged");
 }
+
+#[test]
+fn a_history_keeps_every_version_of_every_row() {
+    let database = Database::create();
+    database.sql(
+        "create table things (id int primary key, what text);
+         insert into things select i, 'first' from generate_series(1, 100) i;
+         create table words (what text); insert into words values ('a'), ('a');
+         analyze",
+    );
+    let lake = small(&database)
+        .with(r#"tables."public.things".history = true"#)
+        .with(r#"tables."public.words".history = true"#);
+    lake.run().exits(0);
+    database.sql(
+        "update things set what = 'second' where id = 7;
+         delete from things where id = 8;
+         insert into things values (101, 'new');
+         delete from words where ctid in (select ctid from words limit 1);
+         insert into words values ('b')",
+    );
+    lake.run().exits(0);
+    lake.run().exits(0);
+    let told = history(&lake, "things__history", "id, what");
+    assert_eq!(told.len(), 103);
+    let later: Vec<&str> = told
+        .iter()
+        .filter(|row| row.starts_with("1 "))
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        later,
+        ["1 delete 8 first", "1 insert 101 new", "1 update 7 second"]
+    );
+    assert_eq!(
+        history(&lake, "words__history", "what"),
+        ["0 insert a", "0 insert a", "1 delete a", "1 insert b"]
+    );
+    rows(&lake, "public.things");
+}
+
+/// The rows of a history, sorted: version, what happened, and some columns.
+fn history(lake: &Lake, table: &str, columns: &str) -> Vec<String> {
+    let script = r#"
+import sys, deltalake, os
+table = deltalake.DeltaTable(sys.argv[1]).to_pyarrow_table()
+columns = ["_version", "_op"] + sys.argv[2].split(", ")
+for row in sorted(zip(*(table[c].to_pylist() for c in columns)), key=str):
+    print(*row)
+sys.stdout.flush()
+os._exit(0)
+"#;
+    let place = format!("{}/public/{table}", lake.place().url());
+    let output = std::process::Command::new(kit::oracle::python())
+        .args(["-c", script, place.trim_start_matches("file:"), columns])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn verify_finds_rows_that_are_not_the_sources() {
+    let database = Database::create();
+    shop::orders(&database, 2000);
+    let lake = small(&database);
+    lake.run().exits(0);
+    let verify = || {
+        let config = lake.config();
+        let arguments = ["verify", "--against-source", config.to_str().unwrap()];
+        kit::lake::Running::start(&arguments).wait()
+    };
+    verify().exits(0).says(&["all equal"]);
+    // Written since: no damage, and told.
+    database.sql("update orders set note = 'later' where id = 5");
+    verify().exits(0);
+    lake.run().exits(0);
+    // A lake that somebody has written to, behind the back of the method.
+    spoil(&lake);
+    verify()
+        .exits(5)
+        .says(&["differs from the source", "reconcile"]);
+    let lake = lake.with(r#"reconcile = "always""#);
+    lake.run().exits(0);
+    rows(&lake, "public.orders");
+}
+
+/// Replaces a row of the lake as a foreign writer could: by a commit of its own
+/// that keeps everything else.
+fn spoil(lake: &Lake) {
+    let script = r#"
+import sys, os, json, glob, hashlib, pyarrow.parquet as pq, pyarrow as pa
+folder = sys.argv[1]
+log = sorted(glob.glob(folder + "/_delta_log/*.json"))
+gone = set()
+added = {}
+for entry in log:
+    for line in open(entry):
+        action = json.loads(line)
+        if "add" in action: added[action["add"]["path"]] = action["add"]
+        if "remove" in action: added.pop(action["remove"]["path"], None)
+path, add = sorted(added.items())[0]
+table = pq.read_table(folder + "/" + path)
+note = pa.array(["spoilt"] * len(table), table.schema.field("note").type)
+table = table.set_column(table.schema.get_field_index("note"), "note", note)
+pq.write_table(table, folder + "/foreign.parquet", coerce_timestamps="us")
+bytes = open(folder + "/foreign.parquet", "rb").read()
+new = dict(add, path="foreign.parquet", size=len(bytes), tags=None)
+remove = {"path": path, "dataChange": True, "deletionTimestamp": add["modificationTime"]}
+entry = "%s/_delta_log/%020d.json" % (folder, len(log))
+with open(entry, "w") as out:
+    out.write(json.dumps({"add": new}) + "\n" + json.dumps({"remove": remove}) + "\n")
+"#;
+    let folder = format!("{}/public/orders", lake.place().url());
+    let output = std::process::Command::new(kit::oracle::python())
+        .args(["-c", script, folder.trim_start_matches("file:")])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

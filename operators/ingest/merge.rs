@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::compute::{
+    concat_batches, filter_record_batch, interleave_record_batch, take_record_batch,
+};
 use arrow::error::ArrowError;
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -247,8 +249,10 @@ struct Upserts<'a> {
     /// Positions of keys that are not fetched yet.
     left: VecDeque<usize>,
     fetch_rows: usize,
-    /// Fetched rows in key order, with their encoded keys.
-    ready: VecDeque<(Box<[u8]>, RecordBatch)>,
+    /// What was fetched last.
+    fetched: RecordBatch,
+    /// Its rows that are not emitted yet: their keys in order, and where they are.
+    ready: VecDeque<(Box<[u8]>, usize)>,
 }
 
 impl<'a> Upserts<'a> {
@@ -270,6 +274,7 @@ impl<'a> Upserts<'a> {
             source,
             left: unit.upserts.iter().copied().collect(),
             fetch_rows: fetch_rows.clamp(1, MOST_FETCHED_ROWS),
+            fetched: RecordBatch::new_empty(read.schema()),
             ready: VecDeque::new(),
         })
     }
@@ -284,59 +289,35 @@ impl<'a> Upserts<'a> {
         let read = self.read;
         let failed = |error: ArrowError| broken(read, error);
         let keys = self.encoder.encode(lake).map_err(failed)?;
-        let unchanged: BooleanArray = keys
-            .iter()
-            .map(|key| {
-                let hash = hash_key(self.number, key.as_ref());
-                Some(!self.changed.hashes.contains(&hash))
-            })
-            .collect();
-        let last = keys.iter().max().map(|key| key.as_ref().to_vec());
-        let unchanged = filter_record_batch(lake, &unchanged).map_err(failed)?;
-        let Some(last) = last else {
-            return Ok(unchanged);
-        };
-        let mut parts = vec![unchanged];
-        while let Some(row) = self.next_up_to(&last, out).await? {
-            parts.push(row);
+        let mut merged = Interleaving::of(lake);
+        for (row, key) in keys.iter().enumerate() {
+            // In a file that is not in key order a changed row comes no later
+            // than the first greater one.
+            while self.is_due(key.as_ref(), out).await? {
+                if let Some((_, at)) = self.ready.pop_front() {
+                    merged.push_fetched(&self.fetched, at);
+                }
+            }
+            let hash = hash_key(self.number, key.as_ref());
+            if !self.changed.hashes.contains(&hash) {
+                merged.push_lake(row);
+            }
         }
-        let [_] = parts.as_slice() else {
-            return self.in_key_order(&parts).map_err(failed);
-        };
-        parts.pop().ok_or_else(|| unknown_unit(read))
+        merged.batch().map_err(failed)
     }
 
-    fn in_key_order(&self, parts: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
-        let rows = concat_batches(&self.read.schema(), parts)?;
-        let keys = self.encoder.encode(&rows)?;
-        let mut order: Vec<u32> = (0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX)).collect();
-        order.sort_by_cached_key(|&row| {
-            let row = usize::try_from(row).unwrap_or(usize::MAX);
-            keys.row(row).owned()
-        });
-        take_record_batch(&rows, &UInt32Array::from(order))
-    }
-
-    /// The next changed row, if its key is not above `last`.
-    async fn next_up_to(
-        &mut self,
-        last: &[u8],
-        out: &mut dyn Emit,
-    ) -> Result<Option<RecordBatch>, SourceError> {
+    /// Whether the next changed row has a key below `key`, or this very one.
+    async fn is_due(&mut self, key: &[u8], out: &mut dyn Emit) -> Result<bool, SourceError> {
         loop {
-            if let Some((key, _)) = self.ready.front() {
-                let due = key.as_ref() <= last;
-                return Ok(due
-                    .then(|| self.ready.pop_front())
-                    .flatten()
-                    .map(|(_, row)| row));
+            if let Some((next, _)) = self.ready.front() {
+                return Ok(next.as_ref() <= key);
             }
             let next = self
                 .left
                 .front()
                 .and_then(|&at| self.changed.upserts.get(at));
-            if next.is_none_or(|key| key.as_ref() > last) {
-                return Ok(None);
+            if next.is_none_or(|next| next.as_ref() > key) {
+                return Ok(false);
             }
             self.fetch(out).await?;
         }
@@ -345,9 +326,11 @@ impl<'a> Upserts<'a> {
     /// Emits what is left when the files are over.
     async fn finish(mut self, out: &mut dyn Emit) -> Result<(), SourceError> {
         loop {
-            let rows: Vec<RecordBatch> = self.ready.drain(..).map(|(_, row)| row).collect();
+            let rows = self.ready.drain(..);
+            let rows = rows.map(|(_, at)| u32::try_from(at).unwrap_or(u32::MAX));
+            let rows = UInt32Array::from_iter_values(rows);
             if !rows.is_empty() {
-                let rows = concat_batches(&self.read.schema(), &rows)
+                let rows = take_record_batch(&self.fetched, &rows)
                     .map_err(|error| broken(self.read, error))?;
                 let permit = out.permit(rows.get_array_memory_size() as u64).await;
                 emit(rows, permit, 0, out).await?;
@@ -374,8 +357,8 @@ impl<'a> Upserts<'a> {
         let keys = key_batch(&read.table, wanted.iter().copied()).map_err(failed)?;
         let mut fetched = Fetched::new(out);
         self.source.fetch(read, &keys, &mut fetched).await?;
-        let rows = concat_batches(&read.schema(), &fetched.batches).map_err(failed)?;
-        let keys = self.encoder.encode(&rows).map_err(failed)?;
+        self.fetched = concat_batches(&read.schema(), &fetched.batches).map_err(failed)?;
+        let keys = self.encoder.encode(&self.fetched).map_err(failed)?;
         let mut found: Vec<(Box<[u8]>, usize)> = keys
             .iter()
             .enumerate()
@@ -385,11 +368,50 @@ impl<'a> Upserts<'a> {
             .map(|(row, key)| (key.as_ref().into(), row))
             .collect();
         found.sort_unstable();
-        self.ready = found
-            .into_iter()
-            .map(|(key, row)| (key, rows.slice(row, 1)))
-            .collect();
+        self.ready = found.into();
         Ok(())
+    }
+}
+
+/// Rows of one batch of the lake and of fetched batches, in the order in which
+/// they are to be written.
+struct Interleaving<'a> {
+    lake: &'a RecordBatch,
+    fetched: Vec<RecordBatch>,
+    /// Which batch (the lake's is the first), and which of its rows.
+    rows: Vec<(usize, usize)>,
+}
+
+impl<'a> Interleaving<'a> {
+    fn of(lake: &'a RecordBatch) -> Self {
+        Self {
+            lake,
+            fetched: Vec::new(),
+            rows: Vec::with_capacity(lake.num_rows()),
+        }
+    }
+
+    fn push_lake(&mut self, row: usize) {
+        self.rows.push((0, row));
+    }
+
+    fn push_fetched(&mut self, batch: &RecordBatch, row: usize) {
+        let known = self.fetched.last().is_some_and(|last| {
+            let same = last.columns().first().zip(batch.columns().first());
+            same.is_some_and(|(last, batch)| Arc::ptr_eq(last, batch))
+        });
+        if !known {
+            self.fetched.push(batch.clone());
+        }
+        self.rows.push((self.fetched.len(), row));
+    }
+
+    fn batch(self) -> Result<RecordBatch, ArrowError> {
+        if self.fetched.is_empty() && self.rows.len() == self.lake.num_rows() {
+            return Ok(self.lake.clone());
+        }
+        let batches: Vec<&RecordBatch> = std::iter::once(self.lake).chain(&self.fetched).collect();
+        interleave_record_batch(&batches, &self.rows)
     }
 }
 
@@ -470,7 +492,7 @@ async fn drop_gone(
 }
 
 /// Counts rows down, and tells which were not counted.
-fn not_counted(
+pub(super) fn not_counted(
     print: &Fingerprint,
     rows: &RecordBatch,
     counts: &Mutex<HashMap<Hash, u64>>,

@@ -27,8 +27,8 @@ use super::cancel_flag;
 use super::memory::Memory;
 use super::side::{ByTable, Noticed, Side, SideRead, check_cancelled, run_dataflow};
 
-/// A difference is kept in a set or a map: about so many bytes.
-const DIFFERENCE_BYTES: u64 = 48;
+/// A difference is kept in sets or a map: about so many bytes.
+const DIFFERENCE_BYTES: u64 = 96;
 
 /// The two sides of one table.
 pub(super) struct Sides {
@@ -55,6 +55,10 @@ pub(super) enum Compared {
 pub(super) struct Differences {
     /// Hashes of keys whose rows are not the same on both sides.
     pub(super) keys: HashSet<Hash>,
+    /// Of these, the ones that the source has.
+    pub(super) in_source: HashSet<Hash>,
+    /// Of these, the ones that the lake has.
+    pub(super) in_lake: HashSet<Hash>,
     /// For tables without a key: rows that the source has more often.
     pub(super) new: HashMap<Hash, u64>,
     /// For tables without a key: rows that the lake has more often.
@@ -189,6 +193,11 @@ impl Comparison {
             *too_many = true;
         } else if table.has_key {
             differences.keys.insert(hash);
+            if count > 0 {
+                differences.in_source.insert(hash);
+            } else {
+                differences.in_lake.insert(hash);
+            }
         } else if count > 0 {
             *differences.new.entry(hash).or_default() += times;
         } else {

@@ -14,7 +14,7 @@ use highwater::run::mirror::{self, Step};
 use highwater::run::prepare::{Prepared, PreparedTable, table_folder};
 use highwater::source::{Snapshot, Split, TableRead};
 use highwater::store::Store;
-use highwater::watermark::{Method, Tail};
+use highwater::watermark::{Identity, Method, Tail};
 use highwater_operators::ingest::lake::{LakeSnapshot, LakeTable};
 use highwater_operators::ingest::merge::{Changed, ChangedRows, Merge};
 use highwater_operators::transform::changed_keys::{FoundKeys, Keep, KeyLimit};
@@ -90,11 +90,12 @@ impl Find<'_> {
         candidates.retain(|candidate| is_merge(prepared, candidate.number));
         candidates.retain(|candidate| !self.failed.contains_key(&candidate.number));
         let mut merges = HashMap::new();
+        let identity = prepared.identity.clone();
         for candidate in candidates {
             let Some(table) = prepared.tables.get_mut(candidate.number) else {
                 continue;
             };
-            if let Some(merge) = self.plan(table, candidate) {
+            if let Some(merge) = self.plan(table, candidate, &identity) {
                 merges.insert(table.name().clone(), merge);
             }
         }
@@ -120,17 +121,22 @@ impl Find<'_> {
         merged
             .filter(|(_, table)| table.is_merge())
             .map(|(number, table)| {
-                let files = self.context.runtime.block_on(table.ledger.files())?;
-                let folder = self.lake.child(&table_folder(table.name()));
                 Ok(Candidate {
                     number,
-                    lake: LakeTable { folder, files },
+                    lake: self.lake_table(table)?,
                     differences: None,
                     keys: FoundKeys::default(),
                     changes: Changes::none(),
                 })
             })
             .collect()
+    }
+
+    /// The version of a table that its ledger is at.
+    pub(super) fn lake_table(&self, table: &PreparedTable) -> Result<LakeTable, Failure> {
+        let files = self.context.runtime.block_on(table.ledger.files())?;
+        let folder = self.lake.child(&table_folder(table.name()));
+        Ok(LakeTable { folder, files })
     }
 
     /// T4, for the tables that are compared as a whole.
@@ -366,7 +372,12 @@ impl Find<'_> {
     }
 
     /// Divides the rewriting into units, or decides that a load is less work.
-    fn plan(&self, table: &mut PreparedTable, candidate: Candidate) -> Option<Merge> {
+    fn plan(
+        &self,
+        table: &mut PreparedTable,
+        candidate: Candidate,
+        source: &Identity,
+    ) -> Option<Merge> {
         let Candidate {
             number,
             lake,
@@ -376,7 +387,7 @@ impl Find<'_> {
         } = candidate;
         let rows = table.ledger.head().map_or(0, |head| head.rows);
         if changes.rows() > FEW_ROWS && changes.rows() > rows / MOST_CHANGED {
-            table.load_instead("much of it has changed");
+            table.load_instead("much of it has changed", source);
             return None;
         }
         let target_bytes = self.memory.file_bytes(table);
@@ -442,8 +453,9 @@ fn is_merge(prepared: &Prepared, number: usize) -> bool {
 }
 
 fn load_instead(prepared: &mut Prepared, number: usize, reason: &str) {
+    let source = &prepared.identity;
     if let Some(table) = prepared.tables.get_mut(number) {
-        table.load_instead(reason);
+        table.load_instead(reason, source);
     }
 }
 

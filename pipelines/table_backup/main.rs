@@ -3,8 +3,10 @@
 //! Splits are handed to readers, whose batches are encoded into files, whose
 //! epochs are committed when the frontier has passed them.
 
+mod against;
 mod compare;
 mod find;
+mod history;
 mod keys;
 mod memory;
 mod side;
@@ -15,19 +17,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use against::against_source;
 use find::Find;
 use highwater::app::{self, Failure, Pipeline, RunContext};
 use highwater::dataset::{Table, TableName};
 use highwater::flow::{Assign, Assignment, Ingest, IngestTable, Settle, assign, commit, ingest};
 use highwater::ledger;
+use highwater::run::config::SchemaPolicy;
+use highwater::run::lake::open_lake;
 use highwater::run::prepare::{Prepared, PreparedTable, TableShape, prepare, table_folder};
 use highwater::run::publish::Publisher;
 use highwater::run::report::{
-    MemoryPlan, PlanReport, RunReport, StatusReport, TablePlan, TableReport,
+    MemoryPlan, PlanReport, RunReport, StatusReport, TablePlan, TableReport, VerifyReport,
 };
 use highwater::run::schedule::schedule_status;
 use highwater::run::stages::Stages;
 use highwater::run::template::Template;
+use highwater::run::verify::{VerifyOptions, verify_lake};
 use highwater::run::{Config, Secret, TableConfig, status};
 use highwater::source::{Discovered, Selection, Source};
 use highwater::store::{Conditional, Store, probe_conditional_put};
@@ -64,7 +70,7 @@ impl Pipeline for TableBackup {
         let stages = Arc::new(Stages::default());
         let started = Instant::now();
         let source = sources::open(config.source.expose())?;
-        let lake = context.runtime.block_on(open_lake(&config, true))?;
+        let lake = context.runtime.block_on(open_lake_to_write(&config))?;
         let mut prepared = context
             .runtime
             .block_on(prepare_run(&config, &context, &*source, &lake))?;
@@ -78,11 +84,15 @@ impl Pipeline for TableBackup {
             context.memory_limit.as_u64(),
         );
         report.warnings.clone_from(&context.warnings);
-        let memory = Memory::divide(&config, &context, &lake, &prepared);
+        let merges = prepared.tables.iter().any(PreparedTable::is_merge);
+        let memory = Memory::divide(&config, &context, &lake, &prepared, merges);
         let started = Instant::now();
         merge_what_changed(&context, &lake, &mut prepared, &memory)?;
         stages.find.add(started.elapsed());
+        let followed = history::followed(&prepared);
         report.tables = flow(&config, &context, &lake, prepared, &memory, &stages)?;
+        let histories = history::catch_up(&config, &context, &lake, &followed);
+        report.tables.extend(histories);
         report.seconds = stages.seconds();
         report.memory_waits = memory.reading.waits();
         report.conclude(context.started, chrono::Utc::now());
@@ -92,7 +102,7 @@ impl Pipeline for TableBackup {
 
     fn plan(&self, config: Config, context: RunContext) -> Result<PlanReport, Failure> {
         let source = sources::open(config.source.expose())?;
-        let lake = context.runtime.block_on(open_lake(&config, false))?;
+        let lake = open_lake(&config)?;
         let prepared = context
             .runtime
             .block_on(prepare_run(&config, &context, &*source, &lake))?;
@@ -117,12 +127,26 @@ impl Pipeline for TableBackup {
     }
 
     fn status(&self, config: Config, context: RunContext) -> Result<StatusReport, Failure> {
-        let lake = context.runtime.block_on(open_lake(&config, false))?;
+        let lake = open_lake(&config)?;
         context.runtime.block_on(async {
             let mut report = status::lake_status(&lake).await?;
             report.schedule = schedule_status(&lake, &config).await?;
             Ok(report)
         })
+    }
+
+    fn verify(
+        &self,
+        config: Config,
+        options: VerifyOptions,
+        context: RunContext,
+    ) -> Result<VerifyReport, Failure> {
+        let lake = open_lake(&config)?;
+        let mut report = context.runtime.block_on(verify_lake(&lake, &options))?;
+        if options.against_source {
+            compare_with_source(config, &options, &context, &lake, &mut report)?;
+        }
+        Ok(report)
     }
 
     fn init(&self, url: Secret, context: RunContext) -> Result<String, Failure> {
@@ -147,23 +171,17 @@ impl Pipeline for TableBackup {
     }
 }
 
-/// Opens the lake and finds out, before any work is done, whether it can be used.
-async fn open_lake(config: &Config, to_write: bool) -> Result<Store, Failure> {
-    let options = config
-        .store
-        .iter()
-        .map(|(key, value)| (key.clone(), value.expose().to_owned()))
-        .collect();
-    let lake = Store::open(&config.lake, &options)?;
-    if to_write {
-        lake.check().await?;
-        if probe_conditional_put(&lake).await? == Conditional::Unsupported {
-            return Err(Failure::failed(format!(
-                "{} overwrites objects that must not exist yet, so two runs could not be told apart",
-                lake.url()
-            ))
-            .hint("use a store with conditional put (If-None-Match)"));
-        }
+/// Opens the lake and finds out, before any work is done, whether it can be
+/// written.
+async fn open_lake_to_write(config: &Config) -> Result<Store, Failure> {
+    let lake = open_lake(config)?;
+    lake.check().await?;
+    if probe_conditional_put(&lake).await? == Conditional::Unsupported {
+        return Err(Failure::failed(format!(
+            "{} overwrites objects that must not exist yet, so two runs could not be told apart",
+            lake.url()
+        ))
+        .hint("use a store with conditional put (If-None-Match)"));
     }
     Ok(lake)
 }
@@ -198,7 +216,11 @@ fn failed_plan(name: &TableName, failure: Failure) -> TablePlan {
 }
 
 fn plan_table(prepared: &PreparedTable) -> TablePlan {
+    let mirror = prepared.mirror.as_ref();
     TablePlan {
+        method: mirror.map(|mirror| mirror.method),
+        method_because: mirror.and_then(|mirror| mirror.because.clone()),
+        column_changes: mirror.map_or_else(Vec::new, |mirror| mirror.columns.clone()),
         mode: Some(prepared.mode),
         action: prepared.action(),
         splits: prepared.remaining().count() as u64,
@@ -206,6 +228,46 @@ fn plan_table(prepared: &PreparedTable) -> TablePlan {
         warnings: prepared.warnings(),
         ..TablePlan::from(&prepared.read.table)
     }
+}
+
+/// Level 3 of a verification: the tables that the source has and that are wanted.
+fn compare_with_source(
+    config: Config,
+    options: &VerifyOptions,
+    context: &RunContext,
+    lake: &Store,
+    report: &mut VerifyReport,
+) -> Result<(), Failure> {
+    let config = Config {
+        // What has changed is told, not refused.
+        schema: SchemaPolicy::Evolve,
+        ..config
+    };
+    let source = sources::open(config.source.expose())?;
+    let mut prepared = context
+        .runtime
+        .block_on(prepare_run(&config, context, &*source, lake))?;
+    for table in std::mem::take(&mut prepared.tables) {
+        if options.takes(&table.name().to_string())? {
+            prepared.tables.push(table);
+        }
+    }
+    let memory = Memory::divide(&config, context, lake, &prepared, true);
+    let find = Find {
+        context,
+        lake,
+        memory: &memory,
+        snapshot: Arc::clone(&prepared.snapshot),
+        limit: KeyLimit::new(memory.keys_bytes),
+        failed: BTreeMap::new(),
+    };
+    let mut compared = against_source(context, &find, &memory, &prepared)?;
+    for table in &mut report.tables {
+        if let Some(outcome) = compared.remove(&table.name) {
+            table.compared(outcome);
+        }
+    }
+    Ok(())
 }
 
 /// Finds the changes of mirrored tables, and lets the snapshot read their

@@ -48,15 +48,16 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Divides what a run may use. `merges` says whether the lake is read too.
     pub(super) fn divide(
         config: &Config,
         context: &RunContext,
         lake: &Store,
         prepared: &Prepared,
+        merges: bool,
     ) -> Self {
         let budget = context.allowance.budget.as_u64();
         let workers = context.workers.max(1) as u64;
-        let merges = prepared.tables.iter().any(PreparedTable::is_merge);
         // A merge reads from two sides, and keeps the keys of what has changed.
         let (reading, row_groups, keys) = if merges {
             (budget / 8, budget / 8, budget / 8)

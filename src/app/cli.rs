@@ -162,6 +162,9 @@ pub(super) struct VerifyArgs {
     /// Which share is read [default: the day]; consecutive ones cover everything
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
+    /// Also compare all rows with the source, in one fresh snapshot of it
+    #[arg(long)]
+    pub(super) against_source: bool,
     /// Also decode every file, count its rows and check its statistics
     #[arg(long)]
     pub(super) full: bool,

@@ -156,6 +156,7 @@ fn verify(
         share: args.share,
         seed: args.seed,
         full: args.full,
+        against_source: args.against_source,
     };
     let (mut report, clean) = ask_lake(pipeline, config, output, terminal, |config, context| {
         pipeline.verify(config, options, context)

@@ -149,13 +149,15 @@ impl PreparedTable {
             .is_some_and(|mirror| !matches!(mirror.step, Step::Load(_)))
     }
 
-    /// Turns a merge into a load of the whole table, for this reason.
-    pub fn load_instead(&mut self, reason: impl Into<String>) {
+    /// Turns a merge into a load of the whole table, for this reason; goes on with
+    /// one that a killed run has begun.
+    pub fn load_instead(&mut self, reason: impl Into<String>, source: &Identity) {
         if let Some(mirror) = &mut self.mirror {
             mirror.step = Step::Load(Some(reason.into()));
             mirror.merge = None;
         }
         self.replace = true;
+        continue_load(self, source);
     }
 
     /// What the user should know of this table.
@@ -280,10 +282,15 @@ pub async fn prepare(
         .buffered(OPENED_AT_ONCE)
         .collect()
         .await;
-    let snapshot = source.snapshot(readers).await?;
+    // After the ledgers: what another run commits from now on overtakes this one
+    // (C3), so that a table never goes back to an earlier snapshot.
+    let names: Vec<TableName> = opened.iter().map(name_of).collect();
+    let snapshot = source.snapshot_of(&names, readers).await?;
+    let now = source.discover(&config.selection()).await?;
     let target_bytes = split_bytes(config, readers);
     let mut tables = Vec::new();
     for opened in opened {
+        let opened = as_it_is_now(opened, &now, config, shape);
         let (name, outcome) = match opened {
             Ok(opened) => {
                 let name = opened.table.name.clone();
@@ -305,6 +312,36 @@ pub async fn prepare(
         tables,
         failed,
     })
+}
+
+type Opening = Result<Opened, (TableName, Failure)>;
+
+fn name_of(opened: &Opening) -> TableName {
+    match opened {
+        Ok(opened) => opened.table.name.clone(),
+        Err((name, _)) => name.clone(),
+    }
+}
+
+/// The table may have been altered between its discovery and the snapshot, which
+/// keeps it as it is now.
+fn as_it_is_now(opened: Opening, now: &[Discovered], config: &Config, shape: Shape<'_>) -> Opening {
+    let mut opened = opened?;
+    let name = opened.table.name.clone();
+    let found = now.iter().find(|found| found.name == name);
+    let Some(Discovered {
+        table: Ok(found), ..
+    }) = found
+    else {
+        let gone = format!("table {name} was dropped or renamed while the run began");
+        return Err((name, Failure::retry(gone)));
+    };
+    if !same_table(found, &opened.table) {
+        let shape = shape(found, &config.table(&name));
+        opened.shape = shape.map_err(|reason| (name, Failure::usage(reason)))?;
+        opened.table = found.clone();
+    }
+    Ok(opened)
 }
 
 /// A `[tables.x]` section that names no table is a mistake, not a no-op.

@@ -23,7 +23,7 @@ use crate::ledger::{self, Attempt, Begin, Change, ChangeKind, DataFile, Writer};
 use crate::source::BadRow;
 use crate::store::Store;
 use crate::telemetry::progress::TableProgress;
-use crate::watermark::{Identity, Mode};
+use crate::watermark::Identity;
 
 /// Tables that are recorded or committed at once.
 const SETTLED_AT_ONCE: usize = 16;
@@ -225,7 +225,7 @@ impl Publishing {
             splits_resumed: prepared.done.len() as u64,
             continued,
             catching_up: prepared.load == LoadKind::CatchingUp,
-            at_risk: prepared.mode == Mode::Append,
+            at_risk: prepared.watermark(identity).is_at_risk(),
             quarantined,
             ..TableReport::default()
         };

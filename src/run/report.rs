@@ -21,7 +21,7 @@ use uuid::Uuid;
 pub use plan::{ColumnPlan, MemoryPlan, PlanReport, TablePlan, lake_type_name};
 pub use prune::{PruneReport, TablePruned};
 pub use status::{StatusReport, TableStatus};
-pub use verify::{TableVerified, VerifyReport};
+pub use verify::{AgainstSource, TableVerified, VerifyReport};
 
 use super::config::Config;
 use super::failure::{Exit, Failure};

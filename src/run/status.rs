@@ -73,8 +73,18 @@ async fn table_status(lake: &Store, folder: String) -> TableStatus {
         bytes: head.bytes,
         last_run: Some(head.at.clone()),
         catching_up: head.watermark.catching_up,
-        at_risk: mode == Mode::Append,
-        sees_deletes: mode != Mode::Append,
+        at_risk: head.watermark.is_at_risk(),
+        sees_deletes: match head.watermark.method {
+            Some(method) => method.sees_deletes(),
+            None => !head.watermark.is_at_risk(),
+        },
+        late_commits: match (head.watermark.method, mode) {
+            (Some(method), _) => method.relies_on().to_owned(),
+            (None, Mode::Append) if head.watermark.is_at_risk() => {
+                "lost: a naive cursor (T6)".to_owned()
+            }
+            (None, _) => "seen: the whole table is read".to_owned(),
+        },
         loading,
         error: None,
     }

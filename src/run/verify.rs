@@ -27,9 +27,19 @@ pub struct VerifyOptions {
     pub seed: Option<u64>,
     /// Whether every file is decoded.
     pub full: bool,
+    /// Whether all rows are compared with the source.
+    pub against_source: bool,
 }
 
 impl VerifyOptions {
+    /// Whether the table of this name is wanted.
+    ///
+    /// # Errors
+    /// A glob is none.
+    pub fn takes(&self, table: &str) -> Result<bool, Failure> {
+        Ok(Wanted::new(&self.tables)?.takes(table))
+    }
+
     fn depth(&self) -> Depth {
         // A clock that is wrong reads another share, and nothing less.
         let today = u64::try_from(Utc::now().timestamp() / 86_400).unwrap_or_default();
@@ -79,11 +89,13 @@ async fn verify(table: LakeTable, reports: &[PastRun], depth: Depth) -> TableVer
         Ok(checked) => TableVerified {
             name: table.name,
             checked,
+            against_source: None,
             error: None,
         },
         Err(error) => TableVerified {
             name: table.name,
             checked: Checked::default(),
+            against_source: None,
             error: Some(Failure::from(error).into()),
         },
     }
@@ -119,6 +131,7 @@ async fn lost_tables(
                 findings: vec![finding],
                 ..Checked::default()
             },
+            against_source: None,
             error: None,
         }
     });

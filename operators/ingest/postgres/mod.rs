@@ -42,6 +42,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use highwater::dataset::TableName;
 use highwater::source::{Discovered, Selection, Snapshot, Source, SourceError};
 use highwater::watermark::Identity;
 
@@ -133,7 +134,12 @@ impl Source for Postgres {
         catalog::discover(&mut self.session().await?, selection).await
     }
 
-    async fn snapshot(&self, readers: usize) -> Result<Arc<dyn Snapshot>, SourceError> {
-        Ok(Arc::new(PgSnapshot::take(&self.target, readers).await?))
+    async fn snapshot_of(
+        &self,
+        tables: &[TableName],
+        readers: usize,
+    ) -> Result<Arc<dyn Snapshot>, SourceError> {
+        let snapshot = PgSnapshot::take(&self.target, tables, readers).await?;
+        Ok(Arc::new(snapshot))
     }
 }

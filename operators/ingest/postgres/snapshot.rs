@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use highwater::dataset::TableName;
 use highwater::source::{
     CursorBound, Reader, Snapshot, SourceError, SourceErrorKind, SplitPlan, TableRead,
 };
@@ -43,18 +44,26 @@ pub(super) struct Shared {
 
 impl PgSnapshot {
     /// Takes a snapshot.
-    pub(super) async fn take(target: &Target, readers: usize) -> Result<Self, SourceError> {
+    pub(super) async fn take(
+        target: &Target,
+        tables: &[TableName],
+        readers: usize,
+    ) -> Result<Self, SourceError> {
         let mut session = connect(target).await?;
         // Before: who ends between the two is seen by the snapshot (T3).
         let writers = writers::observe(&mut session).await?;
-        session.query(BEGIN).await?;
+        let begin = match lock(&mut session, tables).await? {
+            Some(lock) => format!("{BEGIN}; {lock}"),
+            None => BEGIN.to_owned(),
+        };
+        session.query(&begin).await?;
         // Not under a savepoint: subtransactions cannot export.
         let exported = match session.try_query("SELECT pg_export_snapshot()").await? {
             Ok(results) => Some(results.text(0, 0, 0)?.to_owned()),
             Err(refusal) => {
                 tracing::warn!(reason = %refusal.message, "the server does not export its snapshot: one reader only");
                 session.query("ROLLBACK").await?;
-                session.query(BEGIN).await?;
+                session.query(&begin).await?;
                 None
             }
         };
@@ -85,6 +94,28 @@ impl PgSnapshot {
             readers,
         })))
     }
+}
+
+/// What keeps tables from being altered or truncated. A statement that rewrites
+/// a table makes it look empty to snapshots taken before it, so the locks come
+/// first: `LOCK TABLE` takes no snapshot. Only what can be locked and may be read
+/// is named; for the rest reading itself finds out.
+async fn lock(session: &mut Session, tables: &[TableName]) -> Result<Option<String>, SourceError> {
+    if tables.is_empty() {
+        return Ok(None);
+    }
+    let names = tables.iter().map(quote::table);
+    let names: Vec<String> = names.map(|name| quote::literal(&name)).collect();
+    let found = session
+        .query(&format!(
+            "SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.oid) FROM pg_class c \
+             WHERE c.oid IN (SELECT to_regclass(name) FROM unnest(ARRAY[{}]) name) \
+             AND c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'SELECT')",
+            names.join(", ")
+        ))
+        .await?;
+    let found = found.value(0, 0, 0);
+    Ok(found.map(|names| format!("LOCK TABLE {names} IN ACCESS SHARE MODE")))
 }
 
 impl Shared {

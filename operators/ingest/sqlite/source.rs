@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use highwater::dataset::TableName;
 use highwater::source::{Discovered, Selection, Snapshot, Source, SourceError};
 use highwater::watermark::Identity;
 
@@ -55,7 +56,12 @@ impl Source for SqliteSource {
         .await
     }
 
-    async fn snapshot(&self, readers: usize) -> Result<Arc<dyn Snapshot>, SourceError> {
+    /// A transaction sees the schema of its beginning, so nothing need be kept.
+    async fn snapshot_of(
+        &self,
+        _tables: &[TableName],
+        readers: usize,
+    ) -> Result<Arc<dyn Snapshot>, SourceError> {
         let path = self.path.clone();
         blocking(move || {
             let snapshot: Arc<dyn Snapshot> = Arc::new(SqliteSnapshot::take(&path, readers)?);

@@ -30,6 +30,8 @@ pub enum FindingKind {
     FileContent,
     /// A file cannot be decoded, or its rows are not what the log says of them.
     FileRows,
+    /// Rows are not what the source has.
+    SourceDiffers,
     /// Something that is no damage, but worth knowing.
     Note,
 }
@@ -55,6 +57,7 @@ impl FindingKind {
             Self::FileSize => "file has another size",
             Self::FileContent => "file changed",
             Self::FileRows => "file does not match its statistics",
+            Self::SourceDiffers => "differs from the source",
             Self::Note => "note",
         }
     }

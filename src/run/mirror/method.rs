@@ -12,8 +12,8 @@ use crate::watermark::{Cursor, Method, Watermark};
 /// A method, and the read that finds the keys of changed rows.
 pub(super) struct Chosen {
     pub(super) method: Method,
-    /// What it relies on, for people (T8).
-    pub(super) assumes: String,
+    /// Why it is not the one that was asked for, or why all rows are compared.
+    pub(super) because: Option<String>,
     pub(super) held_by: Option<String>,
     /// Where the next run goes on.
     pub(super) cursor: Option<Cursor>,
@@ -21,10 +21,6 @@ pub(super) struct Chosen {
     /// all rows must be compared this time.
     pub(super) keys: Result<Box<TableRead>, String>,
 }
-
-const BY_XID: &str = "every change is seen, deletes too (rows are counted, and compared by key when \
-                      the counts differ)";
-const BY_DIFF: &str = "all rows are compared: nothing is assumed";
 
 /// Chooses the method for the table of `read`.
 pub(super) async fn choose(
@@ -43,7 +39,7 @@ pub(super) async fn choose(
             ))
             .hint("remove `method` for this table, or give the table a primary key"));
         }
-        return Ok(by_diff("it has no key: all rows are compared"));
+        return Ok(by_diff("it has no key"));
     }
     let wanted = options.cursor.as_ref();
     let wanted = wanted.filter(|_| matches!(choice, MethodChoice::Auto | MethodChoice::Cursor));
@@ -67,7 +63,7 @@ pub(super) async fn choose(
     match (by_xid(read, last, snapshot).await?, choice) {
         (Ok(mut chosen), _) => {
             if let Some(reason) = why_not_cursor {
-                chosen.assumes = format!("{BY_XID}; no cursor, because {reason}");
+                chosen.because = Some(format!("no cursor, because {reason}"));
             }
             Ok(chosen)
         }
@@ -82,7 +78,7 @@ pub(super) async fn choose(
 fn by_diff(reason: &str) -> Chosen {
     Chosen {
         method: Method::Diff,
-        assumes: BY_DIFF.to_owned(),
+        because: Some(reason.to_owned()),
         held_by: None,
         cursor: None,
         keys: Err(reason.to_owned()),
@@ -116,7 +112,7 @@ async fn by_xid(
     };
     Ok(Ok(Chosen {
         method: Method::Xid,
-        assumes: BY_XID.to_owned(),
+        because: None,
         held_by: None,
         cursor: None,
         keys,
@@ -174,10 +170,7 @@ async fn by_cursor(
     };
     Ok(Ok(Chosen {
         method: Method::Cursor,
-        assumes: format!(
-            "the server stamps {column} at each change, with a time no earlier than its \
-             transaction's start; deletes are seen by the next reconciliation"
-        ),
+        because: None,
         held_by,
         cursor: Some(Cursor {
             column: column.to_owned(),

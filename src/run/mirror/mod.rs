@@ -29,8 +29,8 @@ use method::{Chosen, choose};
 pub struct Mirror {
     /// How changes are found from now on.
     pub method: Method,
-    /// What the method relies on, for people (T8).
-    pub assumes: String,
+    /// Why it is not another method, where that needs saying.
+    pub because: Option<String>,
     /// What this run does.
     pub step: Step,
     /// How the columns have changed since the last commit.
@@ -98,7 +98,7 @@ impl Mirror {
         let chosen = choose(config, options, read, last.as_ref(), snapshot).await?;
         let mut mirror = Self {
             method: chosen.method,
-            assumes: chosen.assumes.clone(),
+            because: chosen.because.clone(),
             step: Step::Load(None),
             columns: Vec::new(),
             held_by: chosen.held_by.clone(),
@@ -302,8 +302,9 @@ impl Mirror {
             deleted: merge.map_or(0, |merge| merge.deleted),
             because: match &self.step {
                 Step::Load(reason) => reason.clone(),
-                Step::Compare(reason) => Some(reason.clone()),
-                Step::Since(_) | Step::Nothing => None,
+                // Where that is the method, it needs no reason.
+                Step::Compare(reason) if self.method != Method::Diff => Some(reason.clone()),
+                Step::Compare(_) | Step::Since(_) | Step::Nothing => None,
             },
             columns: self.columns.clone(),
             held_by: self.held_by.clone(),
@@ -317,6 +318,9 @@ impl Mirror {
         Some(match &self.step {
             Step::Load(None) => return None,
             Step::Load(Some(reason)) => format!("write the table anew: {reason}"),
+            Step::Compare(_) if self.method == Method::Diff => {
+                "compare all rows and merge what differs".to_owned()
+            }
             Step::Compare(reason) => format!("compare all rows and merge what differs: {reason}"),
             Step::Nothing => "nothing: the source has not changed".to_owned(),
             Step::Since(read) => match &read.cursor {

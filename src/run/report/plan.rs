@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::columns::{Columns, Side, wrap};
 use super::{TableError, mode_word};
 use crate::dataset::{Column, Fidelity, Table};
+use crate::run::mirror::ColumnChange;
 use crate::telemetry::units;
-use crate::watermark::Mode;
+use crate::watermark::{Method, Mode};
 
 /// What a run would do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +38,15 @@ pub struct TablePlan {
     /// What the run would do, in a few words: `first load`, `replace`,
     /// `continue a load`, `rows with updated_at >= 2026-01-01`.
     pub action: String,
+    /// In mirror mode: how changes would be found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// Why it is not another method, where that needs saying.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method_because: Option<String>,
+    /// How its columns have changed since the last commit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub column_changes: Vec<ColumnChange>,
     /// How many splits it would be read in.
     pub splits: u64,
     /// The source's estimate of its rows.
@@ -240,6 +250,9 @@ impl TablePlan {
             ]);
         }
         text += &columns.render(width);
+        for line in self.about_method() {
+            text += &format!("  {}\n", wrap(&line, width.saturating_sub(2), 4));
+        }
         for warning in &self.warnings {
             text += &format!(
                 "  {}\n",
@@ -247,6 +260,29 @@ impl TablePlan {
             );
         }
         text
+    }
+
+    /// How changes are found, and what that relies on (T8).
+    fn about_method(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(method) = self.method {
+            let because = self.method_because.as_ref();
+            let because = because.map_or(String::new(), |because| format!(" ({because})"));
+            lines.push(format!(
+                "method {}{because}: {}",
+                method.word(),
+                method.relies_on()
+            ));
+        }
+        let changes: Vec<String> = self
+            .column_changes
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if !changes.is_empty() {
+            lines.push(format!("columns have changed: {}", changes.join(", ")));
+        }
+        lines
     }
 
     fn headline(&self) -> String {

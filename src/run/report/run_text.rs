@@ -78,6 +78,7 @@ fn notes(report: &RunReport) -> Vec<String> {
                 report.lake.trim_end_matches('/'),
             ));
         }
+        notes.extend(about_mirror(table).map(|note| format!("{name}: {note}")));
         if table.at_risk {
             notes.push(format!(
                 "{name}: at risk: rows that commit late with a lower cursor value are lost, as are deletes"
@@ -91,6 +92,35 @@ fn notes(report: &RunReport) -> Vec<String> {
             .map(|warning| format!("warning: {warning}")),
     );
     notes
+}
+
+/// What a mirrored table's numbers do not tell.
+fn about_mirror(table: &TableReport) -> impl Iterator<Item = String> {
+    let changed = table.inserted + table.updated + table.deleted;
+    let counts = (changed > 0).then(|| {
+        format!(
+            "{} new, {} changed, {} deleted{}",
+            units::count(table.inserted),
+            units::count(table.updated),
+            units::count(table.deleted),
+            table
+                .method
+                .map_or(String::new(), |method| format!(" (by {})", method.word())),
+        )
+    });
+    let because = table.because.as_ref();
+    let because = because.map(|because| {
+        if changed > 0 || table.outcome == TableOutcome::Unchanged {
+            format!("all rows were compared: {because}")
+        } else {
+            format!("written as a whole: {because}")
+        }
+    });
+    let columns: Vec<String> = table.columns.iter().map(ToString::to_string).collect();
+    let columns = (!columns.is_empty()).then(|| format!("columns: {}", columns.join(", ")));
+    let held = table.held_by.as_ref();
+    let held = held.map(|by| format!("the cursor is held back: {by}"));
+    counts.into_iter().chain(because).chain(columns).chain(held)
 }
 
 fn stages(report: &RunReport) -> String {

@@ -7,7 +7,7 @@ use super::columns::{Columns, Side, wrap};
 use super::{TableError, mode_word};
 use crate::run::schedule::ScheduleStatus;
 use crate::telemetry::units;
-use crate::watermark::{Mode, Watermark};
+use crate::watermark::{Method, Mode, Reconciled, Watermark};
 
 /// What the lake holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,8 +48,11 @@ pub struct TableStatus {
     pub catching_up: bool,
     /// Rows may be lost by a naive cursor, as the configuration accepts (T6).
     pub at_risk: bool,
-    /// Whether deletes in the source reach the lake.
+    /// Whether deletes in the source reach the lake in each run.
     pub sees_deletes: bool,
+    /// Whether rows that commit late reach the lake, and what that relies on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub late_commits: String,
     /// A load that is not complete: splits done, and splits in all.
     pub loading: Option<(u64, u64)>,
     /// Why nothing can be said of it.
@@ -91,6 +94,25 @@ impl TableStatus {
             }
             None => format!("the source as of {}", watermark.bound.at),
         })
+    }
+}
+
+/// When a table was last compared as a whole, and what came of it.
+fn comparison(reconciled: &Reconciled) -> String {
+    let Reconciled {
+        at,
+        inserted,
+        updated,
+        deleted,
+    } = reconciled;
+    let differences = inserted + updated + deleted;
+    match differences {
+        0 => short_time(at),
+        some => format!(
+            "{}, {} differed",
+            short_time(at),
+            units::counted(some, "row")
+        ),
     }
 }
 
@@ -138,11 +160,24 @@ impl StatusReport {
 
     /// Tables and their watermarks, which are too wide for a column.
     fn watermarks(&self, width: usize) -> String {
-        let mut columns = Columns::new(&[("table", Side::Left), ("watermark", Side::Left)]);
+        let mut columns = Columns::new(&[
+            ("table", Side::Left),
+            ("method", Side::Left),
+            ("watermark", Side::Left),
+            ("compared (UTC)", Side::Left),
+        ]);
         let mut any = false;
         for table in &self.tables {
             if let Some(position) = table.position() {
-                columns.row([table.name.clone(), position]);
+                let watermark = table.watermark.as_ref();
+                let method = watermark.and_then(|watermark| watermark.method);
+                let compared = watermark.and_then(|watermark| watermark.reconciled.as_ref());
+                columns.row([
+                    table.name.clone(),
+                    method.map_or("-", Method::word).to_owned(),
+                    position,
+                    compared.map_or("-".to_owned(), comparison),
+                ]);
                 any = true;
             }
         }
@@ -153,9 +188,27 @@ impl StatusReport {
         }
     }
 
+    /// What each method relies on, once (T8).
+    fn about_methods(&self) -> impl Iterator<Item = String> {
+        [Method::Xid, Method::Cursor, Method::Diff]
+            .into_iter()
+            .filter(|method| {
+                let uses = |table: &TableStatus| {
+                    let watermark = table.watermark.as_ref();
+                    watermark.and_then(|watermark| watermark.method) == Some(*method)
+                };
+                self.tables.iter().any(uses)
+            })
+            .map(|method| format!("{}: {}", method.word(), method.relies_on()))
+    }
+
     fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = self.about_methods().collect();
         for table in &self.tables {
+            let watermark = table.watermark.as_ref();
+            if let Some(by) = watermark.and_then(|watermark| watermark.held_by.as_ref()) {
+                notes.push(format!("{}: the cursor is held back: {by}", table.name));
+            }
             if let Some(error) = &table.error {
                 notes.push(format!("{}: {}", table.name, error.message));
             }
@@ -185,7 +238,10 @@ impl StatusReport {
             .map(|table| table.name.as_str())
             .collect();
         if !blind.is_empty() {
-            notes.push(format!("deletes are not seen in: {}", blind.join(", ")));
+            notes.push(format!(
+                "deletes are not seen by each run in: {}",
+                blind.join(", ")
+            ));
         }
         notes.extend(
             self.warnings

@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, Side, wrap};
-use super::{Exit, TableError};
+use super::{Exit, Failure, TableError};
 use crate::ledger::verify::{Checked, Finding};
 use crate::telemetry::units;
+use crate::watermark::Bound;
 
 /// What a verification looked at, and what it found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,12 +34,43 @@ pub struct TableVerified {
     /// What was looked at, and what was found.
     #[serde(flatten)]
     pub checked: Checked,
+    /// What came of comparing it with the source, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against_source: Option<AgainstSource>,
     /// Why it could not be verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<TableError>,
 }
 
+/// What came of comparing all rows of a table with its source.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AgainstSource {
+    /// What the source's snapshot held.
+    pub bound: Bound,
+    /// Rows of the lake that were compared.
+    pub lake_rows: u64,
+    /// Rows that differ, beside those that were written since.
+    pub differing: u64,
+    /// Rows that differ and that the source says were written since the last
+    /// commit.
+    pub written_since: u64,
+    /// What this means.
+    #[serde(skip)]
+    pub findings: Vec<Finding>,
+}
+
 impl TableVerified {
+    /// Adds what came of comparing it with the source.
+    pub fn compared(&mut self, outcome: Result<AgainstSource, Failure>) {
+        match outcome {
+            Ok(mut compared) => {
+                self.checked.findings.append(&mut compared.findings);
+                self.against_source = Some(compared);
+            }
+            Err(failure) => self.error = Some(failure.into()),
+        }
+    }
+
     /// The result in a word or two.
     #[must_use]
     pub fn state(&self) -> String {
@@ -128,6 +160,12 @@ impl VerifyReport {
                 let more = units::counted(more, "more finding");
                 notes.push(format!("{name}: {more}; --json tells all"));
             }
+            notes.extend(
+                table
+                    .against_source
+                    .as_ref()
+                    .map(|compared| compared.told(name)),
+            );
             if let Some(error) = &table.error {
                 notes.push(format!("{name}: {}", error.message));
             }
@@ -156,6 +194,24 @@ impl VerifyReport {
             units::bytes(sum(|checked| checked.bytes)),
             self.share,
             self.seed,
+        )
+    }
+}
+
+impl AgainstSource {
+    fn told(&self, table: &str) -> String {
+        let since = match self.written_since {
+            0 => String::new(),
+            some => format!("; {} written since", units::counted(some, "row")),
+        };
+        let differing = match self.differing {
+            0 => "all equal to the source".to_owned(),
+            some => units::counted(some, "row") + " differing from the source",
+        };
+        format!(
+            "{table}: compared {} with the source as of {}: {differing}{since}",
+            units::counted(self.lake_rows, "row"),
+            self.bound.at,
         )
     }
 }
