@@ -246,6 +246,14 @@ fn state_of_lake(lake: &Lake) -> String {
     numbers.join("|")
 }
 
+/// Changes a table that may be locked; a run that waits for somebody who waits
+/// for it must not wait for ever.
+fn alter(database: &Database, change: &str) {
+    let session = Session::open(database);
+    session.run("set lock_timeout = '20s'");
+    session.run(change);
+}
+
 /// Changes the table when the load of a first run has begun. Whatever that run
 /// publishes is one state of the source, as it was before or after.
 fn during_a_load(change: &str) {
@@ -257,7 +265,7 @@ fn during_a_load(change: &str) {
         .with(r#"files.target = "1MiB""#);
     let run = lake.start();
     load_log::wait_for_splits(lake.place(), "public/orders", 1);
-    Session::open(&database).run(change);
+    alter(&database, change);
     let outcome = run.wait().cleanly();
     println!("{change}: code {:?}", outcome.code);
     assert!(matches!(outcome.code, Some(0 | 1 | 4 | 6)), "{outcome}");
@@ -289,6 +297,24 @@ fn truncated_during_a_load() {
     during_a_load("truncate orders");
 }
 
+/// Somebody wants to alter a table that the run has not come to yet: neither
+/// waits for the other for ever.
+#[test]
+fn altered_before_it_is_read() {
+    let database = Database::create();
+    shop::orders(&database, 300_000);
+    database.sql("create table zz (id int primary key); insert into zz select generate_series(1, 1000); analyze");
+    let lake = Lake::local(database.url()).with(r#"epoch.bytes = "1MiB""#);
+    let run = lake.start();
+    load_log::wait_for_splits(lake.place(), "public/orders", 1);
+    alter(&database, "alter table zz alter id type bigint");
+    let outcome = run.wait().cleanly();
+    assert!(matches!(outcome.code, Some(0 | 4)), "{outcome}");
+    lake.run().exits(0);
+    rows(&lake, "public.orders");
+    rows(&lake, "public.zz");
+}
+
 /// The same between the snapshot and the readers of a merge: a table that a
 /// rewriting ALTER makes look empty to the snapshot must not be emptied.
 #[test]
@@ -312,7 +338,7 @@ fn rewritten_during_a_merge() {
             let before = state_of_source(&database);
             let run = lake.start();
             std::thread::sleep(whole / 6 * part);
-            Session::open(&database).run(change);
+            alter(&database, change);
             let outcome = run.wait().cleanly();
             println!("{change} after {part}/6: code {:?}", outcome.code);
             assert!(matches!(outcome.code, Some(0 | 1 | 4 | 6)), "{outcome}");
