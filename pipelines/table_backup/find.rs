@@ -32,6 +32,9 @@ const MOST_CHANGED: u64 = 3;
 /// Below so many changed rows the share does not matter.
 const FEW_ROWS: u64 = 10_000;
 
+/// Why a table is loaded where not all of its deletes could be held.
+const TOO_MANY_GONE: &str = "more rows are gone than can be merged in memory";
+
 /// What finding needs to know.
 pub(super) struct Find<'a> {
     pub(super) context: &'a RunContext,
@@ -84,6 +87,7 @@ impl Find<'_> {
             }
         }
         self.find_deletes(prepared, &mut candidates)?;
+        candidates.retain(|candidate| is_merge(prepared, candidate.number));
         candidates.retain(|candidate| !self.failed.contains_key(&candidate.number));
         let mut merges = HashMap::new();
         let identity = prepared.identity.clone();
@@ -304,7 +308,7 @@ impl Find<'_> {
     /// key alone.
     fn find_deletes(
         &mut self,
-        prepared: &Prepared,
+        prepared: &mut Prepared,
         candidates: &mut [Candidate],
     ) -> Result<(), Failure> {
         let mut sides = Vec::new();
@@ -321,11 +325,14 @@ impl Find<'_> {
         let mut differing: BTreeMap<usize, HashSet<Hash>> = BTreeMap::new();
         for candidate in candidates.iter() {
             let number = candidate.number;
-            if let (Some(Compared::Done(found)), Some(table)) =
-                (compared.remove(&number), prepared.tables.get(number))
-            {
-                reads.push(all_keys(number, table, &found.keys));
-                differing.insert(number, found.keys);
+            match compared.remove(&number) {
+                Some(Compared::Done(found)) => {
+                    let table = prepared.tables.get(number);
+                    reads.extend(table.map(|table| all_keys(number, table, &found.keys)));
+                    differing.insert(number, found.keys);
+                }
+                Some(Compared::TooMany) => load_instead(prepared, number, TOO_MANY_GONE),
+                None => {}
             }
         }
         let mut found = self.read_keys(reads)?;
@@ -333,7 +340,12 @@ impl Find<'_> {
             let Some(differing) = differing.remove(&candidate.number) else {
                 continue;
             };
-            let keys = found.remove(&candidate.number).unwrap_or_default().keys;
+            let found = found.remove(&candidate.number).unwrap_or_default();
+            if found.too_many {
+                load_instead(prepared, candidate.number, TOO_MANY_GONE);
+                continue;
+            }
+            let keys = found.keys;
             if let (Some(table), Changed::Keys(known)) = (
                 prepared.tables.get(candidate.number),
                 &candidate.changes.changed,

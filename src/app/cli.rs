@@ -132,6 +132,10 @@ pub(super) struct RunArgs {
     pub(super) config: ConfigArgs,
     #[command(flatten)]
     pub(super) size: SizeArgs,
+    /// Accept that tables in the lake came from another source, such as a new
+    /// server with the same data: all rows are compared, what differs is merged
+    #[arg(long)]
+    pub(super) accept_other_source: bool,
     /// Also write the JSON report to this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) report: Option<PathBuf>,

@@ -62,7 +62,8 @@ fn run(
     output: OutputArgs,
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
-    let config = load(&args.config)?;
+    let mut config = load(&args.config)?;
+    config.accept_other_source |= args.accept_other_source;
     check_report_place(args.report.as_deref())?;
     let style = progress_style(output, terminal.interactive);
     let session = Session::open(pipeline, &args.size, &config, style, output, terminal)?;

@@ -116,17 +116,17 @@ impl Lake {
 
     /// Starts any verb on the configuration.
     pub(crate) fn verb(&self, verb: &str) -> Running {
+        self.verb_with(verb, &[])
+    }
+
+    /// Starts any verb on the configuration, with more arguments.
+    pub(crate) fn verb_with(&self, verb: &str, more: &[&str]) -> Running {
         let config = self.config();
         let config = config.to_string_lossy();
-        Running::start(&[
-            verb,
-            &config,
-            "--log",
-            "normal",
-            "--progress",
-            "never",
-            "--json",
-        ])
+        let mut arguments = vec![verb, &config, "--log", "normal"];
+        arguments.extend(["--progress", "never", "--json"]);
+        arguments.extend(more);
+        Running::start(&arguments)
     }
 }
 

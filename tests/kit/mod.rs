@@ -8,6 +8,7 @@
 //! | [`lake`] | a configuration, the binary, its exit code and report |
 //! | [`load_log`] | what a load has recorded |
 //! | [`oracle`] | ROWS=: the source and the lake hold the same rows |
+//! | [`session`] | a connection that holds transactions open |
 //! | [`shop`] | tables to load |
 
 #![allow(dead_code)] // Each test binary compiles the kit and uses its own part.
@@ -19,6 +20,7 @@ pub(crate) mod outcome;
 pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod s3;
+pub(crate) mod session;
 pub(crate) mod shop;
 
 use std::path::{Path, PathBuf};
@@ -58,6 +60,12 @@ impl Random {
         let seed = size("HIGHWATER_SEED", 20_260_921);
         println!("HIGHWATER_SEED={seed}");
         Self(seed)
+    }
+
+    /// The same seed, but numbers of one's own: for threads.
+    pub(crate) fn seeded_for(number: u64) -> Self {
+        let Self(seed) = Self::seeded();
+        Self(seed ^ (number << 32))
     }
 
     /// The next number below `limit`.

@@ -1,6 +1,7 @@
 //! ROWS=: the source and the lake hold the same rows, as readers see it that we
 //! did not write (`tests/oracle`), and the files are those that the log names.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -21,6 +22,14 @@ impl Rows {
     /// The files that no entry of the log names.
     pub(crate) fn orphans(&self) -> u64 {
         self.number("orphans")
+    }
+
+    /// How many rows of the source are not in the lake, as [`Check::compare`]
+    /// found.
+    pub(crate) fn missing(found: &Value) -> u64 {
+        found["readers"]["deltalake"]["missing"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("the oracle could not compare: {found:#}"))
     }
 
     /// A number by name.
@@ -96,7 +105,7 @@ impl<'a> Check<'a> {
             "lake": format!("{}/{}", place.url(), folder(self.lake.source(), self.table)),
             "store": options,
         });
-        ask(&question)
+        ask("rows.py", &question)
     }
 
     /// Fails the test unless source and lake hold the same rows.
@@ -124,6 +133,28 @@ pub(crate) fn rows_where(lake: &Lake, table: &str, filter: &str) -> Rows {
     Check::of(lake, table).filter(filter).agree()
 }
 
+/// What a query says of tables of the lake, by `deltalake` and DuckDB. `tables`
+/// are names for the query, the tables of the source they stand for, and the
+/// version that is read where it is not the newest.
+#[track_caller]
+pub(crate) fn query(
+    lake: &Lake,
+    tables: &[(&str, &str, Option<u64>)],
+    sql: &str,
+) -> Vec<Vec<Value>> {
+    let place = lake.place();
+    let options: BTreeMap<_, _> = place.options().into_iter().collect();
+    let tables = tables.iter().map(|(name, table, version)| {
+        let folder = folder(lake.source(), table);
+        json!({"name": name, "lake": format!("{}/{folder}", place.url()), "version": version})
+    });
+    let question = json!({
+        "tables": tables.collect::<Vec<_>>(), "sql": sql, "store": options,
+    });
+    let (_, found) = ask("query.py", &question);
+    serde_json::from_value(found["rows"].clone()).expect("rows")
+}
+
 /// The folder of a table in the lake: `schema/name`, or `name` where the source
 /// has no schemas; what is not plain is `~` and two digits for each byte.
 fn folder(source: &str, table: &str) -> String {
@@ -145,8 +176,8 @@ fn folder(source: &str, table: &str) -> String {
 }
 
 #[track_caller]
-fn ask(question: &Value) -> (bool, Value) {
-    let script = super::root().join("tests/oracle/rows.py");
+fn ask(script: &str, question: &Value) -> (bool, Value) {
+    let script = super::root().join("tests/oracle").join(script);
     let output = Command::new(python())
         .arg(&script)
         .arg(question.to_string())

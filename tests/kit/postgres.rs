@@ -70,6 +70,18 @@ impl Database {
         self.port
     }
 
+    /// A program of the server's package (`pgbench`, `pg_dump`), which will find
+    /// this database.
+    pub(crate) fn tool(&self, name: &str) -> Command {
+        let mut command = Command::new(bin().join(name));
+        command
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", "postgres")
+            .env("PGDATABASE", &self.name);
+        command
+    }
+
     /// Runs statements, each in its own transaction, and returns what they
     /// print: one row a line, fields separated by `|`.
     pub(crate) fn sql(&self, statements: &str) -> String {
@@ -106,6 +118,57 @@ impl Database {
         let output = psql.wait_with_output().expect("psql ends");
         let _ = writer.join();
         output
+    }
+}
+
+/// A server of a test's own, with a system identifier of its own; it can be
+/// stopped and set back.
+pub(crate) struct Cluster {
+    server: Server,
+    folder: PathBuf,
+}
+
+impl Cluster {
+    /// Initialises and starts a new one.
+    pub(crate) fn create() -> Self {
+        let folder = Self::new_folder();
+        initialise(&folder);
+        Self::start(folder)
+    }
+
+    /// Its one database.
+    pub(crate) fn database(&self) -> Database {
+        Database {
+            name: "postgres".to_owned(),
+            port: self.server.port,
+        }
+    }
+
+    /// Stops it in order and returns two copies of its state, for
+    /// [`Cluster::start`].
+    pub(crate) fn stop(self) -> [PathBuf; 2] {
+        run(as_owner(&bin().join("pg_ctl"))
+            .args(["stop", "-w", "-m", "fast", "-D"])
+            .arg(&self.folder));
+        [(); 2].map(|()| {
+            let copy = Self::new_folder();
+            run(Command::new("cp").arg("-a").arg(&self.folder).arg(&copy));
+            copy
+        })
+    }
+
+    /// Starts the server whose state is in `folder`, which goes when it ends.
+    pub(crate) fn start(folder: PathBuf) -> Self {
+        let server = Server::try_start(&folder).expect("a server that starts again");
+        Self { server, folder }
+    }
+
+    fn new_folder() -> PathBuf {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = home().join(format!("cluster-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        folder
     }
 }
 
@@ -187,24 +250,29 @@ fn template() -> PathBuf {
     if !template.exists() {
         let fresh = home.join("template-new");
         let _ = fs::remove_dir_all(&fresh);
-        run(as_owner(&bin().join("initdb"))
-            .args([
-                "-A",
-                "trust",
-                "-U",
-                "postgres",
-                "-E",
-                "UTF8",
-                "--locale=C.UTF-8",
-                "--no-sync",
-                "-D",
-            ])
-            .arg(&fresh));
-        append(&fresh.join("postgresql.conf"), SETTINGS);
-        fs::write(fresh.join("pg_hba.conf"), ACCESS).expect("the access rules");
+        initialise(&fresh);
         fs::rename(&fresh, &template).expect("the template in its place");
     }
     template
+}
+
+/// A new cluster with the settings of tests.
+fn initialise(folder: &Path) {
+    run(as_owner(&bin().join("initdb"))
+        .args([
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+            "-D",
+        ])
+        .arg(folder));
+    append(&folder.join("postgresql.conf"), SETTINGS);
+    fs::write(folder.join("pg_hba.conf"), ACCESS).expect("the access rules");
 }
 
 const SETTINGS: &str = "

@@ -22,6 +22,9 @@ use super::writers::{self, Observed};
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// The SQLSTATE of a lock that somebody else has, or waits for.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 /// A snapshot of one database. The session that took it stays open as long as
 /// this value, or any reader of it, lives.
 pub(super) struct PgSnapshot(Arc<Shared>);
@@ -35,6 +38,8 @@ pub(super) struct Shared {
     exported: Option<String>,
     endpoint: super::url::Endpoint,
     bound: Bound,
+    /// What each session locks.
+    lock: Option<String>,
     /// The bound's position, as it orders transactions.
     position: Position,
     /// Who was writing before the snapshot was taken.
@@ -52,7 +57,8 @@ impl PgSnapshot {
         let mut session = connect(target).await?;
         // Before: who ends between the two is seen by the snapshot (T3).
         let writers = writers::observe(&mut session).await?;
-        let begin = match lock(&mut session, tables).await? {
+        let lock = lock(&mut session, tables).await?;
+        let begin = match &lock {
             Some(lock) => format!("{BEGIN}; {lock}"),
             None => BEGIN.to_owned(),
         };
@@ -88,6 +94,7 @@ impl PgSnapshot {
             coordinator: Mutex::new(Some(session)),
             exported,
             endpoint,
+            lock,
             position: Position::parse(&bound.position)?,
             bound,
             writers,
@@ -137,8 +144,20 @@ impl Shared {
         // The very server: a snapshot means nothing to another one.
         let mut session = connect_to(&self.target, &self.endpoint).await?;
         let join = format!("{BEGIN}; SET TRANSACTION SNAPSHOT {}", quote::literal(name));
+        // Whoever waits to alter a table waits for the session that took the
+        // snapshot, and whoever comes later waits for him: without NOWAIT all of
+        // them would wait for each other, and the server could not see it.
+        let join = match &self.lock {
+            Some(lock) => format!("{join}; {lock} NOWAIT"),
+            None => join,
+        };
         match session.try_query(&join).await? {
             Ok(_) => Ok(session),
+            Err(refusal) if refusal.code == LOCK_NOT_AVAILABLE => {
+                let mut error = refusal.while_doing("another session waits to alter a table");
+                error.kind = SourceErrorKind::Unavailable;
+                Err(error)
+            }
             Err(refusal) => {
                 let place = session.place();
                 let what =
