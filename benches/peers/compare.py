@@ -11,8 +11,9 @@ tools sync back to back, side by side, while writers commit late; the writers
 stop, each tool syncs once more, and the copies are compared again.
 
 Peers: dlt (filesystem, Delta, merge) in its Arrow form, with and without a lag;
-ingestr into DuckDB, as it has no local lake; Rivet, which only appends files: it
-is judged by the newest row of each key, which somebody else has yet to find.
+ingestr into SQLite, as it has no local lake, fetches its DuckDB driver on first
+use, and fails on a uuid when it writes to PostgreSQL; Rivet, which only appends files: it is judged by the newest row of each key, which
+somebody else has yet to find.
 """
 
 import argparse
@@ -64,8 +65,10 @@ class Tool:
             (self.folder / self.config[0]).write_text(self.config[1])
         return measure(self.command, log, env=os.environ | self.env)
 
-    def forget(self):
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+def forget(tools):
+    for tool in tools:
+        shutil.rmtree(tool.folder, ignore_errors=True)
 
 
 def ours(program, url, folder, name, method, more=""):
@@ -73,7 +76,7 @@ def ours(program, url, folder, name, method, more=""):
     lake = folder / config.stem
     cursor = 'tables."public.orders".cursor = "updated_at"\n' if method == "cursor" else ""
     config.write_text(
-        f'source = "{url}"\nlake = "file:{lake}"\nmethod = "{method}"\nworkers = 2\nmemory = "256MiB"\n{more}{cursor}'
+        f'source = "{url}"\nlake = "file:{lake}"\ninclude = ["public.orders"]\nmethod = "{method}"\nworkers = 2\nmemory = "256MiB"\n{more}{cursor}'
     )
     return Tool(name, lake, "delta", [program, "run", config, "--progress", "never"])
 
@@ -102,13 +105,15 @@ def ingestr(url, folder):
     else:
         return []
     home = folder / "ingestr"
+    plain = url.replace("postgres://", "postgresql://")
     command = [
-        program, "ingest", "--yes", "--source-uri", url.replace("postgres://", "postgresql://"),
-        "--source-table", "public.orders", "--dest-uri", f"duckdb:///{home}/orders.duckdb",
-        "--dest-table", "public.orders", "--incremental-strategy", "merge",
+        program, "ingest", "--yes", "--progress", "log", "--source-uri", plain,
+        "--source-table", "public.orders", "--dest-uri", f"sqlite:///{home}/orders.sqlite",
+        "--dest-table", "orders", "--incremental-strategy", "merge",
         "--incremental-key", "updated_at", "--primary-key", "id",
     ]  # fmt: skip
-    return [Tool(f"ingestr {version}, DuckDB", home, "duckdb", command, "orders.duckdb", {"DISABLE_TELEMETRY": "true"})]
+    env = {"DISABLE_TELEMETRY": "true"}
+    return [Tool(f"ingestr {version}, SQLite", home, "sqlite", command, "orders.sqlite", env)]
 
 
 def field(options, url, folder, python):
@@ -132,7 +137,8 @@ def compared(tool, url, python):
     command = [python, HERE / "rows.py", url, tool.kind, tool.folder / tool.copy]
     answer = subprocess.run(command, capture_output=True, text=True)
     if answer.returncode:
-        return {"error": answer.stderr.strip().splitlines()[-1]}
+        said = [line for line in answer.stderr.splitlines() if "Error" in line]
+        return {"error": (said or ["?"])[-1][:200]}
     return json.loads(answer.stdout)
 
 
@@ -148,8 +154,7 @@ def increments(tools, postgres, python, options, log):
     results = {tool.name: {step: [] for step in STEPS} for tool in tools}
     verdicts = {}
     for number in range(options.rounds):
-        for tool in tools:
-            tool.forget()
+        forget(tools)
         for step, change in STEPS.items():
             if change:
                 postgres.psql("-c", change.format(rows=options.rows, changes=options.changes, round=number))
@@ -172,7 +177,7 @@ def increments_table(results, verdicts, options):
     print("| tool | load | increment, spread | increment, recent rows | x slower than ours, spread | recent | peak RSS | rows afterwards |")
     print("|---|---|---|---|---|---|---|---|")
     wall = {name: {s: statistics.median(u["wall"] for u in runs) for s, runs in steps.items()} for name, steps in results.items()}
-    best = next(iter(wall.values()))
+    best = next(iter(wall.values()), None)
     for name, steps in wall.items():
         rss = max(u["rss"] for step in ("spread", "recent") for u in results[name][step])
         ratios = [f"{steps[s] / best[s]:.1f}" for s in ("spread", "recent")]
@@ -184,8 +189,8 @@ def increments_table(results, verdicts, options):
 
 def late(tools, postgres, python, options, log):
     """Back-to-back syncs beside late writers; what each copy has wrong at the end."""
+    forget(tools)
     for tool in tools:
-        tool.forget()
         tool.sync(log)
     over, counts, failures = threading.Event(), {t.name: 0 for t in tools}, {t.name: 0 for t in tools}
 
@@ -231,6 +236,11 @@ def late_row(name, tool, counts, failures, postgres, python, after=""):
     print(f"| {name}{after} | {counts[name]} | {failures[name]} | {' | '.join(map(str, cells))} |")
 
 
+def stamped_table(postgres, rows):
+    postgres.bench_table(ROOT / "benches/bench-table.sql", rows)
+    postgres.psql("-c", STAMP)
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rows", type=int, default=200_000)
@@ -250,12 +260,11 @@ def main():
     log.unlink(missing_ok=True)
     with PostgreSQL(TARGET) as postgres, tempfile.TemporaryDirectory(dir=TARGET) as folder:
         tools = field(options, postgres.url, pathlib.Path(folder), python)
-        for rows in (options.rows, options.late_rows):
-            postgres.bench_table(ROOT / "benches/bench-table.sql", rows)
-            postgres.psql("-c", STAMP)
-            if rows == options.rows and options.rounds:
-                increments_table(*increments(tools, postgres, python, options, log), options)
+        if options.rounds:
+            stamped_table(postgres, options.rows)
+            increments_table(*increments(tools, postgres, python, options, log), options)
         if options.late_seconds:
+            stamped_table(postgres, options.late_rows)
             late(tools, postgres, python, options, log)
 
 

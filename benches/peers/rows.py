@@ -1,4 +1,4 @@
-"""A copy against its source: `rows.py URL delta|duckdb|parquet PATH`; prints JSON.
+"""A copy against its source: `rows.py URL delta|sqlite|parquet PATH`; prints JSON.
 
 `lost`: rows that the copy lacks. `undeleted`: rows that the source no longer
 has. `stale`: rows with other contents. `doubled`: rows beyond the first with the
@@ -9,6 +9,7 @@ counts, and `doubled` says nothing.
 
 import json
 import pathlib
+import sqlite3
 import sys
 
 import deltalake
@@ -20,18 +21,23 @@ COLUMNS = "id, qty, status, epoch_us(updated_at) as at"
 NEWEST = "qualify row_number() over (partition by id order by updated_at desc) = 1"
 
 
-def source(url):
-    query = "select id, qty, status, (extract(epoch from updated_at) * 1000000)::bigint from public.orders"
-    with psycopg.connect(url) as db:
-        columns = list(zip(*db.execute(query).fetchall(), strict=True))
-    types = (pa.int64(), pa.int32(), pa.string(), pa.int64())
+def arrow(rows, at=pa.int64()):
+    columns, types = list(zip(*rows, strict=True)), (pa.int64(), pa.int32(), pa.string(), at)
     return pa.table([pa.array(c, t) for c, t in zip(columns, types, strict=True)], names=["id", "qty", "status", "at"])
 
 
+def source(url):
+    query = "select id, qty, status, (extract(epoch from updated_at) * 1000000)::bigint from public.orders"
+    with psycopg.connect(url) as db:
+        return arrow(db.execute(query).fetchall())
+
+
 def copy_of(db, kind, path):
-    if kind == "duckdb":
-        db.execute(f"attach '{path}' as copied (read_only)")
-        return f"select {COLUMNS} from copied.public.orders"
+    if kind == "sqlite":
+        with sqlite3.connect(path) as copy:
+            query = "select id, qty, status, updated_at from orders"
+            db.register("copied", arrow(copy.execute(query).fetchall(), pa.string()))
+        return "select id, qty, status, epoch_us(at::timestamp) as at from copied"
     if kind == "delta":
         # A table may hold several logs, that of its loads among them.
         logs = [log for log in pathlib.Path(path).rglob("_delta_log") if "orders" in log.parent.name]
