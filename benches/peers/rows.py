@@ -17,13 +17,13 @@ import duckdb
 import psycopg
 import pyarrow as pa
 
-COLUMNS = "id, qty, status, epoch_us(updated_at) as at"
+COLUMNS = "id, qty, status, epoch_us(updated_at) as stamp"
 NEWEST = "qualify row_number() over (partition by id order by updated_at desc) = 1"
 
 
-def arrow(rows, at=pa.int64()):
-    columns, types = list(zip(*rows, strict=True)), (pa.int64(), pa.int32(), pa.string(), at)
-    return pa.table([pa.array(c, t) for c, t in zip(columns, types, strict=True)], names=["id", "qty", "status", "at"])
+def arrow(rows, stamp=pa.int64()):
+    columns, types = list(zip(*rows, strict=True)), (pa.int64(), pa.int32(), pa.string(), stamp)
+    return pa.table([pa.array(c, t) for c, t in zip(columns, types, strict=True)], names=["id", "qty", "status", "stamp"])
 
 
 def source(url):
@@ -37,7 +37,7 @@ def copy_of(db, kind, path):
         with sqlite3.connect(path) as copy:
             query = "select id, qty, status, updated_at from orders"
             db.register("copied", arrow(copy.execute(query).fetchall(), pa.string()))
-        return "select id, qty, status, epoch_us(at::timestamp) as at from copied"
+        return "select id, qty, status, epoch_us(stamp::timestamp) as stamp from copied"
     if kind == "delta":
         # A table may hold several logs, that of its loads among them.
         logs = [log for log in pathlib.Path(path).rglob("_delta_log") if "orders" in log.parent.name]
@@ -61,7 +61,7 @@ def main():
         "undeleted": one("select count(distinct id) from c where id not in (select id from s)"),
         "stale": one(
             "select count(*) from s where id in (select id from c) and not exists "
-            "(select 1 from c where c.id = s.id and c.qty = s.qty and c.status = s.status and c.at = s.at)"
+            "(select 1 from c where c.id = s.id and c.qty = s.qty and c.status = s.status and c.stamp = s.stamp)"
         ),
         "doubled": one("select count(*) - count(distinct id) from c"),
         "except_all": one(
