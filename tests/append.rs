@@ -1,8 +1,6 @@
 //! `append`: rows at or above the cursor; ties are neither lost nor doubled.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use kit::lake::Lake;
 use kit::oracle::{Check, rows};

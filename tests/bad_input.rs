@@ -1,9 +1,7 @@
 //! What users get wrong, and what the world does to them: one clear message
 //! that says what to do, the right exit code, no panic and no secret.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::fs;
 use std::process::Command;

@@ -1,9 +1,7 @@
 //! Changes that are too big to be merged are loaded, and what a load that was
 //! continued under a later snapshot got wrong is healed by the next run.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use kit::lake::Lake;
 use kit::oracle::rows;

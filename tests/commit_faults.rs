@@ -2,9 +2,7 @@
 //! applied, or the store is busy: exactly one version per run, and nothing is
 //! ever deleted (C1, C2, C4).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::time::Duration;
 

@@ -1,14 +1,11 @@
 //! Cursor columns at their worst: ties, NULLs, infinity, no index, no rights.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use kit::lake::Lake;
 use kit::oracle::rows;
 use kit::outcome::{Outcome, find};
 use kit::postgres::Database;
-use serde_json::Value;
 
 const TABLE: &str = "public.events";
 

@@ -1,8 +1,6 @@
 //! `full`: a reader sees the old table until the new one is there, whole.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};

@@ -1,9 +1,7 @@
 //! Deletes that nothing in the rows themselves tells of (T2): rows are counted,
 //! and what cannot be represented must not make up for what is gone.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use kit::lake::Lake;
 use kit::oracle::Check;

@@ -1,9 +1,7 @@
 //! A watermark belongs to one source (T7): another one is refused unless it is
 //! accepted, and one that was set back is compared, never continued.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::process::Stdio;
 

@@ -1,9 +1,7 @@
 //! `verify` and `prune`, as a user calls them: damage gives exit 5 and words, and
 //! what retention keeps is still read by others.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::fs;
 use std::path::PathBuf;

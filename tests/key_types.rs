@@ -1,9 +1,7 @@
 //! Keys of every type: the statistics of files must never hide the file that
 //! holds a changed key, be its values long, big, negative, or no numbers at all.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use kit::lake::Lake;
 use kit::oracle::{Check, rows};
@@ -70,7 +68,7 @@ fn create(database: &Database) {
 }
 
 fn change(database: &Database) {
-    for (name, kind, key) in KEYS {
+    for (name, _, key) in KEYS {
         database.sql(&format!(
             "update {name} set note = 'changed' where n % 601 = 7;
              delete from {name} where n % 701 = 9;

@@ -4,9 +4,7 @@
 //! `HIGHWATER_KILLS` (25) and `HIGHWATER_ROWS` (1,000,000) set the size,
 //! `HIGHWATER_SEED` the instants.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::time::Duration;
 

@@ -5,9 +5,7 @@
 //! `HIGHWATER_KILLS` (10) and `HIGHWATER_ROWS` (20,000) set the size,
 //! `HIGHWATER_SEED` the instants.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::time::Duration;
 

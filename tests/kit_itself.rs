@@ -1,9 +1,7 @@
 //! The kit is tested too: a server that loses what it promised, or an oracle
 //! that agrees with everything, would make every other test worthless.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::process::Command;
 use std::sync::Arc;

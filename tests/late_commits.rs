@@ -5,9 +5,7 @@
 //! `HIGHWATER_SECONDS` (8) is how long writers begin transactions,
 //! `HIGHWATER_HOLD_MS` (1000) how long one is held at most.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

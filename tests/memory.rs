@@ -3,9 +3,7 @@
 //!
 //! `HIGHWATER_MEMORY_ROWS` (1,000,000; 5,000,000 in `scripts/test large`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::fs;
 use std::path::PathBuf;

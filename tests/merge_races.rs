@@ -1,9 +1,7 @@
 //! A merge that is frozen half-way and thawed after another run has committed:
 //! it commits nothing and says that it was overtaken (C3).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,7 @@
 //! `mirror`: after each run the lake equals the source, and only files that hold
 //! what has changed are written.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,8 +1,6 @@
 //! Hive partitions: readers prune by them, and the rows are the same.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use kit::lake::Lake;
 use kit::oracle::{Check, rows};

@@ -4,9 +4,7 @@
 //!
 //! `HIGHWATER_SYNCS` (4) and `HIGHWATER_SCALE` (1) set the size.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! The first command of the README does what the README says.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::process::Command;
 

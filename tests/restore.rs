@@ -1,9 +1,7 @@
 //! `restore`: what comes back from the lake is what went into it, and what was
 //! there is replaced as a whole or not at all.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::path::Path;
 use std::process::Command;

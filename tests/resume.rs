@@ -1,9 +1,7 @@
 //! Ctrl-C and SIGTERM: the run ends cleanly, says what was committed, exits 130,
 //! and the next run continues.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::time::Duration;
 

@@ -2,9 +2,7 @@
 //! started again, doubled, frozen, told to stop; and at no time is work done
 //! twice or a row wrong.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

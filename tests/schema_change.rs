@@ -1,9 +1,7 @@
 //! Columns that change between two runs and during one: never a shifted column,
 //! never a silent cast, and each policy does what it says.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use kit::lake::Lake;
 use kit::oracle::{Check, query, rows};

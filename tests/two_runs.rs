@@ -1,9 +1,7 @@
 //! Two runs at once on one dataset: one wins, the other says that it was
 //! overtaken (exit 11), and the lake is whole (C3).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use kit::lake::Lake;
 use kit::oracle::rows;

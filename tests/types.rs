@@ -1,9 +1,7 @@
 //! Every type, with NULLs and extremes, from a real PostgreSQL and a real
 //! SQLite, read back by readers that we did not write.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod kit;
+use crate::kit;
 
 use kit::lake::Lake;
 use kit::oracle::{Check, rows, rows_where};

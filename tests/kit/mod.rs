@@ -11,7 +11,7 @@
 //! | [`session`] | a connection that holds transactions open |
 //! | [`shop`] | tables to load |
 
-#![allow(dead_code)] // Each test binary compiles the kit and uses its own part.
+#![allow(dead_code)] // Not every tool is used today.
 
 pub(crate) mod lake;
 pub(crate) mod load_log;

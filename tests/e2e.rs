@@ -1,0 +1,33 @@
+//! End to end, against real servers: one binary of all tests, because each one
+//! more costs a minute of compiling and linking.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod kit;
+
+mod append;
+mod bad_input;
+mod big_changes;
+mod commit_faults;
+mod cursors;
+mod full_mode;
+mod hidden_deletes;
+mod identity;
+mod keep;
+mod key_types;
+mod kill;
+mod kill_merge;
+mod kit_itself;
+mod late_commits;
+mod memory;
+mod merge_races;
+mod mirror;
+mod partition;
+mod pgbench;
+mod readme;
+mod restore;
+mod resume;
+mod schedule;
+mod schema_change;
+mod two_runs;
+mod types;
