@@ -51,6 +51,7 @@ STEPS = {
     "1% spread": "update public.orders set qty = qty + 1, status = 'paid' where id % 100 = {round}",
     "nothing, after the changes": "select pg_current_xact_id()",
 }
+DRAIN = "drain of all columns"
 # The bound of a cursor stays a second below the clock (`cursor_margin_seconds`).
 # Without the pause every sync would, rightly, read the changes once more.
 PAUSE = 2.0
@@ -163,6 +164,7 @@ def promise(method, step, m, load, base, rounds, options):
         if method == "diff":
             same = middle(rounds, method, "nothing, other tables busy", "wall")
             said.append(f"to nothing changed {kept(m['wall'] / same, 1.3)}")
+            said.append(f"to the drain {m['wall'] / base['seconds'][DRAIN]:.1f}")
     if m["rss"] > float(options.memory.removesuffix("MiB")):
         said.append("memory **broken**")
     return "; ".join(said)
@@ -174,7 +176,7 @@ def references(program, postgres, log):
     connect = [measure([postgres.bin / "psql", "-X", "-c", "select 1", postgres.url], log) for _ in range(5)]
     drain = [postgres.bin / "psql", "-X", "-q", postgres.url, "-o", "/dev/null"]
     drains = {
-        "drain of all columns": "copy public.orders to stdout (format binary)",
+        DRAIN: "copy public.orders to stdout (format binary)",
         "drain of the keys": "copy (select id from public.orders) to stdout (format binary)",
     }
     seconds = {
@@ -207,12 +209,16 @@ def main():
         lakes = [Lake(options.program, pathlib.Path(folder), postgres.url, m, options.memory) for m in methods]
         base = references(options.program, postgres, log)
         rounds = []
-        for number in range(options.rounds):
-            rounds.append(one_round(lakes, postgres, options, number, log))
-            check(lakes, postgres, python)
-            # As autovacuum would: dead rows of one round must not slow the next.
-            postgres.psql("-c", "vacuum (analyze) public.orders")
-        table(rounds, methods, options, base)
+        try:
+            for number in range(options.rounds):
+                rounds.append(one_round(lakes, postgres, options, number, log))
+                check(lakes, postgres, python)
+                # As autovacuum would: dead rows of one round must not slow the next.
+                postgres.psql("-c", "vacuum (analyze) public.orders")
+        finally:
+            # Whole rounds count, also where a later one was stopped.
+            if rounds:
+                table(rounds, methods, options, base)
 
 
 if __name__ == "__main__":
