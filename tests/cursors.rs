@@ -8,7 +8,6 @@ use kit::lake::Lake;
 use kit::oracle::rows;
 use kit::outcome::{Outcome, find};
 use kit::postgres::Database;
-use serde_json::Value;
 
 const TABLE: &str = "public.events";
 

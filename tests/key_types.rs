@@ -70,7 +70,7 @@ fn create(database: &Database) {
 }
 
 fn change(database: &Database) {
-    for (name, kind, key) in KEYS {
+    for (name, _, key) in KEYS {
         database.sql(&format!(
             "update {name} set note = 'changed' where n % 601 = 7;
              delete from {name} where n % 701 = 9;
