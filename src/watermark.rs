@@ -154,6 +154,10 @@ pub struct Watermark {
     /// changed in between may be missing or doubled until the next run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub catching_up: bool,
+    /// Rows of the source may be missing because the lake cannot represent them:
+    /// the numbers of rows on both sides say nothing of what is gone (T2).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_aside: bool,
 }
 
 impl Watermark {
@@ -172,6 +176,7 @@ impl Watermark {
             reconciled: None,
             held_by: None,
             catching_up: false,
+            set_aside: false,
         }
     }
 }

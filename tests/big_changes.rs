@@ -25,6 +25,7 @@ fn much_of_a_table() {
             .with(r#"files.target = "64KiB""#)
             .with(format!(r#"method = "{method}""#));
         lake.run().exits(0);
+        database.sql("create table kept as select * from orders limit 100");
         database.sql(
             "update orders set note = 'changed' where id % 5 < 2; delete from orders where id % 7 = 0",
         );
@@ -40,7 +41,7 @@ fn much_of_a_table() {
         database.sql("delete from orders");
         lake.run().exits(0);
         assert_eq!(rows(&lake, "public.orders").rows(), 0);
-        database.sql("insert into orders (id, customer_id, status, created_at, updated_at) select i, 1, 'new', now(), now() from generate_series(1, 100) i");
+        database.sql("insert into orders select * from kept");
         lake.run().exits(0);
         assert_eq!(rows(&lake, "public.orders").rows(), 100);
     }
@@ -121,7 +122,9 @@ fn a_continued_load_is_healed() {
         println!("{method}: {doubled:?} rows are doubled");
         database.sql("update orders set note = 'later' where id % 1000 = 0");
         let outcome = lake.run().exits(0);
-        assert!(because(&outcome).contains("continued"), "{outcome}");
+        // A table that is always compared needs no reason to be.
+        let said = because(&outcome);
+        assert!(method == "diff" || said.contains("continued"), "{outcome}");
         rows(&lake, "public.orders");
     }
 }

@@ -166,7 +166,9 @@ fn all_agree(lake: &Lake, keeps_dropped: bool) {
             wrong.push(format!("{table}: {found:#}"));
         }
         if let Some(column) = dropped {
-            let sql = format!("select count(*) from t where {column} is not null");
+            // Not `where ... is not null`: `deltalake` prunes files by statistics that
+            // a column without any does not have.
+            let sql = format!("select count({column}) from t");
             let left = query(lake, &[("t", &table, None)], &sql);
             assert_eq!(left[0][0], 0, "{table}.{column} is not NULL everywhere");
         }

@@ -365,10 +365,16 @@ impl Find<'_> {
         if !by_xid {
             return Ok(false);
         }
-        let rows = table.ledger.head().map_or(0, |head| head.rows);
+        let Some(head) = table.ledger.head() else {
+            return Ok(false);
+        };
+        // Rows that were set aside could make up for as many that are gone.
+        if head.watermark.set_aside {
+            return Ok(true);
+        }
         let counting = self.snapshot.count(&table.read);
         let counted = self.context.runtime.block_on(counting)?;
-        Ok(counted != rows + changes.inserted)
+        Ok(counted != head.rows + changes.inserted)
     }
 
     /// Divides the rewriting into units, or decides that a load is less work.

@@ -149,6 +149,17 @@ impl PreparedTable {
             .is_some_and(|mirror| !matches!(mirror.step, Step::Load(_)))
     }
 
+    /// Whether rows that an earlier run set aside are still missing, for all that
+    /// this one can know: it did not read them again.
+    #[must_use]
+    pub fn keeps_set_aside(&self) -> bool {
+        let mirror = self.mirror.as_ref().filter(|_| self.is_merge());
+        mirror.is_some_and(|mirror| {
+            let compared = mirror.merge.as_ref().is_some_and(|merge| merge.compared);
+            !compared && mirror.last.as_ref().is_some_and(|last| last.set_aside)
+        })
+    }
+
     /// Turns a merge into a load of the whole table, for this reason; goes on with
     /// one that a killed run has begun.
     pub fn load_instead(&mut self, reason: impl Into<String>, source: &Identity) {

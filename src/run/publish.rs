@@ -23,7 +23,7 @@ use crate::ledger::{self, Attempt, Begin, Change, ChangeKind, DataFile, Writer};
 use crate::source::BadRow;
 use crate::store::Store;
 use crate::telemetry::progress::TableProgress;
-use crate::watermark::Identity;
+use crate::watermark::{Identity, Watermark};
 
 /// Tables that are recorded or committed at once.
 const SETTLED_AT_ONCE: usize = 16;
@@ -390,7 +390,10 @@ impl Publishing {
     async fn publish(&mut self) -> Result<(), Failure> {
         self.over = true;
         let prepared = &mut self.prepared;
-        let watermark = prepared.watermark(&self.identity);
+        let watermark = Watermark {
+            set_aside: self.report.quarantined > 0 || prepared.keeps_set_aside(),
+            ..prepared.watermark(&self.identity)
+        };
         let (kind, is_news) = match &prepared.mirror {
             Some(mirror) if prepared.is_merge() => {
                 let removed = mirror.merge.as_ref().map(|merge| merge.removed.clone());

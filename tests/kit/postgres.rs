@@ -208,7 +208,7 @@ impl Server {
                 return Some(Self { port, keeper });
             }
             std::thread::sleep(Duration::from_millis(20));
-            if fs::read_to_string(&log).is_ok_and(|log| log.contains("FATAL")) {
+            if fs::read_to_string(&log).is_ok_and(|log| log.lines().any(is_fatal)) {
                 break;
             }
         }
@@ -218,6 +218,12 @@ impl Server {
         let _ = keeper.wait();
         None
     }
+}
+
+/// Whether a line of the log says that the server will not start; a probe that
+/// came too early is refused in the same words.
+fn is_fatal(line: &str) -> bool {
+    line.contains("FATAL") && !line.contains("starting up")
 }
 
 /// Whether a PostgreSQL server is up at `port` and takes queries.
