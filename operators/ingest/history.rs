@@ -15,7 +15,6 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use async_trait::async_trait;
-use futures::StreamExt;
 use highwater::budget::MemoryBudget;
 use highwater::dataset::{Column, Fidelity, TableName};
 use highwater::source::{
@@ -23,9 +22,8 @@ use highwater::source::{
 };
 use highwater::watermark::Bound;
 
-use super::lake::{LakeTable, source_error};
+use super::lake::{FileBatches, LakeTable};
 use super::merge::not_counted;
-use crate::lake::TableFile;
 use crate::transform::fingerprint::{Fingerprint, Hash};
 
 /// What one version changed.
@@ -201,28 +199,14 @@ impl Reader for HistoryReader {
         let rows =
             VersionRows::new(change, read).map_err(|error| broken(&read.table.name, error))?;
         let name = &read.table.name;
-        let failed = |error| source_error(name, error);
-        let file = TableFile::open(lake.folder.objects(), file, &rows.plain)
-            .await
-            .map_err(failed)?;
-        for group in 0..file.row_groups() {
-            let _paid = self.0.row_groups.take(file.compressed_bytes(group)).await;
-            let batch_bytes = out.batch_bytes();
-            let mut batches = file
-                .rows(group, file.batch_rows(group, batch_bytes))
-                .map_err(failed)?;
-            loop {
-                let mut permit = out.permit(batch_bytes).await;
-                let Some(batch) = batches.next().await else {
-                    break;
-                };
-                let batch = batch.map_err(failed)?;
-                let told = rows
-                    .tell(&batch, side)
-                    .map_err(|error| broken(name, error))?;
-                permit.shrink_to(told.get_array_memory_size() as u64);
-                out.batch(told, permit, 0).await?;
-            }
+        let row_groups = &self.0.row_groups;
+        let mut batches = FileBatches::open(read, lake, file, &rows.plain, row_groups).await?;
+        while let Some((batch, mut permit)) = batches.next(out).await? {
+            let told = rows
+                .tell(&batch, side)
+                .map_err(|error| broken(name, error))?;
+            permit.shrink_to(told.get_array_memory_size() as u64);
+            out.batch(told, permit, 0).await?;
         }
         Ok(())
     }

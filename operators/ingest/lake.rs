@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::StreamExt;
-use highwater::budget::MemoryBudget;
+use futures::stream::BoxStream;
+use highwater::budget::{MemoryBudget, Permit};
 use highwater::dataset::TableName;
 use highwater::ledger::LoggedFile;
 use highwater::source::{
@@ -153,18 +155,10 @@ impl Reader for LakeReader {
         let Some(file) = table.files.get(ordinal) else {
             return Err(has_no_changes("such file"));
         };
-        let file = TableFile::open(table.folder.objects(), file, &read.schema())
-            .await
-            .map_err(|error| source_error(&read.table.name, error))?;
-        for group in 0..file.row_groups() {
-            read_group(
-                &read.table.name,
-                &file,
-                group,
-                &self.snapshot.row_groups,
-                out,
-            )
-            .await?;
+        let row_groups = &self.snapshot.row_groups;
+        let mut batches = FileBatches::open(read, table, file, &read.schema(), row_groups).await?;
+        while let Some((rows, permit)) = batches.next(out).await? {
+            out.batch(rows, permit, batches.read_bytes()).await?;
         }
         Ok(())
     }
@@ -179,29 +173,87 @@ impl Reader for LakeReader {
     }
 }
 
-async fn read_group(
-    name: &TableName,
-    file: &TableFile,
-    group: usize,
-    row_groups: &MemoryBudget,
-    out: &mut dyn Emit,
-) -> Result<(), SourceError> {
-    let failed = |error| source_error(name, error);
-    let mut unread_bytes = file.compressed_bytes(group);
-    let _paid = row_groups.take(unread_bytes).await;
-    let batch_bytes = out.batch_bytes();
-    let mut rows = file
-        .rows(group, file.batch_rows(group, batch_bytes))
-        .map_err(failed)?;
-    loop {
-        let mut permit = out.permit(batch_bytes).await;
-        let Some(batch) = rows.next().await else {
-            return Ok(());
-        };
-        let batch = batch.map_err(failed)?;
-        permit.shrink_to(batch.get_array_memory_size() as u64);
-        out.batch(batch, permit, std::mem::take(&mut unread_bytes))
-            .await?;
+/// The rows of one file, a batch at a time, each paid for before it is decoded.
+pub(super) struct FileBatches<'a> {
+    name: &'a TableName,
+    row_groups: &'a MemoryBudget,
+    file: TableFile,
+    next_group: usize,
+    open: Option<OpenGroup>,
+    read_bytes: u64,
+}
+
+/// A row group that is being decoded, and what pays for its bytes.
+struct OpenGroup {
+    rows: BoxStream<'static, Result<RecordBatch, LakeReadError>>,
+    _paid: Permit,
+}
+
+impl<'a> FileBatches<'a> {
+    /// Opens `file` of `table` in the columns of `wanted`.
+    pub(super) async fn open(
+        read: &'a TableRead,
+        table: &LakeTable,
+        file: &LoggedFile,
+        wanted: &SchemaRef,
+        row_groups: &'a MemoryBudget,
+    ) -> Result<Self, SourceError> {
+        let name = &read.table.name;
+        let file = TableFile::open(table.folder.objects(), file, wanted).await;
+        Ok(Self {
+            name,
+            row_groups,
+            file: file.map_err(|error| source_error(name, error))?,
+            next_group: 0,
+            open: None,
+            read_bytes: 0,
+        })
+    }
+
+    /// The next rows and what pays for them; `None` at the end of the file.
+    pub(super) async fn next(
+        &mut self,
+        out: &mut dyn Emit,
+    ) -> Result<Option<(RecordBatch, Permit)>, SourceError> {
+        loop {
+            let Some(open) = &mut self.open else {
+                if self.next_group >= self.file.row_groups() {
+                    return Ok(None);
+                }
+                self.open_group(out.batch_bytes()).await?;
+                continue;
+            };
+            let mut permit = out.permit(out.batch_bytes()).await;
+            let Some(batch) = open.rows.next().await else {
+                self.open = None;
+                continue;
+            };
+            let batch = batch.map_err(|error| source_error(self.name, error))?;
+            permit.shrink_to(batch.get_array_memory_size() as u64);
+            return Ok(Some((batch, permit)));
+        }
+    }
+
+    async fn open_group(&mut self, batch_bytes: u64) -> Result<(), SourceError> {
+        let group = self.next_group;
+        self.next_group += 1;
+        let bytes = self.file.compressed_bytes(group);
+        let paid = self.row_groups.take(bytes).await;
+        let batch_rows = self.file.batch_rows(group, batch_bytes);
+        let rows = self.file.rows(group, batch_rows);
+        self.open = Some(OpenGroup {
+            rows: rows
+                .map_err(|error| source_error(self.name, error))?
+                .boxed(),
+            _paid: paid,
+        });
+        self.read_bytes += bytes;
+        Ok(())
+    }
+
+    /// Bytes read since this was last asked.
+    pub(super) fn read_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.read_bytes)
     }
 }
 

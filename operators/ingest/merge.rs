@@ -17,7 +17,6 @@ use arrow::compute::{
 };
 use arrow::error::ArrowError;
 use async_trait::async_trait;
-use futures::StreamExt;
 use highwater::budget::{MemoryBudget, Permit};
 use highwater::dataset::TableName;
 use highwater::source::{
@@ -26,8 +25,7 @@ use highwater::source::{
 };
 use highwater::watermark::Bound;
 
-use super::lake::{LakeTable, source_error};
-use crate::lake::TableFile;
+use super::lake::{FileBatches, LakeTable};
 use crate::transform::fingerprint::{Encoder, Fingerprint, Hash, hash_key};
 use crate::transform::touched::{ChangedKeys, Unit, key_batch};
 
@@ -205,25 +203,12 @@ async fn rewrite(
     row_groups: &MemoryBudget,
     out: &mut dyn Emit,
 ) -> Result<(), SourceError> {
-    let failed = |error| source_error(&read.table.name, error);
     for file in unit.files.iter().filter_map(|&at| merge.lake.files.get(at)) {
-        let file = TableFile::open(merge.lake.folder.objects(), file, &read.schema())
-            .await
-            .map_err(failed)?;
-        for group in 0..file.row_groups() {
-            let _paid = row_groups.take(file.compressed_bytes(group)).await;
-            let batch_bytes = out.batch_bytes();
-            let mut rows = file
-                .rows(group, file.batch_rows(group, batch_bytes))
-                .map_err(failed)?;
-            loop {
-                let permit = out.permit(batch_bytes).await;
-                let Some(batch) = rows.next().await else {
-                    break;
-                };
-                let merged = upserts.merge(&batch.map_err(failed)?, out).await?;
-                emit(merged, permit, 0, out).await?;
-            }
+        let schema = read.schema();
+        let mut batches = FileBatches::open(read, &merge.lake, file, &schema, row_groups).await?;
+        while let Some((rows, permit)) = batches.next(out).await? {
+            let merged = upserts.merge(&rows, out).await?;
+            emit(merged, permit, upserts.told_bytes(), out).await?;
         }
     }
     upserts.finish(out).await
@@ -249,6 +234,8 @@ struct Upserts<'a> {
     /// Positions of keys that are not fetched yet.
     left: VecDeque<usize>,
     fetch_rows: usize,
+    /// Bytes that were fetched and not told of yet.
+    source_bytes: u64,
     /// What was fetched last.
     fetched: RecordBatch,
     /// Its rows that are not emitted yet: their keys in order, and where they are.
@@ -274,6 +261,7 @@ impl<'a> Upserts<'a> {
             source,
             left: unit.upserts.iter().copied().collect(),
             fetch_rows: fetch_rows.clamp(1, MOST_FETCHED_ROWS),
+            source_bytes: 0,
             fetched: RecordBatch::new_empty(read.schema()),
             ready: VecDeque::new(),
         })
@@ -323,6 +311,10 @@ impl<'a> Upserts<'a> {
         }
     }
 
+    fn told_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.source_bytes)
+    }
+
     /// Emits what is left when the files are over.
     async fn finish(mut self, out: &mut dyn Emit) -> Result<(), SourceError> {
         loop {
@@ -333,7 +325,7 @@ impl<'a> Upserts<'a> {
                 let rows = take_record_batch(&self.fetched, &rows)
                     .map_err(|error| broken(self.read, error))?;
                 let permit = out.permit(rows.get_array_memory_size() as u64).await;
-                emit(rows, permit, 0, out).await?;
+                emit(rows, permit, self.told_bytes(), out).await?;
             }
             if self.left.is_empty() {
                 return Ok(());
@@ -357,6 +349,7 @@ impl<'a> Upserts<'a> {
         let keys = key_batch(&read.table, wanted.iter().copied()).map_err(failed)?;
         let mut fetched = Fetched::new(out);
         self.source.fetch(read, &keys, &mut fetched).await?;
+        self.source_bytes += fetched.source_bytes;
         self.fetched = concat_batches(&read.schema(), &fetched.batches).map_err(failed)?;
         let keys = self.encoder.encode(&self.fetched).map_err(failed)?;
         let mut found: Vec<(Box<[u8]>, usize)> = keys
@@ -420,12 +413,16 @@ impl<'a> Interleaving<'a> {
 struct Fetched<'a> {
     out: &'a mut dyn Emit,
     batches: Vec<RecordBatch>,
+    source_bytes: u64,
 }
 
 impl<'a> Fetched<'a> {
     fn new(out: &'a mut dyn Emit) -> Self {
-        let batches = Vec::new();
-        Self { out, batches }
+        Self {
+            out,
+            batches: Vec::new(),
+            source_bytes: 0,
+        }
     }
 }
 
@@ -443,8 +440,9 @@ impl Emit for Fetched<'_> {
         &mut self,
         rows: RecordBatch,
         _permit: Permit,
-        _source_bytes: u64,
+        source_bytes: u64,
     ) -> Result<(), SourceError> {
+        self.source_bytes += source_bytes;
         self.batches.push(rows);
         Ok(())
     }
@@ -463,29 +461,15 @@ async fn drop_gone(
     row_groups: &MemoryBudget,
     out: &mut dyn Emit,
 ) -> Result<(), SourceError> {
-    let failed = |error| source_error(&read.table.name, error);
     let print = Fingerprint::new(merge.number, &read.schema(), &[]).map_err(|e| broken(read, e))?;
     for file in unit.files.iter().filter_map(|&at| merge.lake.files.get(at)) {
-        let file = TableFile::open(merge.lake.folder.objects(), file, &read.schema())
-            .await
-            .map_err(failed)?;
-        for group in 0..file.row_groups() {
-            let _paid = row_groups.take(file.compressed_bytes(group)).await;
-            let batch_bytes = out.batch_bytes();
-            let mut rows = file
-                .rows(group, file.batch_rows(group, batch_bytes))
-                .map_err(failed)?;
-            loop {
-                let permit = out.permit(batch_bytes).await;
-                let Some(batch) = rows.next().await else {
-                    break;
-                };
-                let batch = batch.map_err(failed)?;
-                let stay = not_counted(&print, &batch, &changed.gone)
-                    .and_then(|stay| filter_record_batch(&batch, &stay))
-                    .map_err(|error| broken(read, error))?;
-                emit(stay, permit, 0, out).await?;
-            }
+        let schema = read.schema();
+        let mut batches = FileBatches::open(read, &merge.lake, file, &schema, row_groups).await?;
+        while let Some((rows, permit)) = batches.next(out).await? {
+            let stay = not_counted(&print, &rows, &changed.gone)
+                .and_then(|stay| filter_record_batch(&rows, &stay))
+                .map_err(|error| broken(read, error))?;
+            emit(stay, permit, 0, out).await?;
         }
     }
     Ok(())

@@ -154,7 +154,10 @@ impl TableFile {
         &self,
         group: usize,
         batch_rows: usize,
-    ) -> Result<impl Stream<Item = Result<RecordBatch, LakeReadError>> + Unpin, LakeReadError> {
+    ) -> Result<
+        impl Stream<Item = Result<RecordBatch, LakeReadError>> + Send + Unpin + use<>,
+        LakeReadError,
+    > {
         let object = LakeFile::new(Arc::clone(&self.folder), self.path.clone(), self.bytes);
         let mask =
             ProjectionMask::roots(self.metadata.parquet_schema(), self.roots.iter().copied());

@@ -17,11 +17,11 @@ use highwater::flow::Epoch;
 pub struct Element {
     /// The number of the collection it belongs to (a table of the run's plan).
     pub of: u32,
-    /// What makes it the same thing in both sides, hashed, in two halves: as one
+    /// What makes it the same thing in both sides, hashed, in four parts: as one
     /// number it would be padded to 16 bytes more.
-    pub key: [u64; 2],
+    pub key: [u32; 4],
     /// All that may differ, hashed.
-    pub content: [u64; 2],
+    pub content: [u32; 4],
 }
 
 impl Element {
@@ -30,8 +30,8 @@ impl Element {
     pub fn new(of: u32, key: u128, content: u128) -> Self {
         Self {
             of,
-            key: halves(key),
-            content: halves(content),
+            key: parts(key),
+            content: parts(content),
         }
     }
 
@@ -42,28 +42,32 @@ impl Element {
     }
 }
 
-#[allow(clippy::cast_possible_truncation)] // The halves are the point.
-fn halves(hash: u128) -> [u64; 2] {
-    [(hash >> 64) as u64, hash as u64]
+#[allow(clippy::cast_possible_truncation)] // The parts are the point.
+fn parts(hash: u128) -> [u32; 4] {
+    [96, 64, 32, 0].map(|shift| (hash >> shift) as u32)
 }
 
-fn whole([high, low]: [u64; 2]) -> u128 {
-    u128::from(high) << 64 | u128::from(low)
+fn whole(parts: [u32; 4]) -> u128 {
+    let join = |whole: u128, part: u32| whole << 32 | u128::from(part);
+    parts.into_iter().fold(0, join)
 }
 
 /// What an element costs while it has not met its equal, in bytes: itself, its
 /// time and its count.
-pub const ELEMENT_BYTES: u64 = size_of::<((Element, ()), Epoch, isize)>() as u64;
+pub const ELEMENT_BYTES: u64 = size_of::<((Element, ()), Epoch, Count)>() as u64;
+
+/// How often an element counts: a table has fewer than 2^31 equal rows.
+pub type Count = i32;
 
 /// An element and how often it counts.
-pub type Counted = (Element, Epoch, isize);
+pub type Counted = (Element, Epoch, Count);
 
 /// The differences: elements that are not as often in `newer` (counted +1) as
 /// in `older` (counted -1), with how often more (or, below zero, less).
 pub fn changes<'scope>(
     newer: StreamVec<'scope, Epoch, Counted>,
     older: StreamVec<'scope, Epoch, Counted>,
-) -> Collection<'scope, Epoch, Element, isize> {
+) -> Collection<'scope, Epoch, Element, Count> {
     newer
         .as_collection()
         .concat(older.as_collection())
@@ -86,13 +90,13 @@ mod tests {
         newer: Vec<(u8, u8)>,
         older: Vec<(u8, u8)>,
         workers: usize,
-    ) -> BTreeMap<Element, isize> {
+    ) -> BTreeMap<Element, Count> {
         let found = Arc::new(Mutex::new(BTreeMap::new()));
         let seen = Arc::clone(&found);
         let guards = timely::execute(timely::Config::process(workers), move |worker| {
             let (index, peers) = (worker.index(), worker.peers());
             // Each worker reads its share of both sides.
-            let share = |side: &[(u8, u8)], count: isize| -> Vec<Counted> {
+            let share = |side: &[(u8, u8)], count: Count| -> Vec<Counted> {
                 let of_worker = side.iter().enumerate().filter(|(n, _)| n % peers == index);
                 of_worker
                     .map(|(_, &(key, content))| {
@@ -115,6 +119,13 @@ mod tests {
         Arc::try_unwrap(found).unwrap().into_inner().unwrap()
     }
 
+    #[test]
+    fn hashes_come_back_from_their_parts() {
+        let hash = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
+        assert_eq!(Element::new(0, hash, 0).key_hash(), hash);
+        assert_eq!(ELEMENT_BYTES, 48);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
@@ -123,7 +134,7 @@ mod tests {
             older in proptest::collection::vec((0_u8..6, 0_u8..3), 0..40),
             workers in 1_usize..3,
         ) {
-            let mut expected: BTreeMap<Element, isize> = BTreeMap::new();
+            let mut expected: BTreeMap<Element, Count> = BTreeMap::new();
             for (side, count) in [(&newer, 1), (&older, -1)] {
                 for &(key, content) in side {
                     *expected.entry(Element::new(0, key.into(), content.into())).or_default() += count;

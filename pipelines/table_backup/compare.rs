@@ -16,7 +16,7 @@ use highwater::flow::{Batches, Epoch, TableFailure};
 use highwater::ledger::LoggedFile;
 use highwater::source::{BadRow, Snapshot, Split, TableRead};
 use highwater_operators::ingest::lake::LakeTable;
-use highwater_operators::transform::changes::{Counted, Element, changes};
+use highwater_operators::transform::changes::{Count, Counted, Element, changes};
 use highwater_operators::transform::fingerprint::{Fingerprint, Hash};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -181,13 +181,13 @@ impl Comparison {
     }
 
     /// `element` is on one side `count` times more often than on the other.
-    fn differs(&self, element: &Element, count: isize) {
+    fn differs(&self, element: &Element, count: Count) {
         let Some(table) = self.table(element.of) else {
             return;
         };
         let mut found = table.found.lock().unwrap_or_else(PoisonError::into_inner);
         let (differences, too_many) = &mut *found;
-        let times = count.unsigned_abs() as u64;
+        let times = u64::from(count.unsigned_abs());
         let hash = element.key_hash();
         if differences.len() >= self.most_differences {
             *too_many = true;
@@ -253,7 +253,7 @@ fn elements<'scope>(
     batches: Batches<'scope>,
     comparison: Arc<Comparison>,
     range: RangeInclusive<Hash>,
-    count: isize,
+    count: Count,
     noticed: Noticed,
 ) -> StreamVec<'scope, Epoch, Counted> {
     type Builder = CapacityContainerBuilder<Vec<Counted>>;

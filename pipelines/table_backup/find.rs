@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use highwater::app::{Failure, RunContext};
 use highwater::dataset::{Table, TableName};
+use highwater::ledger::LoggedFile;
 use highwater::run::mirror::{self, Step};
 use highwater::run::prepare::{Prepared, PreparedTable, table_folder};
 use highwater::source::{Snapshot, Split, TableRead};
@@ -28,6 +29,10 @@ use super::memory::Memory;
 /// A table of which more than one in so many rows has changed is loaded as a
 /// whole: that is less work than looking its rows up one by one.
 const MOST_CHANGED: u64 = 3;
+
+/// And so is one of which more than one byte in so many would be rewritten: to
+/// decode files and encode them again takes longer than to load.
+const MOST_REWRITTEN: u64 = 2;
 
 /// Below so many changed rows the share does not matter.
 const FEW_ROWS: u64 = 10_000;
@@ -399,9 +404,15 @@ impl Find<'_> {
         let target_bytes = self.memory.file_bytes(table);
         let units = changes.touched.units(&lake.files, target_bytes);
         let gone = units.iter().flat_map(|unit| &unit.files);
-        let gone = gone.filter_map(|&file| lake.files.get(file));
+        let gone: Vec<&LoggedFile> = gone.filter_map(|&file| lake.files.get(file)).collect();
+        let rewritten: u64 = gone.iter().map(|file| file.bytes).sum();
+        let bytes = table.ledger.head().map_or(0, |head| head.bytes);
+        if changes.rows() > FEW_ROWS && rewritten > bytes / MOST_REWRITTEN {
+            table.load_instead("its changes touch most of its files", source);
+            return None;
+        }
         let outcome = mirror::Merge {
-            removed: gone.map(|file| file.path.clone()).collect(),
+            removed: gone.iter().map(|file| file.path.clone()).collect(),
             inserted: changes.inserted,
             updated: changes.updated,
             deleted: changes.deleted,

@@ -112,12 +112,19 @@ fn columns<'a>(
 fn tail(read: &TableRead, from: Option<&str>, now: Position) -> Result<String, SourceError> {
     Ok(match (from, &read.cursor) {
         (None, _) => "false".to_owned(),
-        (Some(from), Some(cursor)) => format!(
-            "coalesce({} >= {}, {})",
-            quote::identifier(&cursor.column),
-            cursor_value(read, cursor, from),
-            cursor.nulls
-        ),
+        (Some(from), Some(cursor)) => {
+            let above = format!(
+                "coalesce({} >= {}, {})",
+                quote::identifier(&cursor.column),
+                cursor_value(read, cursor, from),
+                cursor.nulls
+            );
+            match &read.since {
+                None => above,
+                // The next run passes over what was written before this snapshot.
+                Some(_) => format!("({above} AND {})", now.wrote_since(now, "xmin")),
+            }
+        }
         (Some(from), None) => Position::parse(from)?.wrote_since(now, "xmin"),
     })
 }

@@ -17,6 +17,9 @@ pub(super) struct Chosen {
     pub(super) held_by: Option<String>,
     /// Where the next run goes on.
     pub(super) cursor: Option<Cursor>,
+    /// The snapshot's position, where the next run can pass over rows that were
+    /// written before it.
+    pub(super) written_before: Option<String>,
     /// Reads the keys of rows that may have changed since the last run; or why
     /// all rows must be compared this time.
     pub(super) keys: Result<Box<TableRead>, String>,
@@ -81,6 +84,7 @@ fn by_diff(reason: &str) -> Chosen {
         because: Some(reason.to_owned()),
         held_by: None,
         cursor: None,
+        written_before: None,
         keys: Err(reason.to_owned()),
     }
 }
@@ -115,6 +119,7 @@ async fn by_xid(
         because: None,
         held_by: None,
         cursor: None,
+        written_before: None,
         keys,
     }))
 }
@@ -137,6 +142,8 @@ async fn by_cursor(
         .and_then(|last| last.cursor.as_ref())
         .filter(|last| last.column == column)
         .and_then(|last| last.value.clone());
+    let now = &snapshot.bound().position;
+    let tells_writers = snapshot.can_read_since(read, now).await?.is_ok();
     let margin = Duration::from_secs(config.cursor_margin_seconds);
     let bound = snapshot.cursor_bound(read, column, margin).await?;
     let (limit, held_by) = match bound {
@@ -158,10 +165,19 @@ async fn by_cursor(
     };
     let greatest = snapshot.split(&all, u64::MAX).await?.cursor_max;
     let next = next_cursor(from.clone(), greatest, limit);
+    // Rows at the watermark come again (T3). Where the source tells who wrote a
+    // row, those that the last run has read are passed over (T2): a bulk update
+    // gives many rows one stamp.
+    let position = last.map(|last| &last.bound.position);
+    let since = match position {
+        Some(position) => snapshot.can_read_since(read, position).await?.is_ok(),
+        None => false,
+    };
     let keys = match &from {
         None => Err("no run has recorded a cursor yet".to_owned()),
         Some(from) => Ok(Box::new(TableRead {
             cursor: Some(range(Some(from.clone()))),
+            since: position.filter(|_| since).cloned(),
             projection: Projection::Keys {
                 tail_from: next.clone(),
             },
@@ -176,6 +192,7 @@ async fn by_cursor(
             column: column.to_owned(),
             value: next,
         }),
+        written_before: tells_writers.then(|| now.clone()),
         keys,
     }))
 }

@@ -39,6 +39,9 @@ pub struct Mirror {
     pub held_by: Option<String>,
     /// Where the next run goes on, for [`Method::Cursor`].
     pub cursor: Option<Cursor>,
+    /// The snapshot's position, where the next run can pass over rows that were
+    /// written before it although they are at or above its cursor.
+    pub written_before: Option<String>,
     /// The digest of what is asked for.
     pub reading: String,
     /// What the commit before said.
@@ -103,6 +106,7 @@ impl Mirror {
             columns: Vec::new(),
             held_by: chosen.held_by.clone(),
             cursor: chosen.cursor.clone(),
+            written_before: chosen.written_before.clone(),
             reading: digest(read),
             tail: None,
             last,
@@ -285,6 +289,7 @@ impl Mirror {
     pub fn tail_read(&self, read: &TableRead) -> Option<TableRead> {
         let from = self.cursor.as_ref()?.value.clone()?;
         let mut tail = self.all_keys(read);
+        tail.since.clone_from(&self.written_before);
         if let Some(range) = &mut tail.cursor {
             range.from = Some(from);
         }
