@@ -246,6 +246,14 @@ fn a_cursor_needs_its_bound() {
     items(&database);
     let (safe, naive) = (mirror(&database, "cursor"), naive(&database));
     sync_while_writing(&database, &[&safe, &naive], false);
+    // However the writers fared: one that is certainly late.
+    let late = Session::open(&database);
+    late.run("begin; insert into items (id, writer, v) values (1, 0, 0)");
+    database.sql("insert into items (id, writer, v) values (2, 0, 0)");
+    for lake in [&safe, &naive] {
+        lake.run().exits(0);
+    }
+    late.run("commit");
     safe.run().exits(0);
     rows(&safe, TABLE);
     naive.run().exits(0);
