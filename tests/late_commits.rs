@@ -265,3 +265,23 @@ fn a_cursor_needs_its_bound() {
     );
     println!("the naive cursor lost {lost} rows");
 }
+
+/// A prepared transaction that is pending when the table is loaded for the first
+/// time holds back a watermark that is not there yet.
+#[test]
+fn prepared_before_the_first_load() {
+    let database = Database::create();
+    items(&database);
+    let session = Session::open(&database);
+    session.run("begin; insert into items (id, writer, v) values (1, 0, 0); update items set v = 7 where id = 1000001; prepare transaction 'early'");
+    database.sql("insert into items (id, writer, v) values (2, 0, 0)");
+    let lake = mirror(&database, "cursor").with(r#"reconcile = "never""#);
+    lake.run().exits(0).says(&["early"]);
+    lake.run().exits(0).says(&["early"]);
+    session.run("commit prepared 'early'");
+    lake.run().exits(0);
+    rows(&lake, TABLE);
+    database.sql("update items set v = 8 where id = 2");
+    lake.run().exits(0);
+    rows(&lake, TABLE);
+}

@@ -139,10 +139,11 @@ async fn by_cursor(
         .and_then(|last| last.value.clone());
     let margin = Duration::from_secs(config.cursor_margin_seconds);
     let bound = snapshot.cursor_bound(read, column, margin).await?;
+    let held = matches!(bound, CursorBound::Held { .. });
     let (limit, held_by) = match bound {
         CursorBound::Unknown { reason } => return Ok(Err(reason)),
         CursorBound::Below { value, held_by } => (Some(value), held_by),
-        CursorBound::Held { by } => (from.clone(), Some(by)),
+        CursorBound::Held { by } => (None, Some(by)),
         CursorBound::Unbounded => (None, None),
     };
     let range = |from: Option<String>| CursorRange {
@@ -157,7 +158,12 @@ async fn by_cursor(
         ..read.clone()
     };
     let greatest = snapshot.split(&all, u64::MAX).await?.cursor_max;
-    let next = next_cursor(from.clone(), greatest, limit);
+    // Also where no run has recorded one: without a cursor all rows are compared.
+    let next = if held {
+        from.clone()
+    } else {
+        next_cursor(from.clone(), greatest, limit)
+    };
     let keys = match &from {
         None => Err("no run has recorded a cursor yet".to_owned()),
         Some(from) => Ok(Box::new(TableRead {
