@@ -118,8 +118,8 @@ fn composite_and_odd_numbers() {
          create table reals (k double precision primary key, v int);
          insert into reals values ('NaN', 1), ('-0', 2), ('Infinity', 3), ('-Infinity', 4), (1e-310, 5);
          insert into reals select i * 1e300, i from generate_series(1, 3000) i;
-         create table trailing (k numeric primary key, v int);
-         insert into trailing select (i || '.' || repeat('0', i % 4))::numeric, i from generate_series(1, 500) i;
+         create table scales (k numeric primary key, v int);
+         insert into scales select (i || '.' || repeat('0', i % 4))::numeric, i from generate_series(1, 500) i;
          analyze",
     );
     for method in ["xid", "diff"] {
@@ -131,10 +131,10 @@ fn composite_and_odd_numbers() {
             "update pairs set v = -v where b % 20 = 3; delete from pairs where b = 50 and a < 'F'; update pairs set a = lower(a) where b = 70;
              update reals set v = v + 100 where v < 10 or v > 100; delete from reals where v = 77;
              update reals set k = '0' where k = 0; update reals set k = 5 where k = 'NaN'; insert into reals values ('NaN', 9);
-             update trailing set k = trim_scale(k) where v % 50 = 3; update trailing set v = v + 1000 where v % 100 = 50",
+             update scales set k = trim_scale(k) where v % 50 = 3; update scales set v = v + 1000 where v % 100 = 50",
         );
         lake.run().exits(0);
-        for table in ["pairs", "reals", "trailing"] {
+        for table in ["pairs", "reals", "scales"] {
             rows(&lake, &format!("public.{table}"));
         }
         database.sql("update reals set k = '-0' where k = 0; delete from reals where k = 5");

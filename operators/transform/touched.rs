@@ -239,10 +239,7 @@ fn divide(unit: Unit, row_bytes: u64, target_bytes: u64) -> Vec<Unit> {
     });
     let mut first = parts.next().unwrap_or_default();
     first.files = unit.files;
-    first.bytes = unit
-        .bytes
-        .saturating_sub(unit.upserts.len() as u64 * row_bytes)
-        + first.bytes;
+    first.bytes += unit.bytes - unit.upserts.len() as u64 * row_bytes;
     std::iter::once(first).chain(parts).collect()
 }
 

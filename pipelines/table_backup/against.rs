@@ -116,7 +116,7 @@ fn judge(
     let now = &table.snapshot_bound;
     let stood_still = was.is_some_and(|was| was.position == now.position);
     let differences = match compared {
-        Compared::Done(differences) => differences,
+        Compared::Done(differences) => *differences,
         Compared::TooMany => {
             let what = "more rows differ than can be told apart in memory";
             return AgainstSource {

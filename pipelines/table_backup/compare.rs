@@ -45,7 +45,7 @@ pub(super) struct Sides {
 /// What came of comparing one table.
 pub(super) enum Compared {
     /// All its differences.
-    Done(Differences),
+    Done(Box<Differences>),
     /// There are more than there is room for.
     TooMany,
 }
@@ -216,10 +216,10 @@ impl Comparison {
                 let mut found = table.found.lock().unwrap_or_else(PoisonError::into_inner);
                 match std::mem::take(&mut *found) {
                     (_, true) => Compared::TooMany,
-                    (differences, false) => Compared::Done(Differences {
+                    (differences, false) => Compared::Done(Box::new(Differences {
                         bad_rows: by_table.remove(&at).unwrap_or_default(),
                         ..differences
-                    }),
+                    })),
                 }
             })
             .collect()

@@ -158,7 +158,7 @@ impl Find<'_> {
         let mut compared = self.compare(sides.collect())?;
         for candidate in candidates {
             match compared.remove(&candidate.number) {
-                Some(Compared::Done(differences)) => candidate.differences = Some(differences),
+                Some(Compared::Done(found)) => candidate.differences = Some(*found),
                 Some(Compared::TooMany) => {
                     load_instead(prepared, candidate.number, "most of its rows have changed");
                 }

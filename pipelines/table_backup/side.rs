@@ -164,7 +164,7 @@ pub(super) fn run_dataflow(
     build: impl Fn(Scope<'_, Epoch>) + Send + Sync + 'static,
 ) -> Result<(), Failure> {
     let workers = timely::execute(timely::Config::process(context.workers), move |worker| {
-        worker.dataflow(|scope| build(scope));
+        worker.dataflow(&build);
     })
     .map_err(|reason| Failure::failed("cannot start the workers").because(reason))?;
     for worker in workers.join() {

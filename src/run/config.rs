@@ -292,7 +292,7 @@ impl Default for EpochConfig {
 }
 
 /// How Parquet files are written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FilesConfig {
     /// `zstd(1)` to `zstd(22)`, `zstd`, `lz4`, `snappy` or `none`.
@@ -308,16 +308,6 @@ pub struct FilesConfig {
     #[serde(with = "size::optional", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<size::SizeText>")]
     pub row_group: Option<ByteSize>,
-}
-
-impl Default for FilesConfig {
-    fn default() -> Self {
-        Self {
-            compression: Compression::default(),
-            target: None,
-            row_group: None,
-        }
-    }
 }
 
 /// What is different for one table.

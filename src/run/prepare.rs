@@ -289,29 +289,23 @@ pub async fn prepare(
             Err(error) => failed.push((name, Failure::from(error))),
         }
     }
-    let opened: Vec<_> = stream::iter(found)
+    let opened: Vec<Opening> = stream::iter(found)
         .map(|table| open_table(config, lake, table, shape))
         .buffered(OPENED_AT_ONCE)
         .collect()
         .await;
     // After the ledgers: what another run commits from now on overtakes this one
     // (C3), so that a table never goes back to an earlier snapshot.
-    let names: Vec<TableName> = opened.iter().map(name_of).collect();
+    let names: Vec<TableName> = opened.iter().map(|(name, _)| name.clone()).collect();
     let snapshot = source.snapshot_of(&names, readers).await?;
     let now = source.discover(&config.selection()).await?;
     let target_bytes = split_bytes(config, readers);
     let mut tables = Vec::new();
-    for opened in opened {
-        let opened = as_it_is_now(opened, &now, config, shape);
-        let (name, outcome) = match opened {
-            Ok(opened) => {
-                let name = opened.table.name.clone();
-                (
-                    name,
-                    plan_table(config, opened, &identity, &*snapshot, target_bytes).await,
-                )
-            }
-            Err((name, failure)) => (name, Err(failure)),
+    for (name, opened) in opened {
+        let opened = opened.and_then(|opened| as_it_is_now(opened, &now, config, shape));
+        let outcome = match opened {
+            Ok(opened) => plan_table(config, opened, &identity, &*snapshot, target_bytes).await,
+            Err(failure) => Err(*failure),
         };
         match outcome {
             Ok(table) => tables.push(table),
@@ -326,31 +320,28 @@ pub async fn prepare(
     })
 }
 
-type Opening = Result<Opened, (TableName, Failure)>;
-
-fn name_of(opened: &Opening) -> TableName {
-    match opened {
-        Ok(opened) => opened.table.name.clone(),
-        Err((name, _)) => name.clone(),
-    }
-}
+/// A table by its name, and what came of opening it.
+type Opening = (TableName, Result<Opened, Box<Failure>>);
 
 /// The table may have been altered between its discovery and the snapshot, which
 /// keeps it as it is now.
-fn as_it_is_now(opened: Opening, now: &[Discovered], config: &Config, shape: Shape<'_>) -> Opening {
-    let mut opened = opened?;
-    let name = opened.table.name.clone();
-    let found = now.iter().find(|found| found.name == name);
+fn as_it_is_now(
+    mut opened: Opened,
+    now: &[Discovered],
+    config: &Config,
+    shape: Shape<'_>,
+) -> Result<Opened, Box<Failure>> {
+    let name = &opened.table.name;
+    let found = now.iter().find(|found| found.name == *name);
     let Some(Discovered {
         table: Ok(found), ..
     }) = found
     else {
         let gone = format!("table {name} was dropped or renamed while the run began");
-        return Err((name, Failure::retry(gone)));
+        return Err(Failure::retry(gone).into());
     };
     if !same_table(found, &opened.table) {
-        let shape = shape(found, &config.table(&name));
-        opened.shape = shape.map_err(|reason| (name, Failure::usage(reason)))?;
+        opened.shape = shape(found, &config.table(name)).map_err(Failure::usage)?;
         opened.table = found.clone();
     }
     Ok(opened)
@@ -390,12 +381,7 @@ struct Opened {
     load_log: LoadLog,
 }
 
-async fn open_table(
-    config: &Config,
-    lake: &Store,
-    table: Table,
-    shape: Shape<'_>,
-) -> Result<Opened, (TableName, Failure)> {
+async fn open_table(config: &Config, lake: &Store, table: Table, shape: Shape<'_>) -> Opening {
     let name = table.name.clone();
     let opening = async {
         let options = config.table(&name);
@@ -405,7 +391,7 @@ async fn open_table(
         let ledger = Ledger::open(folder.clone()).await?;
         let from = ledger.head().map_or(0, |head| head.commit);
         let load_log = LoadLog::open(&folder, from).await?;
-        Ok(Opened {
+        Ok::<_, Failure>(Opened {
             config: options,
             mode,
             shape,
@@ -414,9 +400,8 @@ async fn open_table(
             table,
         })
     };
-    opening
-        .await
-        .map_err(|failure: Failure| (name.clone(), failure))
+    let opened = opening.await.map_err(Box::new);
+    (name, opened)
 }
 
 async fn plan_table(

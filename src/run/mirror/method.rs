@@ -146,10 +146,11 @@ async fn by_cursor(
     let tells_writers = snapshot.can_read_since(read, now).await?.is_ok();
     let margin = Duration::from_secs(config.cursor_margin_seconds);
     let bound = snapshot.cursor_bound(read, column, margin).await?;
+    let held = matches!(bound, CursorBound::Held { .. });
     let (limit, held_by) = match bound {
         CursorBound::Unknown { reason } => return Ok(Err(reason)),
         CursorBound::Below { value, held_by } => (Some(value), held_by),
-        CursorBound::Held { by } => (from.clone(), Some(by)),
+        CursorBound::Held { by } => (None, Some(by)),
         CursorBound::Unbounded => (None, None),
     };
     let range = |from: Option<String>| CursorRange {
@@ -164,7 +165,12 @@ async fn by_cursor(
         ..read.clone()
     };
     let greatest = snapshot.split(&all, u64::MAX).await?.cursor_max;
-    let next = next_cursor(from.clone(), greatest, limit);
+    // Also where no run has recorded one: without a cursor all rows are compared.
+    let next = if held {
+        from.clone()
+    } else {
+        next_cursor(from.clone(), greatest, limit)
+    };
     // Rows at the watermark come again (T3). Where the source tells who wrote a
     // row, those that the last run has read are passed over (T2): a bulk update
     // gives many rows one stamp.
