@@ -22,6 +22,7 @@ fn much_of_a_table() {
         let database = Database::create();
         shop::orders(&database, 30_000);
         let lake = Lake::local(database.url())
+            .with(r#"include = ["orders"]"#)
             .with(r#"files.target = "64KiB""#)
             .with(format!(r#"method = "{method}""#));
         lake.run().exits(0);
