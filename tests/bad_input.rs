@@ -115,7 +115,7 @@ fn configurations_that_are_wrong() {
             vec!["config.toml:3", "memory"],
         ),
         (
-            "source = \"sqlite:x\"\nlake = \"file:y\"\nmode = \"mirror-ish\"\n",
+            "source = \"sqlite:x\"\nlake = \"file:y\"\nmode = \"ful\"\n",
             vec!["config.toml:3", "mode", "full"],
         ),
     ] {

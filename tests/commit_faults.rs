@@ -22,15 +22,17 @@ fn lake() -> (Database, Lake) {
     (database, lake)
 }
 
-/// Runs twice under the rules: each run makes one version, and the rows are right.
+/// Runs twice under the rules, a load and a merge: each run makes one version, and
+/// the rows are right.
 fn survives(rules: &[Rule]) {
-    let (_database, lake) = lake();
+    let (database, lake) = lake();
     let server = lake.place().server();
     rules
         .iter()
         .for_each(|rule| server.faults().add(rule.clone()));
     for version in 0..2_u64 {
         lake.run().exits(0);
+        database.sql("update orders set note = 'changed' where id % 1000 = 1");
         let made: Vec<u64> = (0..=version).collect();
         assert_eq!(lake.place().versions(TABLE), made, "one version per run");
     }
@@ -40,6 +42,7 @@ fn survives(rules: &[Rule]) {
     );
     server.faults().clear();
     server.assert_no_deletes();
+    lake.run().exits(0);
     assert_eq!(rows(&lake, "public.orders").rows(), 50_000);
 }
 
@@ -118,7 +121,7 @@ fn a_store_that_stays_down_is_worth_retrying() {
 /// must.
 #[test]
 fn a_commit_that_is_answered_is_not_repeated() {
-    let (_database, lake) = lake();
+    let (database, lake) = lake();
     lake.run().exits(0);
     let faults = lake.place().server().faults();
     assert_eq!(
@@ -126,6 +129,7 @@ fn a_commit_that_is_answered_is_not_repeated() {
         1
     );
     faults.add(Rule::new("PUT", DELTA, Action::ApplyThenDrop).times(1));
+    database.sql("update orders set note = 'changed' where id = 1");
     lake.run().exits(0);
     let second = |seen: &Seen| seen.is_log_put() && seen.path.ends_with("1.json");
     assert_eq!(

@@ -23,6 +23,10 @@ pub struct CommitRecord {
     pub at: String,
     /// The `txn` version of our application: the number of this commit.
     pub commit: i64,
+    /// The Delta version that this commit made; entries after it are those of
+    /// other programs. Zero in entries of earlier releases.
+    #[serde(default)]
+    pub version: u64,
     /// The watermark that the run started from (C3).
     pub from: Option<Watermark>,
     /// The watermark that this commit made true.

@@ -213,6 +213,7 @@ impl Ledger {
             run: prepared.change.run,
             at: prepared.at.clone(),
             commit: prepared.change.from + 1,
+            version: view.map_or(0, |view| view.head.version + 1),
             from: view.map(|view| view.head.watermark.clone()),
             to: prepared.change.watermark.clone(),
             previous,
@@ -301,6 +302,7 @@ impl Ledger {
         };
         let head = Head {
             version,
+            changed_by_others: false,
             commit: record.commit,
             watermark: record.to.clone(),
             schema: Arc::new(super::schema::arrow_schema(&prepared.layout.schema)?),

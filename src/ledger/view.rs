@@ -38,6 +38,8 @@ const KNOWN_FEATURES: &[&str] = &[
 pub struct Head {
     /// The Delta version.
     pub version: u64,
+    /// Whether another program has committed since our last commit.
+    pub changed_by_others: bool,
     /// The number of our last commit: the `txn` version of our application.
     pub commit: i64,
     /// What the table equals.
@@ -210,6 +212,7 @@ fn view(snapshot: SnapshotRef, engine: &dyn Engine, url: &str) -> Result<View, L
     check_features(&snapshot, url)?;
     let mut head = Head {
         version,
+        changed_by_others: record.version != version,
         commit,
         watermark: record.to.clone(),
         schema: Arc::new(arrow_schema(&snapshot.schema())?),

@@ -198,6 +198,7 @@ mod tests {
         };
         Head {
             version: 0,
+            changed_by_others: false,
             commit: 1,
             watermark: Watermark::new(source, Mode::Mirror, bound),
             schema: Arc::new(Schema::new(fields)),

@@ -182,6 +182,8 @@ impl Mirror {
             Some("it was kept in another mode before".to_owned())
         } else if last.source != *identity {
             Some("the source has another history since (T7)".to_owned())
+        } else if head.changed_by_others {
+            Some("another program has changed the table in the lake".to_owned())
         } else if !self.columns.is_empty() {
             Some("columns have changed".to_owned())
         } else if last.reading != self.reading {

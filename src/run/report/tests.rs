@@ -334,7 +334,7 @@ fn a_status() {
         "{text}"
     );
     assert!(
-        text.contains("deletes are not seen in: public.events"),
+        text.contains("deletes are not seen by each run in: public.events"),
         "{text}"
     );
     assert!(
