@@ -19,7 +19,9 @@ use serde_json::Value;
 const TABLE: &str = "public/orders";
 
 fn settled(lake: Lake) -> Lake {
-    lake.with(r#"epoch.bytes = "8MiB""#)
+    // Each run loads the whole table; killed merges are in `kill_merge`.
+    lake.with(r#"mode = "full""#)
+        .with(r#"epoch.bytes = "8MiB""#)
         .with(r#"memory = "256MiB""#)
         .with(r#"files.target = "8MiB""#)
 }

@@ -2,7 +2,7 @@
 //! has no gap, every version that was ever committed is a state that the source
 //! was in, and at the end the rows are right.
 //!
-//! `HIGHWATER_KILLS` (10) and `HIGHWATER_ROWS` (20,000) set the size,
+//! `HIGHWATER_KILLS` (10) and `HIGHWATER_MERGE_ROWS` (20,000) set the size,
 //! `HIGHWATER_SEED` the instants.
 
 use crate::kit;
@@ -32,7 +32,7 @@ struct Scene {
 impl Scene {
     fn new(lake: impl Fn(String) -> Lake) -> Self {
         let database = Database::create();
-        let count = size("HIGHWATER_ROWS", 20_000);
+        let count = size("HIGHWATER_MERGE_ROWS", 20_000);
         database.sql(&format!(
             "create table items (id bigint primary key, v bigint not null, note text);
              insert into items select i, 0, md5(i::text) || md5((-i)::text) from generate_series(1, {count}) i;
