@@ -45,8 +45,9 @@ fn kill_again_and_again(lake: &Lake, whole: Duration) {
         std::thread::sleep(instant);
         if run.is_running() {
             let outcome = run.kill().cleanly();
-            assert_eq!(outcome.code, None, "ended by the signal; {outcome}");
-            killed += 1;
+            // It may have ended by itself in the instant between.
+            assert!(matches!(outcome.code, None | Some(0)), "{outcome}");
+            killed += u64::from(outcome.code.is_none());
         } else {
             run.wait().exits(0);
         }
