@@ -6,48 +6,31 @@
 //! stood still proves a difference to be one.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
-use highwater::app::{Failure, RunContext};
+use highwater::app::Failure;
 use highwater::ledger::verify::{Finding, FindingKind};
 use highwater::run::mirror::Step;
 use highwater::run::prepare::{Prepared, PreparedTable};
 use highwater::run::report::AgainstSource;
-use highwater_operators::ingest::lake::LakeSnapshot;
-use highwater_operators::transform::changed_keys::{Keep, KeyLimit};
 use highwater_operators::transform::fingerprint::{Hash, hash_key};
 
-use super::compare::{Compared, Differences, Sides, compare};
-use super::find::Find;
-use super::keys::{KeyRead, read_keys};
-use super::memory::Memory;
+use super::compare::{Compared, Differences, Sides};
+use super::find::{Find, key_read};
 
 /// Compares all tables that the lake has; by name.
 pub(super) fn against_source(
-    context: &RunContext,
-    find: &Find<'_>,
-    memory: &Memory,
+    find: &mut Find<'_>,
     prepared: &Prepared,
 ) -> Result<BTreeMap<String, Result<AgainstSource, Failure>>, Failure> {
-    let sides = sides(find, prepared)?;
-    let tables = sides.iter().map(|side| {
-        let name = side.read.table.name.clone();
-        (name, side.lake.clone())
-    });
-    let lake = LakeSnapshot::new(tables.collect(), memory.row_groups.clone());
-    let source = Arc::clone(&prepared.snapshot);
-    let mut compared = compare(context, memory, source, Arc::new(lake), &sides)?;
-    let written = written_since(context, memory, prepared)?;
+    let mut compared = find.compare(sides(find, prepared)?)?;
+    let written = written_since(find, prepared)?;
     let mut all = BTreeMap::new();
-    for side in &sides {
-        let Some(table) = prepared.tables.get(side.number) else {
-            continue;
-        };
-        let outcome = match compared.found.remove(&side.number) {
-            Some(compared) => Ok(judge(table, compared, written.get(&side.number))),
-            None => Err(compared
+    for (number, table) in committed(prepared) {
+        let outcome = match compared.remove(&number) {
+            Some(compared) => Ok(judge(table, compared, written.get(&number))),
+            None => Err(find
                 .failed
-                .remove(&side.number)
+                .remove(&number)
                 .unwrap_or_else(|| Failure::failed("it was not compared; please report this"))),
         };
         all.insert(table.name().to_string(), outcome);
@@ -55,10 +38,14 @@ pub(super) fn against_source(
     Ok(all)
 }
 
-fn sides(find: &Find<'_>, prepared: &Prepared) -> Result<Vec<Sides>, Failure> {
+/// The tables that the lake has, by position.
+fn committed(prepared: &Prepared) -> impl Iterator<Item = (usize, &PreparedTable)> {
     let tables = prepared.tables.iter().enumerate();
-    let committed = tables.filter(|(_, table)| table.ledger.head().is_some());
-    committed
+    tables.filter(|(_, table)| table.ledger.head().is_some())
+}
+
+fn sides(find: &Find<'_>, prepared: &Prepared) -> Result<Vec<Sides>, Failure> {
+    committed(prepared)
         .map(|(number, table)| {
             Ok(Sides {
                 number,
@@ -73,31 +60,16 @@ fn sides(find: &Find<'_>, prepared: &Prepared) -> Result<Vec<Sides>, Failure> {
 /// Hashes of keys of rows that were written since the last commit, where the
 /// source can tell.
 fn written_since(
-    context: &RunContext,
-    memory: &Memory,
+    find: &mut Find<'_>,
     prepared: &Prepared,
 ) -> Result<BTreeMap<usize, HashSet<Hash>>, Failure> {
-    let tables = prepared.tables.iter().enumerate();
-    let reads = tables.filter_map(|(number, table)| {
+    let reads = prepared.tables.iter().enumerate();
+    let reads = reads.filter_map(|(number, table)| {
         let mirror = table.mirror.as_ref()?;
-        let Step::Since(read) = &mirror.step else {
-            return None;
-        };
-        Some(KeyRead {
-            number,
-            read: (**read).clone(),
-            keep: Keep::All,
-            splits: None,
-        })
+        matches!(mirror.step, Step::Since(_)).then(|| key_read(number, table, None))?
     });
-    let reads: Vec<KeyRead> = reads.collect();
-    if reads.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let limit = KeyLimit::new(memory.keys_bytes);
-    let snapshot = Arc::clone(&prepared.snapshot);
-    let keys = read_keys(context, memory, snapshot, reads, &limit)?;
-    let written = keys.found.into_iter().filter(|(_, keys)| !keys.too_many);
+    let keys = find.read_keys(reads.collect())?;
+    let written = keys.into_iter().filter(|(_, keys)| !keys.too_many);
     Ok(written
         .map(|(number, keys)| {
             let hashes = keys.keys.iter().map(|key| hash_key(number, key));

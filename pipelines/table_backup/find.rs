@@ -168,7 +168,10 @@ impl Find<'_> {
         Ok(())
     }
 
-    fn compare(&mut self, sides: Vec<Sides>) -> Result<BTreeMap<usize, Compared>, Failure> {
+    pub(super) fn compare(
+        &mut self,
+        sides: Vec<Sides>,
+    ) -> Result<BTreeMap<usize, Compared>, Failure> {
         if sides.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -217,7 +220,10 @@ impl Find<'_> {
         Ok(())
     }
 
-    fn read_keys(&mut self, reads: Vec<KeyRead>) -> Result<BTreeMap<usize, FoundKeys>, Failure> {
+    pub(super) fn read_keys(
+        &mut self,
+        reads: Vec<KeyRead>,
+    ) -> Result<BTreeMap<usize, FoundKeys>, Failure> {
         if reads.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -493,7 +499,7 @@ fn repeats(table: &PreparedTable, keys: &FoundKeys) -> bool {
 
 /// The keys that are read of a table: those of rows written since, those that
 /// differ, or only what the next run will read again.
-fn key_read(
+pub(super) fn key_read(
     number: usize,
     table: &PreparedTable,
     differences: Option<&Differences>,

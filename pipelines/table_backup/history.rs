@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 
+use arrow::datatypes::Field;
 use chrono::DateTime;
 use highwater::app::{Failure, RunContext};
 use highwater::dataset::{Column, Fidelity, SOURCE_TYPE, Table, TableName};
@@ -148,9 +149,6 @@ impl History<'_> {
             None => Vec::new(),
         };
         let read = self.read(past.head(), version)?;
-        let memory_of = |prepared: &Prepared| {
-            Memory::divide(self.config, self.context, self.lake, prepared, true)
-        };
         let folder = self.folder(&self.table.name);
         let lake = |files: Vec<LoggedFile>| LakeTable {
             folder: folder.clone(),
@@ -159,7 +157,7 @@ impl History<'_> {
         let (added, removed) = (lake(only(&is, &was)), lake(only(&was, &is)));
         let bound = past.head().watermark.bound.clone();
         let mut prepared = self.prepared(ledger, read, past.head())?;
-        let memory = memory_of(&prepared);
+        let memory = Memory::divide(self.config, self.context, self.lake, &prepared, true);
         let rows = self.changed_rows(&memory, past.head(), &added, &removed)?;
         let from = DateTime::parse_from_rfc3339(&bound.at).ok();
         let change = VersionChange {
@@ -190,9 +188,7 @@ impl History<'_> {
 
     fn read(&self, head: &Head, version: u64) -> Result<TableRead, Failure> {
         let mut columns = plain_columns(head);
-        let key = self.table.key.iter();
-        let key = key.filter_map(|name| columns.iter().position(|column| column.name == *name));
-        let key = key.collect();
+        let key = key_of(&self.table.key, &columns);
         for column in history_columns() {
             if columns.iter().any(|known| known.name == column.name) {
                 let what = format!(
@@ -234,11 +230,9 @@ impl History<'_> {
             return Ok(ChangedVersionRows::All);
         }
         let columns = plain_columns(head);
-        let key = self.table.key.iter();
-        let key = key.filter_map(|name| columns.iter().position(|column| column.name == *name));
         let table = Table {
             name: self.table.name.clone(),
-            key: key.collect(),
+            key: key_of(&self.table.key, &columns),
             columns,
             estimated_rows: None,
             estimated_bytes: 0,
@@ -328,18 +322,26 @@ fn version_of(head: &Head) -> Result<u64, Failure> {
 fn plain_columns(head: &Head) -> Vec<Column> {
     let fields = head.schema.fields().iter();
     let own = fields.filter(|field| field.metadata().contains_key(SOURCE_TYPE));
-    own.map(|field| Column {
+    own.map(|field| column_of(field)).collect()
+}
+
+/// A column of the lake with the exact type that its source gave it; empty where
+/// the lake made it itself.
+pub(super) fn column_of(field: &Field) -> Column {
+    let source_type = field.metadata().get(SOURCE_TYPE);
+    Column {
         name: field.name().clone(),
-        source_type: field
-            .metadata()
-            .get(SOURCE_TYPE)
-            .cloned()
-            .unwrap_or_default(),
+        source_type: source_type.cloned().unwrap_or_default(),
         lake_type: field.data_type().clone(),
         nullable: true,
         fidelity: Fidelity::Exact,
-    })
-    .collect()
+    }
+}
+
+/// Positions of the key's columns.
+fn key_of(names: &[String], columns: &[Column]) -> Vec<usize> {
+    let position = |name: &String| columns.iter().position(|column| column.name == *name);
+    names.iter().filter_map(position).collect()
 }
 
 fn paths(files: &[LoggedFile]) -> HashSet<&str> {

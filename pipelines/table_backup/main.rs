@@ -263,7 +263,7 @@ fn compare_with_source(
         }
     }
     let memory = Memory::divide(&config, context, lake, &prepared, true);
-    let find = Find {
+    let mut find = Find {
         context,
         lake,
         memory: &memory,
@@ -271,7 +271,7 @@ fn compare_with_source(
         limit: KeyLimit::new(memory.keys_bytes),
         failed: BTreeMap::new(),
     };
-    let mut compared = against_source(context, &find, &memory, &prepared)?;
+    let mut compared = against_source(&mut find, &prepared)?;
     for table in &mut report.tables {
         if let Some(outcome) = compared.remove(&table.name) {
             table.compared(outcome);

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::history::column_of;
 use arrow::datatypes::Field;
 use highwater::app::{Failure, RunContext};
 use highwater::budget::MemoryBudget;
-use highwater::dataset::{Column, Fidelity, SOURCE_TYPE, Table, TableName};
+use highwater::dataset::{Column, SOURCE_TYPE, Table, TableName};
 use highwater::ledger::{Head, Ledger, LoggedFile};
 use highwater::run::lake::{LakeTable, lake_tables, open_lake};
 use highwater::run::mirror::DROPPED;
@@ -187,19 +188,7 @@ fn columns(head: &Head, with_dropped: bool) -> Vec<Column> {
     };
     let fields = head.schema.fields().iter();
     let fields = fields.filter(|field| is_wanted(field));
-    fields
-        .map(|field| Column {
-            name: field.name().clone(),
-            source_type: field
-                .metadata()
-                .get(SOURCE_TYPE)
-                .cloned()
-                .unwrap_or_default(),
-            lake_type: field.data_type().clone(),
-            nullable: true,
-            fidelity: Fidelity::Exact,
-        })
-        .collect()
+    fields.map(|field| column_of(field)).collect()
 }
 
 /// Positions of the key's columns; none where the table has no key. The error
