@@ -30,19 +30,30 @@ pub trait Source: Send + Sync {
     async fn discover(&self, selection: &Selection) -> Result<Vec<Discovered>, SourceError>;
 
     /// Opens one consistent view of the whole source. `readers` is how many
-    /// readers will be asked of it at most. As long as the view lives, `tables`
-    /// are neither altered nor emptied: a view may see such changes although it
-    /// sees no others. Discover again after this to know their columns.
-    async fn snapshot_of(
+    /// readers will be asked of it at most. As long as the view lives, `kept`
+    /// tables are neither altered nor emptied: a view may see such changes
+    /// although it sees no others. What matches `selection` is told as it is in
+    /// the view, which may differ from an earlier [`Source::discover`].
+    async fn view(
         &self,
-        tables: &[TableName],
+        selection: &Selection,
+        kept: &[TableName],
         readers: usize,
-    ) -> Result<Arc<dyn Snapshot>, SourceError>;
+    ) -> Result<View, SourceError>;
 
     /// The same, without keeping any table from being altered.
     async fn snapshot(&self, readers: usize) -> Result<Arc<dyn Snapshot>, SourceError> {
-        self.snapshot_of(&[], readers).await
+        let view = self.view(&Selection::default(), &[], readers).await?;
+        Ok(view.snapshot)
     }
+}
+
+/// One consistent view of a source, and what is in it.
+pub struct View {
+    /// Reads it.
+    pub snapshot: Arc<dyn Snapshot>,
+    /// The tables that were selected, as they are in it.
+    pub tables: Vec<Discovered>,
 }
 
 /// One consistent view of a source; it lives as long as this value.

@@ -12,7 +12,7 @@ use super::failure::{Exit, Failure};
 use super::mirror::{Mirror, Step};
 use crate::dataset::{Table, TableName};
 use crate::ledger::{Head, Ledger, LoadLog};
-use crate::source::{CursorRange, Discovered, Snapshot, Source, Split, TableRead};
+use crate::source::{CursorRange, Discovered, Snapshot, Source, Split, TableRead, View};
 use crate::store::Store;
 use crate::watermark::{Bound, Cursor, Identity, Mode, Watermark};
 
@@ -297,8 +297,10 @@ pub async fn prepare(
     // After the ledgers: what another run commits from now on overtakes this one
     // (C3), so that a table never goes back to an earlier snapshot.
     let names: Vec<TableName> = opened.iter().map(|(name, _)| name.clone()).collect();
-    let snapshot = source.snapshot_of(&names, readers).await?;
-    let now = source.discover(&config.selection()).await?;
+    let View {
+        snapshot,
+        tables: now,
+    } = source.view(&config.selection(), &names, readers).await?;
     let target_bytes = split_bytes(config, readers);
     let mut tables = Vec::new();
     for (name, opened) in opened {

@@ -14,7 +14,6 @@ use super::wire::{Results, Session};
 /// schema of every type that is not the system's own. A partition is part of
 /// its parent and not a table of its own here.
 const CATALOG: &str = r"
-BEGIN READ ONLY;
 SET LOCAL search_path = pg_catalog;
 SELECT c.oid, n.nspname, c.relname, c.relkind, has_schema_privilege(n.oid, 'USAGE')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -54,8 +53,7 @@ CROSS JOIN LATERAL (
   SELECT p.relid FROM pg_partition_tree(c.oid) p WHERE c.relkind = 'p' AND p.isleaf
 ) leaf
 JOIN pg_class l ON l.oid = leaf.relid
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' AND l.relkind = 'r';
-COMMIT";
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' AND l.relkind = 'r'";
 
 /// What [`CATALOG`] says, indexed by table.
 struct Catalog {
@@ -90,14 +88,33 @@ struct Size {
     rows: Option<u64>,
 }
 
-/// The tables of `selection`, in name order.
+/// The tables of `selection` as they are now, in name order.
 pub(super) async fn discover(
     session: &mut Session,
     selection: &Selection,
 ) -> Result<Vec<Discovered>, SourceError> {
+    let results = session
+        .query(&format!("BEGIN READ ONLY;{CATALOG};COMMIT"))
+        .await?;
+    select(&Catalog::read(&results)?, selection)
+}
+
+/// The tables of `selection` as the session's transaction sees them, which stays
+/// as it is.
+pub(super) async fn discover_within(
+    session: &mut Session,
+    selection: &Selection,
+) -> Result<Vec<Discovered>, SourceError> {
+    let results = session
+        .query(&format!(
+            "SAVEPOINT catalog;{CATALOG};ROLLBACK TO SAVEPOINT catalog;RELEASE SAVEPOINT catalog"
+        ))
+        .await?;
+    select(&Catalog::read(&results)?, selection)
+}
+
+fn select(catalog: &Catalog, selection: &Selection) -> Result<Vec<Discovered>, SourceError> {
     let wanted = Wanted::new(selection)?;
-    let results = session.query(CATALOG).await?;
-    let catalog = Catalog::read(&results)?;
     let names: Vec<TableName> = catalog
         .tables
         .iter()

@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use highwater::dataset::TableName;
-use highwater::source::{Discovered, Selection, Snapshot, Source, SourceError};
+use highwater::source::{Discovered, Selection, Source, SourceError, View};
 use highwater::watermark::Identity;
 
 pub(crate) use literal::text as value_text;
@@ -139,12 +139,17 @@ impl Source for Postgres {
         catalog::discover(&mut self.session().await?, selection).await
     }
 
-    async fn snapshot_of(
+    async fn view(
         &self,
-        tables: &[TableName],
+        selection: &Selection,
+        kept: &[TableName],
         readers: usize,
-    ) -> Result<Arc<dyn Snapshot>, SourceError> {
-        let snapshot = PgSnapshot::take(&self.target, tables, readers).await?;
-        Ok(Arc::new(snapshot))
+    ) -> Result<View, SourceError> {
+        let snapshot = PgSnapshot::take(&self.target, kept, readers).await?;
+        let tables = snapshot.discover(selection).await?;
+        Ok(View {
+            snapshot: Arc::new(snapshot),
+            tables,
+        })
     }
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use highwater::dataset::TableName;
 use highwater::source::{
-    CursorBound, Reader, Snapshot, SourceError, SourceErrorKind, SplitPlan, TableRead,
+    CursorBound, Discovered, Reader, Selection, Snapshot, SourceError, SourceErrorKind, SplitPlan,
+    TableRead,
 };
 use highwater::watermark::Bound;
 use tokio::sync::Mutex;
 
+use super::catalog;
 use super::connect::{connect, connect_to};
 use super::layout::{self, Layout};
 use super::quote;
@@ -100,6 +102,17 @@ impl PgSnapshot {
             writers,
             readers,
         })))
+    }
+
+    /// The tables as they are in this view. By its own session: asking for the
+    /// size of a table waits for whoever waits to alter it, and he waits for the
+    /// session that keeps it from being altered.
+    pub(super) async fn discover(
+        &self,
+        selection: &Selection,
+    ) -> Result<Vec<Discovered>, SourceError> {
+        let mut guard = self.0.coordinator().await;
+        catalog::discover_within(guard.as_mut().ok_or_else(gone)?, selection).await
     }
 }
 

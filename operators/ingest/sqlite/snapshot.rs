@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use highwater::source::{
-    CursorBound, Reader, Snapshot, SourceError, SourceErrorKind, SplitPlan, TableRead,
+    CursorBound, Discovered, Reader, Selection, Snapshot, SourceError, SourceErrorKind, SplitPlan,
+    TableRead,
 };
 use highwater::watermark::Bound;
 use rusqlite::Connection;
 
 use super::connection::{CommitsHeld, Line, Problem, begin, blocking};
+use super::discover;
 use super::physical::Physical;
 use super::position::{self, Stamp};
 use super::query::{NO_WRITERS, Query};
@@ -72,6 +74,16 @@ impl SqliteSnapshot {
             readers: lines.len(),
             idle: Arc::new(Mutex::new(lines)),
         })
+    }
+
+    /// The tables as they are in this view of the file at `path`.
+    pub(super) fn discover(
+        &self,
+        path: &Path,
+        selection: &Selection,
+    ) -> Result<Vec<Discovered>, SourceError> {
+        self.control
+            .with(|connection| discover::discover(connection, path, selection))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use highwater::dataset::TableName;
-use highwater::source::{Discovered, Selection, Snapshot, Source, SourceError};
+use highwater::source::{Discovered, Selection, Source, SourceError, View};
 use highwater::watermark::Identity;
 
 use super::connection::{Line, begin, blocking};
@@ -57,15 +57,20 @@ impl Source for SqliteSource {
     }
 
     /// A transaction sees the schema of its beginning, so nothing need be kept.
-    async fn snapshot_of(
+    async fn view(
         &self,
-        _tables: &[TableName],
+        selection: &Selection,
+        _kept: &[TableName],
         readers: usize,
-    ) -> Result<Arc<dyn Snapshot>, SourceError> {
-        let path = self.path.clone();
+    ) -> Result<View, SourceError> {
+        let (path, selection) = (self.path.clone(), selection.clone());
         blocking(move || {
-            let snapshot: Arc<dyn Snapshot> = Arc::new(SqliteSnapshot::take(&path, readers)?);
-            Ok(snapshot)
+            let snapshot = SqliteSnapshot::take(&path, readers)?;
+            let tables = snapshot.discover(&path, &selection)?;
+            Ok(View {
+                snapshot: Arc::new(snapshot),
+                tables,
+            })
         })
         .await
     }
