@@ -18,6 +18,7 @@
 //! | [`store`] | a URL becomes an object store; put-if-absent with three outcomes |
 //! | [`ledger`] | the commit log of one dataset: a Delta table, and the load log beside it |
 //! | [`flow`] | the operators that every pipeline is made of |
+//! | [`cluster`] | the workers of a run, in one process or many |
 //! | [`run`] | one run, from configuration to report |
 //! | [`telemetry`] | logs and progress |
 //! | [`app`] | the verbs that all binaries share |
@@ -25,6 +26,7 @@
 pub mod app;
 pub mod batch;
 pub mod budget;
+pub mod cluster;
 pub mod dataset;
 pub mod flow;
 pub mod ledger;

@@ -121,7 +121,7 @@ impl Pipeline for TableBackup {
                 origin: context.memory_origin.to_string(),
                 fixed_bytes: context.allowance.fixed.as_u64(),
                 budget_bytes: context.allowance.budget.as_u64(),
-                workers: context.workers as u64,
+                workers: context.workers() as u64,
             },
             warnings: context.warnings,
         })
@@ -210,7 +210,7 @@ async fn prepare_run(
         })
     };
     tokio::select! {
-        prepared = prepare(config, source, lake, context.workers, &shape) => prepared,
+        prepared = prepare(config, source, lake, context.workers(), &shape) => prepared,
         () = context.cancel.cancelled() => {
             Err(Failure::interrupted("interrupted before anything was read; the lake is as it was"))
         }
@@ -326,8 +326,8 @@ fn flow(
         .retain(|split| !over.contains(&split.table));
     let publisher: Mutex<Option<Box<dyn Settle>>> = Mutex::new(Some(Box::new(publisher)));
     let runtime = context.runtime.clone();
-    let workers = timely::execute(timely::Config::process(context.workers), move |worker| {
-        let publisher = if worker.index() == 0 {
+    context.crew.run(move |scope| {
+        let publisher = if scope.worker().index() == 0 {
             publisher
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -335,23 +335,17 @@ fn flow(
         } else {
             None
         };
-        worker.dataflow(|scope| {
-            let (more, requests) = scope.feedback(1);
-            let (forget, settled) = scope.feedback(1);
-            let splits = assign(scope, plan.assign.clone(), requests, settled);
-            let read = ingest(scope, splits, plan.ingest.clone());
-            let rows = drop_repeats(read.batches, Arc::clone(&plan.repeats));
-            let files = lake_sink(scope, rows, plan.sink.clone());
-            let events = scope.concatenate([read.events, files]);
-            let done = commit(scope, events, publisher, &runtime);
-            read.requests.connect_loop(more);
-            done.connect_loop(forget);
-        });
-    })
-    .map_err(|reason| Failure::failed("cannot start the workers").because(reason))?;
-    for worker in workers.join() {
-        worker.map_err(|reason| Failure::failed("a worker died").because(reason))?;
-    }
+        let (more, requests) = scope.feedback(1);
+        let (forget, settled) = scope.feedback(1);
+        let splits = assign(scope, plan.assign.clone(), requests, settled);
+        let read = ingest(scope, splits, plan.ingest.clone());
+        let rows = drop_repeats(read.batches, Arc::clone(&plan.repeats));
+        let files = lake_sink(scope, rows, plan.sink.clone());
+        let events = scope.concatenate([read.events, files]);
+        let done = commit(scope, events, publisher, &runtime);
+        read.requests.connect_loop(more);
+        done.connect_loop(forget);
+    })?;
     let lost = |_| Failure::failed("the commits ended without a word; please report this");
     context.runtime.block_on(reports).map_err(lost)
 }

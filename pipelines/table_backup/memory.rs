@@ -57,7 +57,7 @@ impl Memory {
         merges: bool,
     ) -> Self {
         let budget = context.allowance.budget.as_u64();
-        let workers = context.workers.max(1) as u64;
+        let workers = context.workers() as u64;
         // A merge reads from two sides, and keeps the keys of what has changed.
         let (reading, row_groups, keys) = if merges {
             (budget / 8, budget / 8, budget / 8)

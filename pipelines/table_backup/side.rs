@@ -163,14 +163,7 @@ pub(super) fn run_dataflow(
     context: &RunContext,
     build: impl Fn(Scope<'_, Epoch>) + Send + Sync + 'static,
 ) -> Result<(), Failure> {
-    let workers = timely::execute(timely::Config::process(context.workers), move |worker| {
-        worker.dataflow(&build);
-    })
-    .map_err(|reason| Failure::failed("cannot start the workers").because(reason))?;
-    for worker in workers.join() {
-        worker.map_err(|reason| Failure::failed("a worker died").because(reason))?;
-    }
-    Ok(())
+    Ok(context.crew.run(build)?)
 }
 
 /// An interrupted search has found nothing that could be relied on.

@@ -1,5 +1,7 @@
 //! What a pipeline is given besides its configuration.
 
+use std::sync::Arc;
+
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -7,6 +9,7 @@ use uuid::Uuid;
 
 use super::{Cancel, Failure};
 use crate::budget::{Allowance, LimitOrigin, MemoryLimit, default_workers};
+use crate::cluster::Crew;
 use crate::telemetry::Progress;
 
 /// What a pipeline is given besides its configuration. Everything in it is
@@ -25,8 +28,8 @@ pub struct RunContext {
     pub memory_origin: LimitOrigin,
     /// How the limit is split.
     pub allowance: Allowance,
-    /// Worker threads.
-    pub workers: usize,
+    /// The worker threads.
+    pub crew: Arc<Crew>,
     /// The run's id (a UUID of version 7).
     pub run: Uuid,
     /// When it started.
@@ -43,6 +46,12 @@ pub(super) struct Told {
 }
 
 impl RunContext {
+    /// Worker threads of this process.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.crew.place().workers
+    }
+
     /// Finds limits, and starts a runtime that lives as long as the second
     /// value.
     pub(super) fn create(told: Told, progress: Progress) -> Result<(Self, Runtime), Failure> {
@@ -54,6 +63,7 @@ impl RunContext {
             )
         })?;
         let runtime = runtime(workers)?;
+        let crew = Crew::alone(workers)?;
         let context = Self {
             runtime: runtime.handle().clone(),
             progress,
@@ -61,7 +71,7 @@ impl RunContext {
             memory_limit: limit.bytes,
             memory_origin: limit.origin,
             allowance,
-            workers,
+            crew: Arc::new(crew),
             run: Uuid::now_v7(),
             started: Utc::now(),
             warnings: limit.warning.into_iter().collect(),

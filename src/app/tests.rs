@@ -28,7 +28,7 @@ impl Pipeline for Dummy {
             context.started,
             context.memory_limit.0,
         );
-        report.warnings.extend(context.warnings);
+        report.warnings.extend(context.warnings.iter().cloned());
         match config.include.first().map(String::as_str) {
             Some("refused") => {
                 return Err(
@@ -43,7 +43,7 @@ impl Pipeline for Dummy {
                 Failure::failed("permission denied (canary)").hint("grant select on orders"),
             )),
             _ => report.tables.push(TableReport {
-                name: format!("workers{}", context.workers),
+                name: format!("workers{}", context.workers()),
                 outcome: TableOutcome::Committed,
                 rows: context.allowance.limit.0 >> 20,
                 ..TableReport::default()

@@ -25,6 +25,7 @@
 pub mod assign;
 pub mod commit;
 pub mod event;
+pub mod exchange;
 pub mod ingest;
 pub mod mailbox;
 pub mod wire;
@@ -32,6 +33,7 @@ pub mod wire;
 pub use assign::{Assign, Assignment, assign};
 pub use commit::{Settle, Settled, commit};
 pub use event::{Event, TableFailure};
+pub use exchange::{Exchange, exchange};
 pub use ingest::{Ingest, IngestTable, ingest};
 pub use mailbox::{Mailbox, Sender, mailbox};
 pub use wire::Wire;

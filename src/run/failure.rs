@@ -7,6 +7,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::cluster::CrewError;
+
 /// Exit codes, frozen since the first release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
 #[schemars(with = "u8")]
@@ -111,6 +113,12 @@ pub struct Failure {
     pub causes: Vec<String>,
     /// What the user can do next.
     pub hint: Option<String>,
+}
+
+impl From<CrewError> for Failure {
+    fn from(error: CrewError) -> Self {
+        Self::failed("the workers failed").caused_by(&error)
+    }
 }
 
 impl Failure {
