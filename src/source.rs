@@ -41,7 +41,20 @@ pub trait Source: Send + Sync {
         readers: usize,
     ) -> Result<View, SourceError>;
 
-    /// The same, without keeping any table from being altered.
+    /// The view that another process of this run has opened; `shared` is what
+    /// its [`Snapshot::share`] says. Only [`Snapshot::reader`] is asked of it.
+    ///
+    /// # Errors
+    /// The source cannot be reached, or no view of it can be shared.
+    fn join(&self, shared: &str, readers: usize) -> Result<Arc<dyn Snapshot>, SourceError> {
+        let (_, _) = (shared, readers);
+        Err(SourceError::new(
+            SourceErrorKind::Failed,
+            "a view of this source cannot be shared; please report this",
+        ))
+    }
+
+    /// The same as [`Source::view`], without keeping any table from being altered.
     async fn snapshot(&self, readers: usize) -> Result<Arc<dyn Snapshot>, SourceError> {
         let view = self.view(&Selection::default(), &[], readers).await?;
         Ok(view.snapshot)
@@ -90,6 +103,12 @@ pub trait Snapshot: Send + Sync {
         column: &str,
         margin: Duration,
     ) -> Result<CursorBound, SourceError>;
+
+    /// What other processes need to know to see the same view; `None` where only
+    /// the process that opened it can.
+    fn share(&self) -> Option<String> {
+        None
+    }
 
     /// Opens a reader on this snapshot.
     async fn reader(&self) -> Result<Box<dyn Reader>, SourceError>;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
@@ -70,7 +71,8 @@ pub struct FoundKeys {
 }
 
 /// A number of rows, and a sum of hashes that does not depend on their order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Tail", try_from = "Tail")]
 pub struct Digest {
     rows: u64,
     sum: u128,
@@ -94,6 +96,17 @@ impl From<Digest> for Tail {
             rows: digest.rows,
             digest: format!("{:032x}", digest.sum),
         }
+    }
+}
+
+impl TryFrom<Tail> for Digest {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(tail: Tail) -> Result<Self, Self::Error> {
+        Ok(Self {
+            rows: tail.rows,
+            sum: u128::from_str_radix(&tail.digest, 16)?,
+        })
     }
 }
 
@@ -132,6 +145,16 @@ impl KeyCollector {
     #[must_use]
     pub fn take(&self) -> FoundKeys {
         std::mem::take(&mut self.found.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds what another process has found for the same table.
+    pub fn join(&self, found: FoundKeys) {
+        let bytes = found
+            .keys
+            .iter()
+            .map(|key| key.len() as u64 + BYTES_PER_KEY);
+        let bytes = bytes.sum();
+        self.merge(found, bytes);
     }
 
     fn add(&self, rows: &RecordBatch) -> Result<(), ArrowError> {
@@ -179,7 +202,7 @@ impl KeyCollector {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.seen.merge(batch.seen);
         found.tail.merge(batch.tail);
-        if !found.too_many && !self.limit.take(kept_bytes) {
+        if !found.too_many && (batch.too_many || !self.limit.take(kept_bytes)) {
             found.too_many = true;
             found.keys = Vec::new();
         }

@@ -24,6 +24,7 @@ use timely::dataflow::operators::generic::operator::Operator;
 
 use highwater::batch::Batch;
 use highwater::budget::{MemoryBudget, Permit};
+use highwater::dataset::Table;
 use highwater::flow::{Batches, Epoch};
 use highwater::ledger::LakeFile;
 use highwater::run::failure::Failure;
@@ -102,6 +103,25 @@ impl Repeats {
         }))
     }
 
+    /// The keys, encoded.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.iter().map(AsRef::as_ref)
+    }
+
+    /// The same as another process has found for `table`.
+    ///
+    /// # Errors
+    /// They are more than the budget can hold.
+    pub fn of(table: &Table, keys: Vec<Box<[u8]>>, budget: &MemoryBudget) -> Result<Self, Failure> {
+        let bytes = keys.iter().map(|key| key.len() as u64 + BYTES_PER_KEY);
+        Ok(Self {
+            _paid: budget.try_take(bytes.sum()).ok_or_else(too_many)?,
+            fields: key_fields(&table.schema(), &table.key),
+            key: table.key.clone(),
+            keys: keys.into_iter().collect(),
+        })
+    }
+
     /// The rows whose key the lake does not hold.
     fn filter(&self, rows: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
         let converter = RowConverter::new(self.fields.clone())?;
@@ -119,6 +139,11 @@ fn key_fields(schema: &SchemaRef, key: &[usize]) -> Vec<SortField> {
     key.iter()
         .map(|&index| SortField::new(schema.field(index).data_type().clone()))
         .collect()
+}
+
+fn too_many() -> Failure {
+    Failure::failed("too many rows share the greatest cursor value to tell them apart in memory")
+        .hint("give the run more memory, choose a finer cursor, or use mode = \"full\"")
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Failure {
@@ -227,12 +252,7 @@ impl Found {
         let added = (self.keys.len() - before) as u64;
         let paid = budget
             .try_take(bytes + added * BYTES_PER_KEY)
-            .ok_or_else(|| {
-                Failure::failed(
-                    "too many rows share the greatest cursor value to tell them apart in memory",
-                )
-                .hint("give the run more memory, choose a finer cursor, or use mode = \"full\"")
-            })?;
+            .ok_or_else(too_many)?;
         self.paid.merge(paid);
         Ok(())
     }

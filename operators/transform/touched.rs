@@ -20,6 +20,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use highwater::budget::MemoryBudget;
 use highwater::dataset::Table;
 use highwater::ledger::LoggedFile;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fingerprint::{Encoder, Hash, hash_key};
@@ -71,7 +72,7 @@ impl ChangedKeys {
 
 /// A part of the rewriting: these files go, and their rows that have not changed
 /// are written again together with these changed rows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     /// Positions of the files.
     pub files: Vec<usize>,

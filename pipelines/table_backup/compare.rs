@@ -15,7 +15,7 @@ use highwater::flow::event::FailureKind;
 use highwater::flow::{Batches, Epoch, TableFailure};
 use highwater::ledger::LoggedFile;
 use highwater::source::{BadRow, Snapshot, Split, TableRead};
-use highwater_operators::ingest::lake::LakeTable;
+use highwater_operators::ingest::lake::{LakeSnapshot, LakeTable};
 use highwater_operators::transform::changes::{Count, Counted, Element, changes};
 use highwater_operators::transform::fingerprint::{Fingerprint, Hash};
 use timely::container::CapacityContainerBuilder;
@@ -26,6 +26,7 @@ use timely::dataflow::operators::generic::operator::Operator;
 use super::cancel_flag;
 use super::memory::Memory;
 use super::side::{ByTable, Noticed, Side, SideRead, check_cancelled, run_dataflow};
+use super::together::order::{CompareOrder, ComparedReply, DifferencesReply, Order, SideOrder};
 
 /// A difference is kept in sets or a map: about so many bytes.
 const DIFFERENCE_BYTES: u64 = 96;
@@ -67,41 +68,51 @@ pub(super) struct Differences {
     pub(super) bad_rows: Vec<BadRow>,
 }
 
+/// What the lake is compared with.
+pub(super) enum Newer {
+    /// The source.
+    Source(Arc<dyn Snapshot>),
+    /// Files of the lake, for each of the sides.
+    Lake(Vec<LakeTable>),
+}
+
 /// Compares tables. What is found is by position in the run's plan, and so are
 /// the tables that failed.
 pub(super) fn compare(
     context: &RunContext,
     memory: &Memory,
-    source: Arc<dyn Snapshot>,
-    lake: Arc<dyn Snapshot>,
+    newer: &Newer,
     sides: &[Sides],
 ) -> Result<ByTable<Compared>, Failure> {
-    let comparison = Arc::new(Comparison::new(memory, sides)?);
-    let noticed = Noticed::default();
-    let cancelled = cancel_flag(context);
-    let side = |snapshot, doing, splits: &dyn Fn(&Sides) -> Vec<Split>| {
-        let tables = sides.iter().map(|side| SideRead {
-            read: side.read.clone(),
-            splits: splits(side),
-        });
-        let tables = tables.collect();
-        Side::new(
-            context, memory, snapshot, doing, tables, &cancelled, &noticed,
-        )
-    };
-    let newer = side(source, "compared", &|side| side.splits.clone());
-    let older = side(lake, "compared, lake", &|side| side.lake.splits());
-    for range in ranges(comparison.passes) {
-        // Each pass reads all rows, so each meets the same bad ones.
-        noticed.take_bad_rows();
-        comparison.pass(context, &newer, &older, range, &noticed)?;
+    let comparing = Comparing::new(context, memory, newer, sides)?;
+    let rows: u64 = sides.iter().map(Sides::rows).sum();
+    let elements = memory.elements * context.crew.place().processes as u64;
+    let passes = rows.div_ceil(elements.max(1)).max(1);
+    context.order(&Order::Compare(CompareOrder {
+        view: match newer {
+            Newer::Source(snapshot) => snapshot.share(),
+            Newer::Lake(_) => None,
+        },
+        newer: match newer {
+            Newer::Source(_) => None,
+            Newer::Lake(tables) => Some(tables.iter().map(|table| table.files.clone()).collect()),
+        },
+        sides: sides.iter().map(SideOrder::from).collect(),
+        passes,
+        needs: memory.needs,
+    }))?;
+    for pass in 0..passes {
+        context.order(&Order::Pass(pass))?;
+        comparing.pass(context, passes, pass)?;
+        check_cancelled(context)?;
     }
-    newer.done();
-    older.done();
+    context.order(&Order::Compared)?;
+    for reply in context.replies()? {
+        comparing.join(reply);
+    }
     let number = |at: usize| sides.get(at).map(|side| side.number);
-    let found = comparison.conclude(noticed.take_bad_rows()).into_iter();
-    let found = found.enumerate();
-    let failed = noticed.take_failures().into_iter();
+    let (found, failed) = comparing.conclude();
+    let (found, failed) = (found.into_iter().enumerate(), failed.into_iter());
     Ok(ByTable {
         found: found
             .filter_map(|(at, compared)| Some((number(at)?, compared)))
@@ -112,11 +123,89 @@ pub(super) fn compare(
     })
 }
 
+/// A comparison on its way, in one process.
+pub(super) struct Comparing {
+    comparison: Arc<Comparison>,
+    newer: Side,
+    older: Side,
+    noticed: Noticed,
+}
+
+impl Comparing {
+    pub(super) fn new(
+        context: &RunContext,
+        memory: &Memory,
+        newer: &Newer,
+        sides: &[Sides],
+    ) -> Result<Self, Failure> {
+        let noticed = Noticed::default();
+        let cancelled = cancel_flag(context);
+        let side = |snapshot, doing, splits: &dyn Fn(&Sides) -> Vec<Split>| {
+            let tables = sides.iter().map(|side| SideRead {
+                read: side.read.clone(),
+                splits: splits(side),
+            });
+            let tables = tables.collect();
+            Side::new(
+                context, memory, snapshot, doing, tables, &cancelled, &noticed,
+            )
+        };
+        let in_lake = |tables: &mut dyn Iterator<Item = &LakeTable>| {
+            let names = sides.iter().map(|side| side.read.table.name.clone());
+            let tables = names.zip(tables.cloned()).collect();
+            Arc::new(LakeSnapshot::new(tables, memory.row_groups.clone()))
+        };
+        let older = in_lake(&mut sides.iter().map(|side| &side.lake));
+        let newer: Arc<dyn Snapshot> = match newer {
+            Newer::Source(snapshot) => Arc::clone(snapshot),
+            Newer::Lake(tables) => in_lake(&mut tables.iter()),
+        };
+        Ok(Self {
+            comparison: Arc::new(Comparison::new(memory, sides)?),
+            newer: side(newer, "compared", &|side| side.splits.clone()),
+            older: side(older, "compared, lake", &|side| side.lake.splits()),
+            noticed,
+        })
+    }
+
+    /// Compares what has its key in one of so many ranges.
+    pub(super) fn pass(&self, context: &RunContext, passes: u64, pass: u64) -> Result<(), Failure> {
+        // Each pass reads all rows, so each meets the same bad ones.
+        self.noticed.take_bad_rows();
+        let range = range(passes, pass);
+        self.comparison
+            .pass(context, &self.newer, &self.older, &range, &self.noticed)
+    }
+
+    /// What this process has found, for the first one.
+    pub(super) fn reply(self) -> ComparedReply {
+        let tables = self.comparison.take_found().into_iter();
+        ComparedReply {
+            tables: tables
+                .map(|(found, too_many)| DifferencesReply::new(found, too_many))
+                .collect(),
+            noticed: self.noticed.reply(),
+        }
+    }
+
+    /// Adds what another process has found.
+    fn join(&self, reply: ComparedReply) {
+        self.comparison.join(reply.tables);
+        self.noticed.join(reply.noticed);
+    }
+
+    fn conclude(self) -> (Vec<Compared>, BTreeMap<usize, Failure>) {
+        self.newer.done();
+        self.older.done();
+        let found = self.comparison.conclude(self.noticed.take_bad_rows());
+        (found, self.noticed.take_failures())
+    }
+}
+
 /// What all workers share.
 struct Comparison {
     tables: Vec<Table>,
     most_differences: u64,
-    passes: u64,
 }
 
 struct Table {
@@ -127,11 +216,6 @@ struct Table {
 
 impl Comparison {
     fn new(memory: &Memory, sides: &[Sides]) -> Result<Self, Failure> {
-        let rows = sides.iter().map(|side| {
-            let lake: u64 = side.lake.files.iter().map(LoggedFile::rows).sum();
-            lake.max(side.read.table.estimated_rows.unwrap_or(0))
-        });
-        let rows: u64 = rows.sum();
         let tables = sides.iter().map(|side| {
             let table = &side.read.table;
             let print = Fingerprint::new(side.number, &table.schema(), &table.key);
@@ -148,7 +232,6 @@ impl Comparison {
         Ok(Self {
             tables: tables.collect::<Result<_, Failure>>()?,
             most_differences: memory.keys_bytes / DIFFERENCE_BYTES,
-            passes: rows.div_ceil(memory.elements.max(1)).max(1),
         })
     }
 
@@ -158,10 +241,10 @@ impl Comparison {
         context: &RunContext,
         newer: &Side,
         older: &Side,
-        range: RangeInclusive<Hash>,
+        range: &RangeInclusive<Hash>,
         noticed: &Noticed,
     ) -> Result<(), Failure> {
-        let (comparison, noticed) = (Arc::clone(self), noticed.clone());
+        let (comparison, noticed, range) = (Arc::clone(self), noticed.clone(), range.clone());
         let (newer, older) = (newer.clone(), older.clone());
         run_dataflow(context, move |scope| {
             let hash = |side: &Side, count| {
@@ -172,8 +255,7 @@ impl Comparison {
             let differences = changes(hash(&newer, 1), hash(&older, -1));
             let comparison = Arc::clone(&comparison);
             differences.inspect(move |(element, _, count)| comparison.differs(element, *count));
-        })?;
-        check_cancelled(context)
+        })
     }
 
     fn table(&self, at: u32) -> Option<&Table> {
@@ -205,24 +287,53 @@ impl Comparison {
         }
     }
 
+    /// What was found of each table, and whether there was more.
+    fn take_found(&self) -> Vec<(Differences, bool)> {
+        let tables = self.tables.iter();
+        tables
+            .map(|table| {
+                let mut found = table.found.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::take(&mut *found)
+            })
+            .collect()
+    }
+
+    fn join(&self, replies: Vec<DifferencesReply>) {
+        for (table, reply) in self.tables.iter().zip(replies) {
+            let mut found = table.found.lock().unwrap_or_else(PoisonError::into_inner);
+            let (differences, too_many) = &mut *found;
+            *too_many |= reply.too_many;
+            differences.join(reply.differences());
+            *too_many |= differences.len() > self.most_differences;
+            if *too_many {
+                *differences = Differences::default();
+            }
+        }
+    }
+
     fn conclude(&self, bad_rows: Vec<(usize, BadRow)>) -> Vec<Compared> {
         let mut by_table: BTreeMap<usize, Vec<BadRow>> = BTreeMap::new();
         for (table, row) in bad_rows {
             by_table.entry(table).or_default().push(row);
         }
-        let tables = self.tables.iter().enumerate();
+        let tables = self.take_found().into_iter().enumerate();
         tables
-            .map(|(at, table)| {
-                let mut found = table.found.lock().unwrap_or_else(PoisonError::into_inner);
-                match std::mem::take(&mut *found) {
-                    (_, true) => Compared::TooMany,
-                    (differences, false) => Compared::Done(Box::new(Differences {
-                        bad_rows: by_table.remove(&at).unwrap_or_default(),
-                        ..differences
-                    })),
-                }
+            .map(|(at, found)| match found {
+                (_, true) => Compared::TooMany,
+                (differences, false) => Compared::Done(Box::new(Differences {
+                    bad_rows: by_table.remove(&at).unwrap_or_default(),
+                    ..differences
+                })),
             })
             .collect()
+    }
+}
+
+impl Sides {
+    /// About how many rows it has.
+    fn rows(&self) -> u64 {
+        let lake: u64 = self.lake.files.iter().map(LoggedFile::rows).sum();
+        lake.max(self.read.table.estimated_rows.unwrap_or(0))
     }
 }
 
@@ -230,22 +341,31 @@ impl Differences {
     fn len(&self) -> u64 {
         (self.keys.len() + self.new.len() + self.gone.len()) as u64
     }
+
+    /// Adds what another process has found: differences of one key may be met in
+    /// two of them.
+    fn join(&mut self, other: Self) {
+        self.keys.extend(other.keys);
+        self.in_source.extend(other.in_source);
+        self.in_lake.extend(other.in_lake);
+        for (mine, theirs) in [(&mut self.new, other.new), (&mut self.gone, other.gone)] {
+            for (hash, count) in theirs {
+                *mine.entry(hash).or_default() += count;
+            }
+        }
+    }
 }
 
-/// The hashes, divided evenly.
-fn ranges(passes: u64) -> Vec<RangeInclusive<Hash>> {
-    let passes = Hash::from(passes.max(1));
+/// One of so many ranges, into which the hashes are divided evenly.
+fn range(passes: u64, pass: u64) -> RangeInclusive<Hash> {
+    let (passes, pass) = (Hash::from(passes.max(1)), Hash::from(pass));
     let width = Hash::MAX / passes;
-    (0..passes)
-        .map(|pass| {
-            let end = if pass + 1 == passes {
-                Hash::MAX
-            } else {
-                width * (pass + 1) - 1
-            };
-            width * pass..=end
-        })
-        .collect()
+    let end = if pass + 1 == passes {
+        Hash::MAX
+    } else {
+        width * (pass + 1) - 1
+    };
+    width * pass..=end
 }
 
 /// The rows of batches as elements of a side that counts `count`.
@@ -293,8 +413,7 @@ mod tests {
     #[test]
     fn ranges_cover_every_hash_once() {
         for passes in [1, 2, 3, 7] {
-            let ranges = ranges(passes);
-            assert_eq!(ranges.len() as u64, passes);
+            let ranges: Vec<_> = (0..passes).map(|pass| range(passes, pass)).collect();
             assert_eq!(ranges.first().map(|range| *range.start()), Some(0));
             assert_eq!(ranges.last().map(|range| *range.end()), Some(Hash::MAX));
             for pair in ranges.windows(2) {

@@ -16,13 +16,13 @@ use highwater::run::prepare::{Prepared, PreparedTable, table_folder};
 use highwater::source::{Snapshot, Split, TableRead};
 use highwater::store::Store;
 use highwater::watermark::{Identity, Method, Tail};
-use highwater_operators::ingest::lake::{LakeSnapshot, LakeTable};
+use highwater_operators::ingest::lake::LakeTable;
 use highwater_operators::ingest::merge::{Changed, ChangedRows, Merge};
 use highwater_operators::transform::changed_keys::{FoundKeys, Keep, KeyLimit};
 use highwater_operators::transform::fingerprint::Hash;
 use highwater_operators::transform::touched::{ChangedKeys, Touched, Unit};
 
-use super::compare::{Compared, Differences, Sides, compare};
+use super::compare::{Compared, Differences, Newer, Sides, compare};
 use super::keys::{KeyRead, read_keys};
 use super::memory::Memory;
 
@@ -175,13 +175,8 @@ impl Find<'_> {
         if sides.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let tables = sides.iter().map(|side| {
-            let name = side.read.table.name.clone();
-            (name, side.lake.clone())
-        });
-        let lake = LakeSnapshot::new(tables.collect(), self.memory.row_groups.clone());
-        let snapshot = Arc::clone(&self.snapshot);
-        let compared = compare(self.context, self.memory, snapshot, Arc::new(lake), &sides)?;
+        let source = Newer::Source(Arc::clone(&self.snapshot));
+        let compared = compare(self.context, self.memory, &source, &sides)?;
         self.failed.extend(compared.failed);
         Ok(compared.found)
     }

@@ -25,9 +25,10 @@ use highwater_operators::ingest::history::{
 };
 use highwater_operators::ingest::lake::{LakeSnapshot, LakeTable};
 
-use super::compare::{Compared, Sides, compare};
-use super::flow;
+use super::compare::{Compared, Newer, Sides, compare};
 use super::memory::Memory;
+use super::together::order::Needs;
+use super::{Shared, flow};
 
 /// A table that has a history.
 pub(super) struct Followed {
@@ -157,7 +158,12 @@ impl History<'_> {
         let (added, removed) = (lake(only(&is, &was)), lake(only(&was, &is)));
         let bound = past.head().watermark.bound.clone();
         let mut prepared = self.prepared(ledger, read, past.head())?;
-        let memory = Memory::divide(self.config, self.context, self.lake, &prepared, true);
+        let memory = Memory::divide(
+            self.config,
+            self.context,
+            self.lake,
+            Needs::of(&prepared, true),
+        );
         let rows = self.changed_rows(&memory, past.head(), &added, &removed)?;
         let from = DateTime::parse_from_rfc3339(&bound.at).ok();
         let change = VersionChange {
@@ -179,6 +185,7 @@ impl History<'_> {
             self.context,
             self.lake,
             prepared,
+            Shared::default(),
             &memory,
             &stages,
         )?;
@@ -237,18 +244,14 @@ impl History<'_> {
             estimated_rows: None,
             estimated_bytes: 0,
         };
-        let snapshot = |files: &LakeTable| {
-            let tables = BTreeMap::from([(table.name.clone(), files.clone())]);
-            Arc::new(LakeSnapshot::new(tables, memory.row_groups.clone()))
-        };
         let sides = [Sides {
             number: 0,
             read: TableRead::all(table.clone(), None),
             splits: added.splits(),
             lake: removed.clone(),
         }];
-        let (newer, older) = (snapshot(added), snapshot(removed));
-        let mut compared = compare(self.context, memory, newer, older, &sides)?;
+        let newer = Newer::Lake(vec![added.clone()]);
+        let mut compared = compare(self.context, memory, &newer, &sides)?;
         if let Some((_, failure)) = compared.failed.pop_first() {
             return Err(failure);
         }

@@ -1,5 +1,6 @@
 //! Reads keys of rows, and keeps those that matter.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
@@ -14,6 +15,7 @@ use highwater_operators::transform::changed_keys::{
 use super::cancel_flag;
 use super::memory::Memory;
 use super::side::{ByTable, Noticed, Side, SideRead, check_cancelled, run_dataflow};
+use super::together::order::{FoundReply, KeyReadOrder, KeysOrder, KeysReply, Order};
 
 /// The keys that are read of one table.
 pub(super) struct KeyRead {
@@ -38,69 +40,126 @@ pub(super) fn read_keys(
     limit: &Arc<KeyLimit>,
 ) -> Result<ByTable<FoundKeys>, Failure> {
     let numbers: Vec<usize> = wanted.iter().map(|wanted| wanted.number).collect();
-    let mut collectors = Vec::new();
-    let mut tables = Vec::new();
+    let mut orders = Vec::new();
+    let mut reads = Vec::new();
     for wanted in wanted {
-        collectors.push(collector(&wanted, limit)?);
-        let KeyRead { read, splits, .. } = wanted;
-        let splits = match splits {
+        let splits = match wanted.splits {
             Some(splits) => splits,
             None => {
-                let split = snapshot.split(&read, SPLIT_BYTES);
+                let split = snapshot.split(&wanted.read, SPLIT_BYTES);
                 context.runtime.block_on(split)?.splits
             }
         };
-        tables.push(SideRead { read, splits });
+        let read = SideRead {
+            read: wanted.read,
+            splits,
+        };
+        orders.push(KeyReadOrder::new(wanted.number, &wanted.keep, &read));
+        reads.push((wanted.number, wanted.keep, read));
     }
-    let collectors = Arc::new(collectors);
-    let noticed = Noticed::default();
-    let side = Side::new(
-        context,
-        memory,
-        snapshot,
-        "changes",
-        tables,
-        &cancel_flag(context),
-        &noticed,
-    );
-    collect(context, &side, &collectors, &noticed)?;
+    let order = KeysOrder {
+        view: snapshot.share(),
+        reads: orders,
+        needs: memory.needs,
+    };
+    let collecting = Collecting::new(context, memory, snapshot, reads, limit)?;
+    context.order(&Order::Keys(order))?;
+    collecting.collect(context)?;
+    check_cancelled(context)?;
+    for reply in context.replies()? {
+        collecting.join(reply);
+    }
+    let (found, failed) = collecting.conclude();
     let by_number = |position: usize| numbers.get(position).copied();
-    let found = collectors.iter().enumerate();
-    let found = found.filter_map(|(at, collector)| Some((by_number(at)?, collector.take())));
-    let failed = noticed.take_failures().into_iter();
+    let (found, failed) = (found.into_iter().enumerate(), failed.into_iter());
     Ok(ByTable {
-        found: found.collect(),
+        found: found
+            .filter_map(|(at, found)| Some((by_number(at)?, found)))
+            .collect(),
         failed: failed
             .filter_map(|(at, failure)| Some((by_number(at)?, failure)))
             .collect(),
     })
 }
 
-fn collector(wanted: &KeyRead, limit: &Arc<KeyLimit>) -> Result<KeyCollector, Failure> {
-    let KeyRead {
-        number, read, keep, ..
-    } = wanted;
-    KeyCollector::new(*number, read, keep.clone(), Arc::clone(limit)).map_err(|error| {
+/// A reading of keys on its way, in one process.
+pub(super) struct Collecting {
+    side: Side,
+    collectors: Arc<Vec<KeyCollector>>,
+    noticed: Noticed,
+}
+
+impl Collecting {
+    /// `reads` are tables of these numbers.
+    pub(super) fn new(
+        context: &RunContext,
+        memory: &Memory,
+        snapshot: Arc<dyn Snapshot>,
+        reads: Vec<(usize, Keep, SideRead)>,
+        limit: &Arc<KeyLimit>,
+    ) -> Result<Self, Failure> {
+        let mut collectors = Vec::new();
+        let mut tables = Vec::new();
+        for (number, keep, side) in reads {
+            collectors.push(collector(number, keep, &side.read, limit)?);
+            tables.push(side);
+        }
+        let noticed = Noticed::default();
+        let cancelled = cancel_flag(context);
+        Ok(Self {
+            side: Side::new(
+                context, memory, snapshot, "changes", tables, &cancelled, &noticed,
+            ),
+            collectors: Arc::new(collectors),
+            noticed,
+        })
+    }
+
+    pub(super) fn collect(&self, context: &RunContext) -> Result<(), Failure> {
+        let (read, collectors) = (self.side.clone(), Arc::clone(&self.collectors));
+        let noticed = self.noticed.clone();
+        run_dataflow(context, move |scope| {
+            let noticed = noticed.clone();
+            let failed = move |table, error: ArrowError| {
+                let what = format!("a key cannot be compared: {error}");
+                noticed.fail(table, TableFailure::new(FailureKind::Failed, what));
+            };
+            collect_keys(read.clone().read(scope), Arc::clone(&collectors), failed);
+        })
+    }
+
+    /// What this process has found, for the first one.
+    pub(super) fn reply(self) -> KeysReply {
+        let found = self.collectors.iter().map(KeyCollector::take);
+        KeysReply {
+            tables: found.map(FoundReply::from).collect(),
+            noticed: self.noticed.reply(),
+        }
+    }
+
+    /// Adds what another process has found.
+    fn join(&self, reply: KeysReply) {
+        for (collector, found) in self.collectors.iter().zip(reply.tables) {
+            collector.join(found.into());
+        }
+        self.noticed.join(reply.noticed);
+    }
+
+    fn conclude(self) -> (Vec<FoundKeys>, BTreeMap<usize, Failure>) {
+        self.side.done();
+        let found = self.collectors.iter().map(KeyCollector::take).collect();
+        (found, self.noticed.take_failures())
+    }
+}
+
+fn collector(
+    number: usize,
+    keep: Keep,
+    read: &TableRead,
+    limit: &Arc<KeyLimit>,
+) -> Result<KeyCollector, Failure> {
+    KeyCollector::new(number, read, keep, Arc::clone(limit)).map_err(|error| {
         let what = format!("table {}: the key cannot be compared", read.table.name);
         Failure::failed(what).caused_by(&error)
     })
-}
-
-fn collect(
-    context: &RunContext,
-    side: &Side,
-    collectors: &Arc<Vec<KeyCollector>>,
-    noticed: &Noticed,
-) -> Result<(), Failure> {
-    let (read, collectors, noticed) = (side.clone(), Arc::clone(collectors), noticed.clone());
-    run_dataflow(context, move |scope| {
-        let noticed = noticed.clone();
-        let failed = move |table, error: ArrowError| {
-            let what = format!("a key cannot be compared: {error}");
-            noticed.fail(table, TableFailure::new(FailureKind::Failed, what));
-        };
-        collect_keys(read.clone().read(scope), Arc::clone(&collectors), failed);
-    })?;
-    side.done();
-    check_cancelled(context)
 }

@@ -11,8 +11,9 @@ mod keys;
 mod memory;
 mod restore;
 mod side;
+mod together;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,7 @@ use std::time::Instant;
 
 use against::against_source;
 use find::Find;
-use highwater::app::{self, Failure, Pipeline, RunContext};
+use highwater::app::{self, Exit, Failure, Pipeline, RunContext};
 use highwater::dataset::{Table, TableName};
 use highwater::flow::{Assign, Assignment, Ingest, IngestTable, Settle, assign, commit, ingest};
 use highwater::ledger;
@@ -36,17 +37,18 @@ use highwater::run::stages::Stages;
 use highwater::run::template::Template;
 use highwater::run::verify::{VerifyOptions, verify_lake};
 use highwater::run::{Config, RestoreOptions, RestoreReport, Secret, TableConfig, status};
-use highwater::source::{Discovered, Selection, Source};
+use highwater::source::{Discovered, Selection, Snapshot, Source};
 use highwater::store::{Conditional, Store, probe_conditional_put};
 use highwater::telemetry::progress::TableProgress;
 use highwater_operators::ingest as sources;
-use highwater_operators::ingest::merge::MergeSnapshot;
+use highwater_operators::ingest::merge::{Merge, MergeSnapshot};
 use highwater_operators::sink::lake::{LakeSink, SinkTable, lake_sink};
 use highwater_operators::transform::changed_keys::KeyLimit;
 use highwater_operators::transform::partition::Partitioning;
 use highwater_operators::transform::repeats::{Repeats, drop_repeats};
 use memory::Memory;
 use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
+use together::order::{FlowOrder, Keys, MergeOrder, Needs, Order, SharedView, TableOrder};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -86,12 +88,13 @@ impl Pipeline for TableBackup {
         );
         report.warnings.clone_from(&context.warnings);
         let merges = prepared.tables.iter().any(PreparedTable::is_merge);
-        let memory = Memory::divide(&config, &context, &lake, &prepared, merges);
+        let needs = Needs::of(&prepared, merges);
+        let memory = Memory::divide(&config, &context, &lake, needs);
         let started = Instant::now();
-        merge_what_changed(&context, &lake, &mut prepared, &memory)?;
+        let shared = merge_what_changed(&context, &lake, &mut prepared, &memory)?;
         stages.find.add(started.elapsed());
         let followed = history::followed(&prepared);
-        report.tables = flow(&config, &context, &lake, prepared, &memory, &stages)?;
+        report.tables = flow(&config, &context, &lake, prepared, shared, &memory, &stages)?;
         let histories = history::catch_up(&config, &context, &lake, &followed);
         report.tables.extend(histories);
         report.seconds = stages.seconds();
@@ -99,6 +102,10 @@ impl Pipeline for TableBackup {
         report.conclude(context.started, chrono::Utc::now());
         record(&config, &context, &lake, &mut report);
         Ok(report)
+    }
+
+    fn follow(&self, config: Config, context: RunContext) -> Result<Exit, Failure> {
+        together::follow(&config, &context)
     }
 
     fn plan(&self, config: Config, context: RunContext) -> Result<PlanReport, Failure> {
@@ -210,7 +217,7 @@ async fn prepare_run(
         })
     };
     tokio::select! {
-        prepared = prepare(config, source, lake, context.workers(), &shape) => prepared,
+        prepared = prepare(config, source, lake, context.crew.place().peers(), &shape) => prepared,
         () = context.cancel.cancelled() => {
             Err(Failure::interrupted("interrupted before anything was read; the lake is as it was"))
         }
@@ -262,7 +269,7 @@ fn compare_with_source(
             prepared.tables.push(table);
         }
     }
-    let memory = Memory::divide(&config, context, lake, &prepared, true);
+    let memory = Memory::divide(&config, context, lake, Needs::of(&prepared, true));
     let mut find = Find {
         context,
         lake,
@@ -280,6 +287,13 @@ fn compare_with_source(
     Ok(())
 }
 
+/// What other processes need to know to read as this one does.
+#[derive(Default)]
+struct Shared {
+    view: SharedView,
+    merges: Vec<MergeOrder>,
+}
+
 /// Finds the changes of mirrored tables, and lets the snapshot read their
 /// rewriting.
 fn merge_what_changed(
@@ -287,7 +301,7 @@ fn merge_what_changed(
     lake: &Store,
     prepared: &mut Prepared,
     memory: &Memory,
-) -> Result<(), Failure> {
+) -> Result<Shared, Failure> {
     let mut find = Find {
         context,
         lake,
@@ -298,9 +312,31 @@ fn merge_what_changed(
     };
     let merges = find.all(prepared)?;
     let source = Arc::clone(&prepared.snapshot);
+    let shared = share(context, &*source, &merges);
     let row_groups = memory.row_groups.clone();
     prepared.snapshot = Arc::new(MergeSnapshot::new(source, merges, row_groups));
-    Ok(())
+    Ok(shared)
+}
+
+/// Where not all that is merged can be read by other processes, nothing is.
+fn share(
+    context: &RunContext,
+    source: &dyn Snapshot,
+    merges: &HashMap<TableName, Merge>,
+) -> Shared {
+    if context.crew.place().processes == 1 {
+        return Shared::default();
+    }
+    let orders = merges
+        .iter()
+        .map(|(name, merge)| MergeOrder::of(name, merge));
+    match orders.collect() {
+        Some(merges) => Shared {
+            view: source.share(),
+            merges,
+        },
+        None => Shared::default(),
+    }
 }
 
 /// Runs the dataflow to its end. Returns what became of each table.
@@ -309,22 +345,57 @@ fn flow(
     context: &RunContext,
     lake: &Store,
     prepared: Prepared,
+    shared: Shared,
     memory: &Memory,
     stages: &Arc<Stages>,
 ) -> Result<Vec<TableReport>, Failure> {
-    let mut plan = FlowPlan::new(config, context, lake, &prepared, memory, stages)?;
+    let tables = prepared.tables.iter();
+    let progress: Vec<TableProgress> = tables.map(|table| show(context, table)).collect();
+    context.progress.planned();
+    let order = Arc::new(FlowOrder {
+        view: shared.view,
+        merges: shared.merges,
+        tables: table_orders(context, lake, &prepared, memory)?,
+        needs: memory.needs,
+    });
+    let splits = splits_to_read(&prepared);
+    let snapshot = Arc::clone(&prepared.snapshot);
     let (mut publisher, reports) = Publisher::new(
         context.run,
         lake.clone(),
         prepared,
-        plan.progress.clone(),
+        progress.clone(),
         Arc::clone(stages),
+        context.crew.place().processes,
     );
     let over = context.runtime.block_on(publisher.start()).skip;
+    context.order(&Order::Flow(Arc::clone(&order)))?;
+    let mut plan = FlowPlan::new(
+        config,
+        context,
+        lake,
+        &order.tables,
+        snapshot,
+        progress,
+        memory,
+        stages,
+    )?;
+    plan.assign.splits = splits;
     plan.assign
         .splits
         .retain(|split| !over.contains(&split.table));
-    let publisher: Mutex<Option<Box<dyn Settle>>> = Mutex::new(Some(Box::new(publisher)));
+    run_flow(context, plan, Some(Box::new(publisher)))?;
+    let lost = |_| Failure::failed("the commits ended without a word; please report this");
+    context.runtime.block_on(reports).map_err(lost)
+}
+
+/// Builds the dataflow and runs it. The publisher is the first process's own.
+fn run_flow(
+    context: &RunContext,
+    plan: FlowPlan,
+    publisher: Option<Box<dyn Settle>>,
+) -> Result<(), Failure> {
+    let publisher = Mutex::new(publisher);
     let runtime = context.runtime.clone();
     context.crew.run(move |scope| {
         let publisher = if scope.worker().index() == 0 {
@@ -346,72 +417,97 @@ fn flow(
         read.requests.connect_loop(more);
         done.connect_loop(forget);
     })?;
-    let lost = |_| Failure::failed("the commits ended without a word; please report this");
-    context.runtime.block_on(reports).map_err(lost)
+    Ok(())
 }
 
-/// What the operators are given; shared by all workers.
+/// What each table asks of every process.
+fn table_orders(
+    context: &RunContext,
+    lake: &Store,
+    prepared: &Prepared,
+    memory: &Memory,
+) -> Result<Vec<TableOrder>, Failure> {
+    let order = |table: &PreparedTable| {
+        let folder = lake.child(&table_folder(table.name()));
+        let repeats = Repeats::find(table, &folder, &memory.reading);
+        let repeats = context.runtime.block_on(repeats)?;
+        Ok(TableOrder {
+            read: table.read.clone(),
+            splits: table.splits.clone(),
+            partition_by: table.config.partition_by.clone(),
+            file_bytes: memory.file_bytes(table),
+            by_split: table.is_merge(),
+            repeats: repeats.map(|repeats| Keys(repeats.keys().map(Into::into).collect())),
+        })
+    };
+    prepared.tables.iter().map(order).collect()
+}
+
+/// Everything that is left to read, in the order of the plan.
+fn splits_to_read(prepared: &Prepared) -> Vec<Assignment> {
+    let tables = prepared.tables.iter().enumerate();
+    tables
+        .flat_map(|(table, prepared)| {
+            prepared.remaining().map(move |split| Assignment {
+                table,
+                split: split.ordinal,
+                estimated_bytes: split.estimated_bytes,
+            })
+        })
+        .collect()
+}
+
+/// What the operators are given; shared by all workers of a process.
 #[derive(Clone)]
 struct FlowPlan {
     assign: Assign,
     ingest: Ingest,
     repeats: Arc<Vec<Option<Repeats>>>,
     sink: LakeSink,
-    progress: Vec<TableProgress>,
 }
 
 impl FlowPlan {
+    /// For these tables, none of whose splits is to be read yet.
+    #[expect(clippy::too_many_arguments, reason = "what a dataflow is made of")]
     fn new(
         config: &Config,
         context: &RunContext,
         lake: &Store,
-        prepared: &Prepared,
+        tables: &[TableOrder],
+        snapshot: Arc<dyn Snapshot>,
+        progress: Vec<TableProgress>,
         memory: &Memory,
         stages: &Arc<Stages>,
     ) -> Result<Self, Failure> {
-        let mut progress = Vec::new();
-        let mut splits = Vec::new();
         let (mut reads, mut sinks, mut repeats) = (Vec::new(), Vec::new(), Vec::new());
-        for (table, prepared) in prepared.tables.iter().enumerate() {
-            let shown = show(context, prepared);
-            let remaining = prepared.remaining();
-            splits.extend(remaining.map(|split| Assignment {
-                table,
-                split: split.ordinal,
-                estimated_bytes: split.estimated_bytes,
-            }));
+        for (table, progress) in tables.iter().zip(progress) {
+            sinks.push(sink_table(table, lake, &progress)?);
+            let known = table
+                .repeats
+                .as_ref()
+                .map(|Keys(keys)| Repeats::of(&table.read.table, keys.clone(), &memory.reading));
+            repeats.push(known.transpose()?);
+            let splits = table.splits.iter();
             reads.push(IngestTable {
-                read: prepared.read.clone(),
-                splits: prepared
-                    .splits
-                    .iter()
-                    .map(|s| (s.ordinal, s.clone()))
-                    .collect(),
-                progress: shown.clone(),
+                read: table.read.clone(),
+                splits: splits.map(|split| (split.ordinal, split.clone())).collect(),
+                progress,
             });
-            let folder = lake.child(&table_folder(prepared.name()));
-            repeats.push(context.runtime.block_on(Repeats::find(
-                prepared,
-                &folder,
-                &memory.reading,
-            ))?);
-            sinks.push(sink_table(prepared, &folder, memory, &shown)?);
-            progress.push(shown);
         }
-        context.progress.planned();
         Ok(Self {
             assign: Assign {
-                splits,
+                splits: Vec::new(),
                 epoch_bytes: config.epoch.bytes.as_u64(),
                 epoch_duration: config.epoch.duration(),
                 cancelled: cancel_flag(context),
             },
             ingest: Ingest {
-                snapshot: Arc::clone(&prepared.snapshot),
+                snapshot,
                 tables: Arc::new(reads),
                 budget: memory.reading.clone(),
                 batch_bytes: memory.batch_bytes,
                 fail_on_bad_row: config.on_bad_row == highwater::run::OnBadRow::Fail,
+                process: context.crew.place().process,
                 runtime: context.runtime.clone(),
                 stages: Arc::clone(stages),
             },
@@ -422,7 +518,6 @@ impl FlowPlan {
                 runtime: context.runtime.clone(),
                 stages: Arc::clone(stages),
             },
-            progress,
         })
     }
 }
@@ -450,19 +545,18 @@ fn show(context: &RunContext, prepared: &PreparedTable) -> TableProgress {
 }
 
 fn sink_table(
-    prepared: &PreparedTable,
-    folder: &Store,
-    memory: &Memory,
+    table: &TableOrder,
+    lake: &Store,
     shown: &TableProgress,
 ) -> Result<SinkTable, Failure> {
-    let schema = prepared.read.table.schema();
-    let partitioning =
-        Partitioning::new(&schema, &prepared.config.partition_by).map_err(Failure::usage)?;
+    let schema = table.read.table.schema();
+    let partitioning = Partitioning::new(&schema, &table.partition_by).map_err(Failure::usage)?;
+    let folder = lake.child(&table_folder(&table.read.table.name));
     Ok(SinkTable {
         file_schema: partitioning.file_schema(),
         partitioning,
-        file_bytes: memory.file_bytes(prepared),
-        by_split: prepared.is_merge(),
+        file_bytes: table.file_bytes,
+        by_split: table.by_split,
         folder: folder.objects(),
         progress: shown.clone(),
     })

@@ -11,6 +11,8 @@ use highwater::store::Store;
 use highwater_operators::sink::lake::FileFormat;
 use highwater_operators::transform::changes::ELEMENT_BYTES;
 
+use super::together::order::Needs;
+
 const MIB: u64 = 1 << 20;
 
 /// What an open column holds beside its encoded pages: the state of the codec
@@ -45,29 +47,39 @@ pub(super) struct Memory {
     /// How files are encoded.
     pub(super) format: FileFormat,
     file_target: Option<ByteSize>,
+    /// What the shares were made for.
+    pub(super) needs: Needs,
+}
+
+impl Needs {
+    /// Of these tables; `merges` says whether the lake is read too.
+    pub(super) fn of(prepared: &Prepared, merges: bool) -> Self {
+        let columns = prepared.tables.iter();
+        let columns = columns.map(|table| table.read.table.columns.len());
+        Self {
+            widest: columns.max().unwrap_or(0) as u64,
+            merges,
+        }
+    }
 }
 
 impl Memory {
-    /// Divides what a run may use. `merges` says whether the lake is read too.
+    /// Divides what a run may use.
     pub(super) fn divide(
         config: &Config,
         context: &RunContext,
         lake: &Store,
-        prepared: &Prepared,
-        merges: bool,
+        needs: Needs,
     ) -> Self {
         let budget = context.allowance.budget.as_u64();
         let workers = context.workers() as u64;
         // A merge reads from two sides, and keeps the keys of what has changed.
-        let (reading, row_groups, keys) = if merges {
+        let (reading, row_groups, keys) = if needs.merges {
             (budget / 8, budget / 8, budget / 8)
         } else {
             (budget / 4, 0, 0)
         };
         let writing = budget - reading - row_groups - keys;
-        let columns = prepared.tables.iter();
-        let columns = columns.map(|table| table.read.table.columns.len());
-        let widest = columns.max().unwrap_or(0) as u64;
         // 5 MiB is the least part that S3 takes; a folder takes any.
         let part_bytes = if lake.folder().is_some() {
             MIB
@@ -78,7 +90,7 @@ impl Memory {
         // that is not full, an open row group, its copy when it is flushed, as
         // much again on its way to the store, and as much slack.
         let of_worker = writing / workers;
-        let row_group = of_worker.saturating_sub(widest * COLUMN_BYTES + part_bytes) / 4;
+        let row_group = of_worker.saturating_sub(needs.widest * COLUMN_BYTES + part_bytes) / 4;
         let row_group = row_group.clamp(MIB, 64 * MIB);
         let wanted = config.files.row_group.map(|wanted| wanted.as_u64());
         Self {
@@ -96,6 +108,7 @@ impl Memory {
                 part_bytes: usize::try_from(part_bytes).unwrap_or(usize::MAX),
             },
             file_target: config.files.target,
+            needs,
         }
     }
 

@@ -18,6 +18,7 @@ use timely::dataflow::operators::vec::Input as _;
 use timely::dataflow::operators::{ConnectLoop, Feedback, Inspect};
 
 use super::memory::Memory;
+use super::together::order::NoticedReply;
 
 /// One table to read.
 pub(super) struct SideRead {
@@ -48,6 +49,24 @@ impl Noticed {
     pub(super) fn fail(&self, table: usize, failure: TableFailure) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.push((table, failure));
+    }
+
+    /// What this process has noticed, for the first one.
+    pub(super) fn reply(&self) -> NoticedReply {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        NoticedReply {
+            failures: std::mem::take(&mut *failures),
+            bad_rows: self.take_bad_rows(),
+        }
+    }
+
+    /// Adds what another process has noticed.
+    pub(super) fn join(&self, reply: NoticedReply) {
+        for (table, failure) in reply.failures {
+            self.fail(table, failure);
+        }
+        let mut rows = self.bad_rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.extend(reply.bad_rows);
     }
 
     /// The first failure of each table that failed.
@@ -114,6 +133,7 @@ impl Side {
                 budget: memory.reading.clone(),
                 batch_bytes: memory.batch_bytes,
                 fail_on_bad_row: false,
+                process: context.crew.place().process,
                 runtime: context.runtime.clone(),
                 stages: Arc::new(Stages::default()),
             },

@@ -1,12 +1,13 @@
 //! What a pipeline is given besides its configuration.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use tokio::runtime::{Builder, Handle, Runtime};
 use uuid::Uuid;
 
+use super::orders::Orders;
 use super::{Cancel, Failure};
 use crate::budget::{Allowance, LimitOrigin, MemoryLimit, default_workers};
 use crate::cluster::Crew;
@@ -30,6 +31,8 @@ pub struct RunContext {
     pub allowance: Allowance,
     /// The worker threads.
     pub crew: Arc<Crew>,
+    /// What this process was told to do, where it follows another one.
+    pub(super) orders: Arc<Mutex<Option<Orders>>>,
     /// The run's id (a UUID of version 7).
     pub run: Uuid,
     /// When it started.
@@ -72,6 +75,7 @@ impl RunContext {
             memory_origin: limit.origin,
             allowance,
             crew: Arc::new(crew),
+            orders: Arc::default(),
             run: Uuid::now_v7(),
             started: Utc::now(),
             warnings: limit.warning.into_iter().collect(),

@@ -24,6 +24,7 @@
 mod cancel;
 mod cli;
 mod context;
+mod orders;
 mod panics;
 mod restore;
 mod schedule;
@@ -63,6 +64,18 @@ pub trait Pipeline: Send + Sync + 'static {
     /// # Errors
     /// What stopped the run as a whole.
     fn run(&self, config: Config, context: RunContext) -> Result<RunReport, Failure>;
+
+    /// Does what the first process of the run orders, to the end of the run: for
+    /// every process but the first. Returns the run's exit.
+    ///
+    /// # Errors
+    /// What stopped it; a pipeline that runs in one process only says so.
+    fn follow(&self, _config: Config, _context: RunContext) -> Result<Exit, Failure> {
+        Err(Failure::usage(format!(
+            "{} runs in one process only",
+            self.name()
+        )))
+    }
 
     /// Says what a run would do, without side effects.
     ///

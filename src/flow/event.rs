@@ -18,6 +18,8 @@ pub enum Event {
         rows: u64,
         /// Bytes read from the source.
         source_bytes: u64,
+        /// The process that read it.
+        process: usize,
     },
     /// A file became durable.
     File {

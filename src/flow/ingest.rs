@@ -48,6 +48,8 @@ pub struct Ingest {
     pub batch_bytes: u64,
     /// Whether a bad row fails its table instead of being set aside.
     pub fail_on_bad_row: bool,
+    /// The process that reads.
+    pub process: usize,
     /// Where readers run.
     pub runtime: tokio::runtime::Handle,
     /// Where time spent is counted.
@@ -265,6 +267,7 @@ async fn read_split(
         split: ordinal,
         rows,
         source_bytes,
+        process: plan.process,
     })
 }
 

@@ -7,11 +7,12 @@ use arrow::datatypes::Int64Type;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::snapshot::SnapshotRef;
 use delta_kernel::{Engine, FilteredEngineData, KernelError};
+use serde::{Deserialize, Serialize};
 
 use super::SHA256_TAG;
 
 /// One data file of the table, as the log has it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoggedFile {
     /// Path relative to the table's folder, percent-encoded as the log has it.
     pub path: String,

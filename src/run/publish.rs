@@ -76,6 +76,7 @@ impl Publisher {
         prepared: Prepared,
         progress: Vec<TableProgress>,
         stages: Arc<Stages>,
+        processes: usize,
     ) -> (Self, oneshot::Receiver<Vec<TableReport>>) {
         let (told, hear) = oneshot::channel();
         let Prepared {
@@ -92,7 +93,13 @@ impl Publisher {
         let tables = tables
             .into_iter()
             .zip(progress)
-            .map(|(prepared, progress)| Publishing::new(&writer, &identity, prepared, progress))
+            .map(|(prepared, progress)| {
+                let mut table = Publishing::new(&writer, &identity, prepared, progress);
+                if processes > 1 {
+                    table.report.splits_by_process = vec![0; processes];
+                }
+                table
+            })
             .collect();
         (
             Self {
@@ -123,6 +130,20 @@ impl Publisher {
             .for_each_concurrent(SETTLED_AT_ONCE, Publishing::claim)
             .await;
         self.settle_shares(BTreeMap::new()).await
+    }
+
+    /// What this process reads is shown while it is read; what others have read is
+    /// shown now.
+    fn tell_read(&mut self, table: usize, process: usize, rows: u64, source_bytes: u64) {
+        let Some(table) = self.tables.get_mut(table) else {
+            return;
+        };
+        if process > 0 {
+            table.progress.read(rows, source_bytes);
+        }
+        if let Some(splits) = table.report.splits_by_process.get_mut(process) {
+            *splits += 1;
+        }
     }
 
     async fn settle_shares(&mut self, mut shares: BTreeMap<usize, Share>) -> Settled {
@@ -180,12 +201,14 @@ impl Settle for Publisher {
                 Event::SplitRead {
                     table,
                     split,
+                    rows,
                     source_bytes,
-                    ..
+                    process,
                 } => {
                     let share = shares.entry(table).or_default();
                     share.splits.insert(split);
                     share.source_bytes += source_bytes;
+                    self.tell_read(table, process, rows, source_bytes);
                 }
                 Event::File { table, file } => shares.entry(table).or_default().files.push(file),
                 Event::Quarantined { table, row } => {

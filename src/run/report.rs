@@ -161,6 +161,10 @@ pub struct TableReport {
     pub splits: u64,
     /// Of these, splits that an earlier run had done.
     pub splits_resumed: u64,
+    /// Of these, splits that each process of the run has read, by its number;
+    /// empty where there was one process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub splits_by_process: Vec<u64>,
     /// Whether this run continued a load that an earlier one began.
     pub continued: bool,
     /// Rows changed during a continued load may be missing until the next run.

@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use highwater::dataset::TableName;
-use highwater::source::{Discovered, Selection, Source, SourceError, View};
+use highwater::source::{Discovered, Selection, Snapshot, Source, SourceError, View};
 use highwater::watermark::Identity;
 
 pub(crate) use literal::text as value_text;
@@ -137,6 +137,10 @@ impl Source for Postgres {
 
     async fn discover(&self, selection: &Selection) -> Result<Vec<Discovered>, SourceError> {
         catalog::discover(&mut self.session().await?, selection).await
+    }
+
+    fn join(&self, shared: &str, readers: usize) -> Result<Arc<dyn Snapshot>, SourceError> {
+        Ok(Arc::new(PgSnapshot::join(&self.target, shared, readers)?))
     }
 
     async fn view(

@@ -10,6 +10,7 @@ use highwater::source::{
     TableRead,
 };
 use highwater::watermark::Bound;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::catalog;
@@ -18,7 +19,7 @@ use super::layout::{self, Layout};
 use super::quote;
 use super::reader::PgReader;
 use super::since::{self, Position};
-use super::url::Target;
+use super::url::{Endpoint, Target};
 use super::wire::Session;
 use super::writers::{self, Observed};
 
@@ -38,7 +39,7 @@ pub(super) struct Shared {
     coordinator: Mutex<Option<Session>>,
     /// The snapshot's name at the server; absent where it could not be exported.
     exported: Option<String>,
-    endpoint: super::url::Endpoint,
+    endpoint: Endpoint,
     bound: Bound,
     /// What each session locks.
     lock: Option<String>,
@@ -49,7 +50,36 @@ pub(super) struct Shared {
     readers: usize,
 }
 
+/// An exported snapshot, as another process joins it: by its own login, at the
+/// very server.
+#[derive(Serialize, Deserialize)]
+struct Joining {
+    exported: String,
+    endpoint: Endpoint,
+    bound: Bound,
+    lock: Option<String>,
+}
+
 impl PgSnapshot {
+    /// The snapshot that another process has exported, for up to `readers`.
+    pub(super) fn join(target: &Target, shared: &str, readers: usize) -> Result<Self, SourceError> {
+        let joining: Joining = serde_json::from_str(shared).map_err(|error| {
+            let what = "another process speaks of the snapshot in a way that is not understood";
+            SourceError::new(SourceErrorKind::Failed, what).caused_by(error)
+        })?;
+        Ok(Self(Arc::new(Shared {
+            target: target.clone(),
+            coordinator: Mutex::new(None),
+            exported: Some(joining.exported),
+            endpoint: joining.endpoint,
+            lock: joining.lock,
+            position: Position::parse(&joining.bound.position)?,
+            bound: joining.bound,
+            writers: Err("the snapshot was taken by another process".to_owned()),
+            readers: readers.max(1),
+        })))
+    }
+
     /// Takes a snapshot.
     pub(super) async fn take(
         target: &Target,
@@ -246,6 +276,16 @@ impl Snapshot for PgSnapshot {
         let mut guard = self.0.coordinator().await;
         let session = guard.as_mut().ok_or_else(gone)?;
         writers::cursor_bound(session, read, column, margin, &self.0.writers).await
+    }
+
+    fn share(&self) -> Option<String> {
+        let joining = Joining {
+            exported: self.0.exported.clone()?,
+            endpoint: self.0.endpoint.clone(),
+            bound: self.0.bound.clone(),
+            lock: self.0.lock.clone(),
+        };
+        serde_json::to_string(&joining).ok()
     }
 
     async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use highwater::source::SourceError;
+use serde::{Deserialize, Serialize};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 
@@ -28,7 +29,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const PORT: u16 = 5432;
 
 /// Where one server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Endpoint {
     /// A TCP address: the name (for certificates and messages), the host or
     /// address to connect to, the port.
