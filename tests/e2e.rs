@@ -8,6 +8,7 @@ mod kit;
 mod append;
 mod bad_input;
 mod big_changes;
+mod cluster;
 mod commit_faults;
 mod cursors;
 mod full_mode;

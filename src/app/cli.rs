@@ -77,6 +77,8 @@ pub(super) enum Verb {
     Run(RunArgs),
     /// Run whenever it is due, until told to stop
     Schedule(ScheduleArgs),
+    /// Run in several processes of this host, and start them again when one is lost
+    Cluster(SuperviseArgs),
     /// Write a commented configuration from a live source
     Init(InitArgs),
     /// Show what a run would read and write, without doing it
@@ -118,6 +120,64 @@ pub(super) struct SizeArgs {
     pub(super) memory: Option<ByteSize>,
 }
 
+/// Where the processes of a run are.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Several processes")]
+pub(super) struct ClusterArgs {
+    /// The number of this process, from 0; process 0 decides and reports
+    #[arg(long, env = "HIGHWATER_PROCESS", hide_env_values = true, value_name = "I")]
+    pub(super) process: Option<usize>,
+    /// How many processes there are, on this host
+    #[arg(long, value_name = "N", requires = "process", conflicts_with = "hosts")]
+    pub(super) processes: Option<usize>,
+    /// The first of their ports
+    #[arg(long, value_name = "PORT", requires = "processes", default_value_t = 2101)]
+    pub(super) base_port: u16,
+    /// The processes: a file with one HOST:PORT a line, in their order
+    #[arg(long, env = "HIGHWATER_HOSTS", hide_env_values = true, value_name = "FILE", requires = "process", value_hint = ValueHint::FilePath)]
+    pub(super) hosts: Option<PathBuf>,
+    /// A file with at least 32 secret bytes that all processes share; without it
+    /// they must be on this host
+    #[arg(long, env = "HIGHWATER_CLUSTER_KEY_FILE", hide_env_values = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) cluster_key_file: Option<PathBuf>,
+    /// Authenticate, but do not encrypt: for a network that is trusted
+    #[arg(long)]
+    pub(super) cluster_plaintext: bool,
+    /// How long to wait for the other processes
+    #[arg(long, value_name = "SPAN", value_parser = duration::parse, default_value = "60s")]
+    pub(super) join_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SuperviseArgs {
+    /// The configuration file (TOML)
+    #[arg(value_name = "CONFIG", value_hint = ValueHint::FilePath)]
+    pub(super) config: PathBuf,
+    /// How many processes, on this host
+    #[arg(long, value_name = "N", value_parser = workers)]
+    pub(super) processes: usize,
+    /// How often the processes are started again after one of them was lost
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(super) restarts: u32,
+    /// What each process does
+    #[arg(long, value_enum, default_value_t = Supervised::Run, value_name = "VERB")]
+    pub(super) verb: Supervised,
+    /// More flags for each process, after `--`: --workers, --memory, --table, ...
+    #[arg(last = true, value_name = "FLAGS")]
+    pub(super) flags: Vec<String>,
+}
+
+/// What processes can do together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Supervised {
+    /// Bring the lake up to date
+    Run,
+    /// Run whenever it is due
+    Schedule,
+    /// Compare the lake with its source
+    Verify,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
@@ -139,6 +199,8 @@ pub(super) struct RunArgs {
     /// Also write the JSON report to this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
 }
 
 #[derive(Debug, Args)]
@@ -153,6 +215,8 @@ pub(super) struct ScheduleArgs {
     /// How long a run may take to end after SIGTERM [default: `schedule.grace`, or 60s]
     #[arg(long, value_name = "SPAN", value_parser = duration::parse)]
     pub(super) grace: Option<Duration>,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
 }
 
 #[derive(Debug, Args)]
@@ -172,6 +236,10 @@ pub(super) struct VerifyArgs {
     /// Also decode every file, count its rows and check its statistics
     #[arg(long)]
     pub(super) full: bool,
+    #[command(flatten)]
+    pub(super) size: SizeArgs,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
 }
 
 #[derive(Debug, Args)]

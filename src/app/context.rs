@@ -1,13 +1,14 @@
 //! What a pipeline is given besides its configuration.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use tokio::runtime::{Builder, Handle, Runtime};
 use uuid::Uuid;
 
-use super::orders::Orders;
+use super::members::Members;
+use super::orders::Heard;
 use super::{Cancel, Failure};
 use crate::budget::{Allowance, LimitOrigin, MemoryLimit, default_workers};
 use crate::cluster::Crew;
@@ -31,8 +32,8 @@ pub struct RunContext {
     pub allowance: Allowance,
     /// The worker threads.
     pub crew: Arc<Crew>,
-    /// What this process was told to do, where it follows another one.
-    pub(super) orders: Arc<Mutex<Option<Orders>>>,
+    /// What the other processes of the run say.
+    pub(super) heard: Arc<Heard>,
     /// The run's id (a UUID of version 7).
     pub run: Uuid,
     /// When it started.
@@ -55,9 +56,13 @@ impl RunContext {
         self.crew.place().workers
     }
 
-    /// Finds limits, and starts a runtime that lives as long as the second
-    /// value.
-    pub(super) fn create(told: Told, progress: Progress) -> Result<(Self, Runtime), Failure> {
+    /// Finds limits, starts a runtime that lives as long as the second value, and
+    /// joins the other processes, where there are any.
+    pub(super) fn create(
+        told: Told,
+        members: Option<&Members>,
+        progress: Progress,
+    ) -> Result<(Self, Runtime), Failure> {
         let limit = MemoryLimit::find(told.memory);
         let workers = told.workers.unwrap_or_else(|| default_workers(limit.bytes));
         let allowance = Allowance::split(limit.bytes, workers).map_err(|message| {
@@ -66,22 +71,42 @@ impl RunContext {
             )
         })?;
         let runtime = runtime(workers)?;
-        let crew = Crew::alone(workers)?;
+        let cancel = Cancel::new();
+        let (crew, heard) = join(members, workers, &cancel, &progress)?;
+        let run = crew.run_id();
         let context = Self {
             runtime: runtime.handle().clone(),
             progress,
-            cancel: Cancel::new(),
+            cancel,
             memory_limit: limit.bytes,
             memory_origin: limit.origin,
             allowance,
             crew: Arc::new(crew),
-            orders: Arc::default(),
-            run: Uuid::now_v7(),
+            heard: Arc::new(heard),
+            run,
             started: Utc::now(),
             warnings: limit.warning.into_iter().collect(),
         };
         Ok((context, runtime))
     }
+}
+
+/// The workers of this process, and who listens to the others.
+fn join(
+    members: Option<&Members>,
+    workers: usize,
+    cancel: &Cancel,
+    progress: &Progress,
+) -> Result<(Crew, Heard), Failure> {
+    let Some(members) = members else {
+        let crew = Crew::alone(workers)?;
+        let heard = Heard::listen(&crew, cancel, |_, _| ());
+        return Ok((crew, heard));
+    };
+    let membership = members.membership(workers)?;
+    let crew = Crew::join(&membership, members.when_lost(progress.clone()))?;
+    let heard = Heard::listen(&crew, cancel, members.when_failed(progress.clone()));
+    Ok((crew, heard))
 }
 
 fn runtime(workers: usize) -> Result<Runtime, Failure> {

@@ -24,10 +24,12 @@
 mod cancel;
 mod cli;
 mod context;
+mod members;
 mod orders;
 mod panics;
 mod restore;
 mod schedule;
+mod supervise;
 mod verbs;
 
 use std::ffi::OsString;

@@ -3,6 +3,8 @@
 
 mod renewing;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -13,6 +15,7 @@ use uuid::Uuid;
 use self::renewing::Renewing;
 use super::cli::{OutputArgs, ScheduleArgs, When};
 use super::context::Told;
+use super::members::Members;
 use super::{Cancel, Exit, Failure, Pipeline, RunContext, Terminal, cancel, verbs};
 use crate::run::config::duration;
 use crate::run::schedule::{
@@ -37,9 +40,16 @@ pub(super) fn schedule(
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
     let config = verbs::load(&args.config)?;
+    let members = Members::of(&args.cluster, pipeline.name(), &config, output)?;
+    if args.cluster.process.is_some_and(|process| process > 0)
+        && let Some(members) = members
+    {
+        return follow_schedule(pipeline, config, &members, args, output, terminal);
+    }
     let table = Timetable::of(&config)?;
     let grace = args.grace.unwrap_or(config.schedule.grace);
     let mut daemon = Daemon::open(pipeline, config, args, output, terminal)?;
+    daemon.members = members;
     daemon.heed_signals(grace);
     let outcome = match table {
         _ if args.once_now => Ok(daemon.once_now()),
@@ -54,11 +64,61 @@ pub(super) fn schedule(
     outcome
 }
 
+/// Joins every run of a schedule that another process keeps, until told to stop.
+fn follow_schedule(
+    pipeline: &dyn Pipeline,
+    config: Config,
+    members: &Members,
+    args: &ScheduleArgs,
+    output: OutputArgs,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let mut daemon = Daemon::open(pipeline, config, args, output, terminal)?;
+    let grace = args.grace.unwrap_or(daemon.config.schedule.grace);
+    daemon.heed_signals(grace);
+    daemon.stop_while_idle();
+    while !daemon.cancel.is_cancelled() {
+        let progress = Progress::hidden();
+        let told = daemon.told.clone();
+        let (context, runtime) = match RunContext::create(told, Some(members), progress) {
+            Ok(joined) => joined,
+            // The next run is not due yet, or the first process starts again.
+            Err(failure) if failure.exit == Exit::Retry => continue,
+            Err(failure) => return Err(failure),
+        };
+        daemon.busy.store(true, Ordering::Relaxed);
+        let (cancel, crew) = (daemon.cancel.clone(), Arc::downgrade(&context.crew));
+        let asking = runtime.spawn(async move {
+            cancel.cancelled().await;
+            if let Some(crew) = crew.upgrade() {
+                RunContext::ask_to_stop(&crew);
+            }
+        });
+        let followed = pipeline.follow(daemon.config.clone(), context.clone());
+        asking.abort();
+        if let Err(failure) = followed {
+            let failure = failure.map_texts(|text| daemon.config.scrub(text));
+            context.give_up(&failure);
+            let exit = daemon.terminal.fail(&failure, output.json);
+            std::process::exit(i32::from(exit.code()));
+        }
+        drop(context);
+        runtime.shutdown_timeout(AFTER_RUN);
+        daemon.busy.store(false, Ordering::Relaxed);
+    }
+    daemon.runtime.shutdown_timeout(AFTER_RUN);
+    Ok(Exit::Done)
+}
+
 /// A daemon, from its start to its end.
 struct Daemon<'a> {
     pipeline: &'a dyn Pipeline,
     config: Config,
     told: Told,
+    /// The processes of each run, where there are several.
+    members: Option<Members>,
+    /// Whether a run is being followed.
+    busy: Arc<AtomicBool>,
     lease: Lease,
     style: ProgressStyle,
     output: OutputArgs,
@@ -93,11 +153,13 @@ impl<'a> Daemon<'a> {
         };
         let told = Told::new(&args.size, &config);
         // What cannot work is said now, not when the first run is due.
-        let (_, trial) = RunContext::create(told.clone(), Progress::hidden())?;
+        let (_, trial) = RunContext::create(told.clone(), None, Progress::hidden())?;
         trial.shutdown_background();
         Ok(Self {
             pipeline,
             told,
+            members: None,
+            busy: Arc::default(),
             config,
             lease: Lease::new(lake),
             style,
@@ -132,6 +194,17 @@ impl<'a> Daemon<'a> {
                 duration::text(grace)
             );
             std::process::exit(i32::from(Exit::Interrupted.code()));
+        });
+    }
+
+    /// Ends the process at the first signal unless it is following a run.
+    fn stop_while_idle(&self) {
+        let (cancel, busy) = (self.cancel.clone(), Arc::clone(&self.busy));
+        self.runtime.spawn(async move {
+            cancel.cancelled().await;
+            if !busy.load(Ordering::Relaxed) {
+                std::process::exit(i32::from(Exit::Done.code()));
+            }
         });
     }
 
@@ -201,12 +274,16 @@ impl<'a> Daemon<'a> {
 
     fn run(&self, run: Uuid, held: Held, turn: Option<&Turn>) -> Result<Ran, Failure> {
         let progress = Progress::start(self.style);
-        let (mut context, runtime) = RunContext::create(self.told.clone(), progress)?;
-        context.run = run;
+        let (mut context, runtime) = RunContext::create(self.told.clone(), self.members.as_ref(), progress)?;
+        if self.members.is_none() {
+            context.run = run;
+        }
         let (started, since) = (context.started, Instant::now());
         let renewing = Renewing::start(&self.runtime, held, &context.cancel, &self.cancel);
         let (config, shown) = (self.config.clone(), context.progress.clone());
-        let outcome = self.pipeline.run(config, context);
+        let outcome = self.pipeline.run(config, context.clone());
+        context.end(verbs::exit_of_run(&outcome));
+        drop(context);
         shown.finish();
         runtime.shutdown_timeout(AFTER_RUN);
         let mut ran = ran(run, started, outcome, &self.config);

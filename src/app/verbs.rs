@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,6 +16,8 @@ use super::cli::{
 use super::context::Told;
 use super::restore::restore;
 use super::schedule::schedule;
+use super::members::Members;
+use super::supervise::supervise;
 use super::{Exit, Failure, Pipeline, RunContext, Terminal, cancel, command};
 use crate::run::load_config::{self, ConfigError, Surroundings};
 use crate::run::report::TableError;
@@ -41,6 +44,7 @@ pub(super) fn perform(
         Verb::Verify(args) => verify(pipeline, &args, output, terminal),
         Verb::Prune(args) => prune(pipeline, &args, output, terminal),
         Verb::Restore(args) => restore(pipeline, &args, output, terminal),
+        Verb::Cluster(args) => supervise(&args, output),
         Verb::Init(args) => init(pipeline, &args, output, terminal),
         Verb::Schema => {
             let schema = schemars::schema_for!(Config);
@@ -65,10 +69,27 @@ fn run(
     let mut config = load(&args.config)?;
     config.accept_other_source |= args.accept_other_source;
     check_report_place(args.report.as_deref())?;
-    let style = progress_style(output, terminal.interactive);
-    let session = Session::open(pipeline, &args.size, &config, style, output, terminal)?;
+    let style = match args.cluster.process {
+        None | Some(0) => progress_style(output, terminal.interactive),
+        // The first process shows what all of them do.
+        Some(_) => ProgressStyle::Nothing,
+    };
+    let members = Members::of(&args.cluster, pipeline.name(), &config, output)?;
+    let session = Session::join(
+        pipeline,
+        &args.size,
+        members.as_ref(),
+        &config,
+        style,
+        output,
+        terminal,
+    )?;
+    if !session.context.crew.place().leads() {
+        return follow(pipeline, config, session, output, terminal);
+    }
     let clean = config.clone();
     let outcome = pipeline.run(config, session.context.clone());
+    session.context.end(exit_of_run(&outcome));
     session.close();
     let mut report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
     report.scrub(&clean);
@@ -80,6 +101,38 @@ fn run(
         write_report(file, &report)?;
     }
     Ok(report.exit)
+}
+
+pub(super) fn exit_of_run(outcome: &Result<RunReport, Failure>) -> Exit {
+    match outcome {
+        Ok(report) => report.exit,
+        Err(failure) => failure.exit,
+    }
+}
+
+/// Does what the first process orders. Its exit is this one's too.
+fn follow(
+    pipeline: &dyn Pipeline,
+    config: Config,
+    session: Session,
+    output: OutputArgs,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let clean = config.clone();
+    match pipeline.follow(config, session.context.clone()) {
+        Ok(exit) => {
+            session.close();
+            Ok(exit)
+        }
+        Err(failure) => {
+            let failure = failure.map_texts(|text| clean.scrub(text));
+            session.context.give_up(&failure);
+            session.context.progress.finish();
+            let exit = terminal.fail(&failure, output.json);
+            // Without a goodbye: the others must not take this for a clean end.
+            std::process::exit(i32::from(exit.code()));
+        }
+    }
 }
 
 fn tell(report: &RunReport, output: OutputArgs, terminal: &mut Terminal) -> Result<(), Failure> {
@@ -160,9 +213,29 @@ fn verify(
         full: args.full,
         against_source: args.against_source,
     };
-    let (mut report, clean) = ask_lake(pipeline, config, output, terminal, |config, context| {
-        pipeline.verify(config, options, context)
-    })?;
+    let members = Members::of(&args.cluster, pipeline.name(), &config, output)?;
+    let style = ProgressStyle::Nothing;
+    let session = Session::join(
+        pipeline,
+        &args.size,
+        members.as_ref(),
+        &config,
+        style,
+        output,
+        terminal,
+    )?;
+    if !session.context.crew.place().leads() {
+        return follow(pipeline, config, session, output, terminal);
+    }
+    let clean = config.clone();
+    let outcome = pipeline.verify(config, options, session.context.clone());
+    let exit = match &outcome {
+        Ok(report) => report.exit(),
+        Err(failure) => failure.exit,
+    };
+    session.context.end(exit);
+    session.close();
+    let mut report = outcome.map_err(|failure| failure.map_texts(|text| clean.scrub(text)))?;
     scrub(
         report.tables.iter_mut().map(|table| &mut table.error),
         &clean,
@@ -325,6 +398,7 @@ struct Session {
 }
 
 impl Session {
+    /// Of this process alone.
     fn open(
         pipeline: &dyn Pipeline,
         size: &SizeArgs,
@@ -333,13 +407,36 @@ impl Session {
         output: OutputArgs,
         terminal: &Terminal,
     ) -> Result<Self, Failure> {
+        Self::join(pipeline, size, None, config, style, output, terminal)
+    }
+
+    fn join(
+        pipeline: &dyn Pipeline,
+        size: &SizeArgs,
+        members: Option<&Members>,
+        config: &Config,
+        style: ProgressStyle,
+        output: OutputArgs,
+        terminal: &Terminal,
+    ) -> Result<Self, Failure> {
         let told = Told::new(size, config);
         let progress = Progress::start(style);
-        let (context, runtime) = RunContext::create(told, progress)?;
         if terminal.whole_process {
-            logs::start(output.log, output.json, pipeline.name(), &context.progress);
+            logs::start(output.log, output.json, pipeline.name(), &progress);
+        }
+        let (context, runtime) = RunContext::create(told, members, progress)?;
+        if terminal.whole_process {
             let watch = cancel::watch_signals(context.cancel.clone(), context.progress.clone());
             runtime.spawn(watch);
+        }
+        if !context.crew.place().leads() {
+            let (cancel, crew) = (context.cancel.clone(), Arc::downgrade(&context.crew));
+            runtime.spawn(async move {
+                cancel.cancelled().await;
+                if let Some(crew) = crew.upgrade() {
+                    RunContext::ask_to_stop(&crew);
+                }
+            });
         }
         for warning in &context.warnings {
             tracing::warn!("{warning}");

@@ -64,7 +64,7 @@ pub struct Crew {
     place: Place,
     workers: Mutex<Vec<Thread>>,
     /// Joined last: their end is the end of the connections.
-    guards: Mutex<Option<WorkerGuards<()>>>,
+    guards: Option<WorkerGuards<()>>,
 }
 
 /// How a worker thread is reached.
@@ -127,7 +127,7 @@ impl Crew {
         Ok(Self {
             place,
             workers: Mutex::new(threads),
-            guards: Mutex::new(Some(guards)),
+            guards: Some(guards),
         })
     }
 
@@ -135,23 +135,6 @@ impl Crew {
     #[must_use]
     pub fn place(&self) -> Place {
         self.place
-    }
-
-    /// STUB
-    pub fn tell(&self, _order: &[u8]) -> Result<(), CrewError> {
-        Ok(())
-    }
-    /// STUB
-    pub fn hear(&self) -> Option<Vec<u8>> {
-        None
-    }
-    /// STUB
-    pub fn reply(&self, _reply: &[u8]) -> Result<(), CrewError> {
-        Ok(())
-    }
-    /// STUB
-    pub fn replies(&self) -> Result<Vec<Vec<u8>>, CrewError> {
-        Ok(Vec::new())
     }
 
     /// Builds a dataflow on every worker of this process and runs it to its end.
@@ -184,8 +167,7 @@ impl Drop for Crew {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        let guards = self.guards.get_mut();
-        if let Some(guards) = guards.unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(guards) = self.guards.take() {
             for ended in guards.join() {
                 // A panic has been told of by `run`.
                 drop(ended);

@@ -22,6 +22,7 @@ pub(crate) mod postgres;
 pub(crate) mod s3;
 pub(crate) mod session;
 pub(crate) mod shop;
+pub(crate) mod team;
 
 use std::path::{Path, PathBuf};
 
