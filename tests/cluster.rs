@@ -202,12 +202,18 @@ fn a_source_that_cannot_be_shared() {
 
 /// What every process but the first has to say when one is lost.
 #[track_caller]
-fn tells_of(outcome: &Outcome, process: usize) {
-    let outcome = outcome.clone().exits(4);
-    let said = outcome.stderr.lines().filter(|line| line.contains("exit_error"));
+fn tells_of(outcome: Outcome, process: usize) {
+    let outcome = outcome.exits(4);
+    let said = outcome
+        .stderr
+        .lines()
+        .filter(|line| line.contains("exit_error"));
     let said: Vec<&str> = said.collect();
     assert_eq!(said.len(), 1, "{outcome}");
-    assert!(said[0].contains(&format!("process {process} at")), "{outcome}");
+    assert!(
+        said[0].contains(&format!("process {process} at")),
+        "{outcome}"
+    );
     assert!(!outcome.stderr.contains("panicked"), "{outcome}");
 }
 
@@ -248,7 +254,10 @@ fn a_process_is_killed() {
             let met = !outcome.stderr.contains("the run is not complete");
             if outcome.code != Some(0) && met {
                 assert_eq!(outcome.code, Some(4), "{outcome}");
-                assert!(outcome.stderr.contains(&format!("process {victim}")), "{outcome}");
+                assert!(
+                    outcome.stderr.contains(&format!("process {victim}")),
+                    "{outcome}"
+                );
             }
             assert!(!outcome.stderr.contains("panicked"), "{outcome}");
         }
@@ -275,7 +284,7 @@ fn a_process_freezes() {
         let frozen_process = team.take(frozen);
         frozen_process.signal("STOP");
         for outcome in team.wait_within(NOTICED) {
-            tells_of(&outcome, frozen);
+            tells_of(outcome, frozen);
         }
         // Thawed, it must not go on as if nothing had happened.
         frozen_process.signal("CONT");
@@ -293,14 +302,27 @@ fn the_supervisor_starts_again() {
     shop::orders(&database, 400_000);
     let lake = loading(&database);
     let config = lake.config();
-    let arguments = ["cluster", &config.to_string_lossy(), "--processes", "2", "--", "--workers", "1"];
+    let arguments = [
+        "cluster",
+        &config.to_string_lossy(),
+        "--processes",
+        "2",
+        "--",
+        "--workers",
+        "1",
+    ];
     let supervisor = Running::start(&arguments);
     load_log::wait_for_splits(lake.place(), "public/orders", 1);
     let children = kit::team::children(supervisor.id());
     assert_eq!(children.len(), 2, "{children:?}");
     kit::team::kill(children[1]);
     let outcome = supervisor.wait().exits(0);
-    assert!(outcome.stderr.contains("starting all again, 1 of at most 5"), "{outcome}");
+    assert!(
+        outcome
+            .stderr
+            .contains("starting all again, 1 of at most 5"),
+        "{outcome}"
+    );
     load_log::assert_no_split_repeated(lake.place(), "public/orders");
     rows(&lake, "public.orders");
 }
@@ -326,13 +348,20 @@ fn a_stranger_is_refused() {
     shop::orders(&database, 1000);
     let lake = loading(&database);
     let hosts = hosts_file(lake.folder(), 2);
-    let (key, other) = (key_file(lake.folder(), "key"), key_file(lake.folder(), "other"));
+    let (key, other) = (
+        key_file(lake.folder(), "key"),
+        key_file(lake.folder(), "other"),
+    );
     let leader = Team::member(&lake, "run", 0, &hosts, &key, &[]);
-    let stranger = Team::member(&lake, "run", 1, &hosts, &other, &[]).wait().exits(2);
+    let stranger = Team::member(&lake, "run", 1, &hosts, &other, &[])
+        .wait()
+        .exits(2);
     assert!(stranger.stderr.contains("same key"), "{stranger}");
     // Another job with the right key.
     let elsewhere = Lake::local(database.url()).with("workers = 1");
-    let wrong = Team::member(&elsewhere, "run", 1, &hosts, &key, &[]).wait().exits(2);
+    let wrong = Team::member(&elsewhere, "run", 1, &hosts, &key, &[])
+        .wait()
+        .exits(2);
     assert!(wrong.stderr.contains("refuses this one"), "{wrong}");
     let member = Team::member(&lake, "run", 1, &hosts, &key, &[]);
     member.wait().exits(0);
@@ -367,7 +396,10 @@ fn a_schedule_in_two_processes() {
     }
     database.sql("update orders set note = 'x' where id < 10");
     while lake.place().versions("public/orders").len() < 2 {
-        assert!(std::time::Instant::now() < deadline, "no second run was made");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "no second run was made"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     team.process(0).signal("TERM");

@@ -125,13 +125,23 @@ pub(super) struct SizeArgs {
 #[command(next_help_heading = "Several processes")]
 pub(super) struct ClusterArgs {
     /// The number of this process, from 0; process 0 decides and reports
-    #[arg(long, env = "HIGHWATER_PROCESS", hide_env_values = true, value_name = "I")]
+    #[arg(
+        long,
+        env = "HIGHWATER_PROCESS",
+        hide_env_values = true,
+        value_name = "I"
+    )]
     pub(super) process: Option<usize>,
     /// How many processes there are, on this host
     #[arg(long, value_name = "N", requires = "process", conflicts_with = "hosts")]
     pub(super) processes: Option<usize>,
     /// The first of their ports
-    #[arg(long, value_name = "PORT", requires = "processes", default_value_t = 2101)]
+    #[arg(
+        long,
+        value_name = "PORT",
+        requires = "processes",
+        default_value_t = 2101
+    )]
     pub(super) base_port: u16,
     /// The processes: a file with one HOST:PORT a line, in their order
     #[arg(long, env = "HIGHWATER_HOSTS", hide_env_values = true, value_name = "FILE", requires = "process", value_hint = ValueHint::FilePath)]

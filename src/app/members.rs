@@ -26,7 +26,8 @@ impl Members {
         config: &Config,
         output: OutputArgs,
     ) -> Result<Option<Self>, Failure> {
-        let together = args.hosts.is_some() || args.processes.is_some_and(|processes| processes > 1);
+        let together =
+            args.hosts.is_some() || args.processes.is_some_and(|processes| processes > 1);
         if !together {
             if args.process.is_some_and(|process| process > 0) {
                 return Err(Failure::usage("--process without other processes")
@@ -69,13 +70,8 @@ impl Members {
             None => {
                 let processes = processes.unwrap_or(1);
                 let encrypted = key.is_some();
-                let mut membership = Membership::loopback(
-                    process,
-                    processes,
-                    *base_port,
-                    workers,
-                    self.job.clone(),
-                );
+                let mut membership =
+                    Membership::loopback(process, processes, *base_port, workers, self.job.clone());
                 membership.key = key;
                 membership.plaintext = !encrypted;
                 membership
@@ -118,12 +114,13 @@ pub(super) fn abandon(what: String, progress: &Progress, json: bool) -> ! {
 impl From<ClusterError> for Failure {
     fn from(error: ClusterError) -> Self {
         match &error {
-            ClusterError::Membership(_) | ClusterError::Key { .. } => Self::usage(error.to_string()),
+            ClusterError::Membership(_) | ClusterError::Key { .. } => {
+                Self::usage(error.to_string())
+            }
             ClusterError::WrongKey { .. } => Self::usage(error.to_string())
                 .hint("give all processes the same --cluster-key-file"),
-            ClusterError::Refused { .. } => Self::usage(error.to_string()).hint(
-                "give all processes the same configuration, flags and version",
-            ),
+            ClusterError::Refused { .. } => Self::usage(error.to_string())
+                .hint("give all processes the same configuration, flags and version"),
             ClusterError::Missing { .. } => Self::retry(error.to_string())
                 .hint("start the missing processes, or wait longer: --join-timeout"),
             ClusterError::Left { .. } | ClusterError::Lost(_) => Self::retry(error.to_string()),

@@ -192,11 +192,7 @@ fn hear_notes(
     }
 }
 
-fn hear_orders(
-    told: &Receiver<Vec<u8>>,
-    orders: &Sender<Result<Value, Exit>>,
-    taken: &AtomicBool,
-) {
+fn hear_orders(told: &Receiver<Vec<u8>>, orders: &Sender<Result<Value, Exit>>, taken: &AtomicBool) {
     while let Ok(told) = told.recv() {
         match serde_json::from_slice(&told) {
             Ok(Told::Order(order)) => drop(orders.send(Ok(order))),

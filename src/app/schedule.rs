@@ -73,7 +73,7 @@ fn follow_schedule(
     output: OutputArgs,
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
-    let mut daemon = Daemon::open(pipeline, config, args, output, terminal)?;
+    let daemon = Daemon::open(pipeline, config, args, output, terminal)?;
     let grace = args.grace.unwrap_or(daemon.config.schedule.grace);
     daemon.heed_signals(grace);
     daemon.stop_while_idle();
@@ -274,7 +274,8 @@ impl<'a> Daemon<'a> {
 
     fn run(&self, run: Uuid, held: Held, turn: Option<&Turn>) -> Result<Ran, Failure> {
         let progress = Progress::start(self.style);
-        let (mut context, runtime) = RunContext::create(self.told.clone(), self.members.as_ref(), progress)?;
+        let (mut context, runtime) =
+            RunContext::create(self.told.clone(), self.members.as_ref(), progress)?;
         if self.members.is_none() {
             context.run = run;
         }

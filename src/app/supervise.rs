@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::cli::{OutputArgs, Supervised, SuperviseArgs};
+use super::cli::{OutputArgs, SuperviseArgs, Supervised};
 use super::{Cancel, Exit, Failure, cancel};
 use crate::budget::{MemoryLimit, default_workers};
 use crate::telemetry::Progress;
@@ -93,9 +93,8 @@ struct Team {
 
 impl Team {
     fn start(args: &SuperviseArgs, output: OutputArgs) -> Result<Self, Failure> {
-        let cannot = |error: std::io::Error| {
-            Failure::failed("cannot start the processes").caused_by(&error)
-        };
+        let cannot =
+            |error: std::io::Error| Failure::failed("cannot start the processes").caused_by(&error);
         let program = std::env::current_exe().map_err(cannot)?;
         let secrets = tempfile::tempdir().map_err(cannot)?;
         let hosts = secrets.path().join("hosts.txt");
@@ -155,7 +154,9 @@ impl Team {
                 }
                 None => {
                     asked = true;
-                    self.processes.iter().for_each(|(_, child)| ask_to_end(child));
+                    self.processes
+                        .iter()
+                        .for_each(|(_, child)| ask_to_end(child));
                 }
             }
         }
@@ -191,7 +192,9 @@ fn verdict(statuses: &[(usize, ExitStatus)]) -> Ended {
 
 /// Waits for the next process to end and takes it out of the list.
 async fn next_end(processes: &mut Vec<(usize, Child)>) -> (usize, ExitStatus) {
-    let ends = processes.iter_mut().map(|(_, child)| Box::pin(child.wait()));
+    let ends = processes
+        .iter_mut()
+        .map(|(_, child)| Box::pin(child.wait()));
     let (status, at, _) = futures::future::select_all(ends).await;
     let (number, _) = processes.remove(at);
     // Waiting fails only for a child that was waited for already.
@@ -219,7 +222,10 @@ fn free_addresses(processes: usize) -> std::io::Result<String> {
     let listeners: Vec<TcpListener> = listeners.collect::<Result<_, _>>()?;
     let addresses = listeners.iter().map(TcpListener::local_addr);
     let addresses: Vec<_> = addresses.collect::<Result<_, _>>()?;
-    Ok(addresses.iter().map(|address| format!("{address}\n")).collect())
+    Ok(addresses
+        .iter()
+        .map(|address| format!("{address}\n"))
+        .collect())
 }
 
 /// A key that only this user can read.
@@ -229,7 +235,9 @@ fn write_key(file: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     // Of each of them at least 62 bits are random.
-    let secret: String = (0..4).map(|_| uuid::Uuid::now_v7().simple().to_string()).collect();
+    let secret: String = (0..4)
+        .map(|_| uuid::Uuid::now_v7().simple().to_string())
+        .collect();
     options.open(file)?.write_all(secret.as_bytes())
 }
 
@@ -244,7 +252,9 @@ fn flags_of(args: &SuperviseArgs, output: OutputArgs) -> Vec<OsString> {
     let mut flags: Vec<OsString> = vec![verb.into(), args.config.clone().into()];
     let given = |name: &str| {
         let with_value = format!("{name}=");
-        args.flags.iter().any(|flag| flag == name || flag.starts_with(&with_value))
+        args.flags
+            .iter()
+            .any(|flag| flag == name || flag.starts_with(&with_value))
     };
     let limit = MemoryLimit::find(None);
     let share = limit.bytes.as_u64() / args.processes as u64;

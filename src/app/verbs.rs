@@ -14,9 +14,9 @@ use super::cli::{
     VerifyArgs, When,
 };
 use super::context::Told;
+use super::members::Members;
 use super::restore::restore;
 use super::schedule::schedule;
-use super::members::Members;
 use super::supervise::supervise;
 use super::{Exit, Failure, Pipeline, RunContext, Terminal, cancel, command};
 use crate::run::load_config::{self, ConfigError, Surroundings};

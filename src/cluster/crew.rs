@@ -4,7 +4,6 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use timely::WorkerConfig;
 use timely::communication::allocator::ProcessBuilder;
@@ -77,12 +76,12 @@ pub struct Crew {
     run: Uuid,
     workers: Mutex<Vec<Thread>>,
     /// Joined first: their end is the end of the connections.
-    guards: Option<WorkerGuards<()>>,
+    guards: Mutex<Option<WorkerGuards<()>>>,
     links: Vec<Arc<Link>>,
     pulse: Option<Pulse>,
-    orders: Mutex<Receiver<Vec<u8>>>,
+    orders: Mutex<Option<Receiver<Vec<u8>>>>,
     note: Sender<Note>,
-    notes: Mutex<Receiver<Note>>,
+    notes: Mutex<Option<Receiver<Note>>>,
 }
 
 /// How a worker thread is reached.
@@ -160,8 +159,8 @@ impl Crew {
         let mut crew = Self::start(place, run, builders, others)?;
         crew.links = links;
         crew.pulse = Some(pulse);
-        crew.orders = Mutex::new(orders);
-        (crew.note, crew.notes) = (note, Mutex::new(notes));
+        crew.orders = Mutex::new(Some(orders));
+        (crew.note, crew.notes) = (note, Mutex::new(Some(notes)));
         Ok(crew)
     }
 
@@ -198,13 +197,12 @@ impl Crew {
             place,
             run,
             workers: Mutex::new(threads),
-            guards: Some(guards),
+            guards: Mutex::new(Some(guards)),
             links: Vec::new(),
             pulse: None,
-            // Without a sender: nobody gives orders.
-            orders: Mutex::new(channel().1),
+            orders: Mutex::default(),
             note,
-            notes: Mutex::new(notes),
+            notes: Mutex::new(Some(notes)),
         })
     }
 
@@ -241,18 +239,29 @@ impl Crew {
         self.links.iter().try_for_each(|link| link.order(order))
     }
 
-    /// Waits for the next order of process 0. `None` when it will give none: it
-    /// has said goodbye, or it is this process.
+    /// The orders of process 0, once; `None` where this process leads or they were
+    /// taken. They end when process 0 has said goodbye.
     #[must_use]
-    pub fn hear(&self) -> Option<Vec<u8>> {
-        if self.place.leads() {
-            return None;
-        }
-        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        orders.recv().ok()
+    pub fn take_orders(&self) -> Option<Receiver<Vec<u8>>> {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.take().filter(|_| !self.place.leads())
     }
 
-    /// Sends a small message to process 0, also from process 0 itself.
+    /// The next order, for tests.
+    #[cfg(test)]
+    pub(super) fn hear(&self) -> Option<Vec<u8>> {
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.as_ref()?.recv().ok()
+    }
+
+    /// The next note, for tests.
+    #[cfg(test)]
+    pub(super) fn heard_from_followers(&self, wait: std::time::Duration) -> Option<Note> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.as_ref()?.recv_timeout(wait).ok()
+    }
+
+    /// Sends a message to process 0, also from process 0 itself.
     ///
     /// # Errors
     /// It is longer than [`MAX_NOTE_BYTES`]; process 0 cannot be written to (its
@@ -271,11 +280,12 @@ impl Crew {
         leader.map_or(Ok(()), |link| link.note(note))
     }
 
-    /// For process 0: waits for the next note, `wait` at most.
+    /// What is told to process 0, once; `None` where this process does not lead or
+    /// it was taken. It ends with the crew.
     #[must_use]
-    pub fn heard_from_followers(&self, wait: Duration) -> Option<Note> {
-        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.recv_timeout(wait).ok()
+    pub fn take_notes(&self) -> Option<Receiver<Note>> {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.take().filter(|_| self.place.leads())
     }
 
     /// Builds a dataflow on every worker of this process and runs it to its end.
@@ -308,7 +318,8 @@ impl Drop for Crew {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        if let Some(guards) = self.guards.take() {
+        let guards = self.guards.get_mut();
+        if let Some(guards) = guards.unwrap_or_else(PoisonError::into_inner).take() {
             for ended in guards.join() {
                 // A panic has been told of by `run`.
                 drop(ended);

@@ -110,7 +110,9 @@ pub(crate) fn children(parent: u32) -> Vec<u32> {
         .output()
         .expect("ps");
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
-    list.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+    list.split_whitespace()
+        .filter_map(|id| id.parse().ok())
+        .collect()
 }
 
 /// Kills a process with SIGKILL.
@@ -118,5 +120,8 @@ pub(crate) fn kill(process: u32) {
     let status = std::process::Command::new("kill")
         .args(["-s", "KILL", &process.to_string()])
         .status();
-    assert!(status.is_ok_and(|status| status.success()), "kill {process}");
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "kill {process}"
+    );
 }

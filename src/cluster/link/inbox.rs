@@ -36,7 +36,7 @@ pub(super) enum Arrived<'a> {
     /// So many bytes for timely have been put where it wants them.
     Dataflow(usize),
     Order(&'a [u8], bool),
-    Note(&'a [u8]),
+    Note(&'a [u8], bool),
     Alarm(&'a [u8]),
     Heartbeat,
     Goodbye,
@@ -125,7 +125,7 @@ impl Inbox {
                 Ok(Arrived::Dataflow(taken))
             }
             Kind::Order => Ok(Arrived::Order(contents, header.last)),
-            Kind::Note => Ok(Arrived::Note(contents)),
+            Kind::Note => Ok(Arrived::Note(contents, header.last)),
             Kind::Alarm => Ok(Arrived::Alarm(contents)),
             Kind::Heartbeat => Ok(Arrived::Heartbeat),
             Kind::Goodbye if self.gate.is_over() => {

@@ -36,17 +36,17 @@ pub(super) use self::pulse::Pulse;
 /// The longest order, in bytes.
 pub const MAX_ORDER_BYTES: usize = 256 << 20;
 /// The longest note to the leader, in bytes.
-pub const MAX_NOTE_BYTES: usize = 64 << 10;
+pub const MAX_NOTE_BYTES: usize = MAX_ORDER_BYTES;
 
 /// What timely writes at once leaves in pieces of this length, in bytes: large
 /// enough to forget the header, small enough to stay in the cache.
 const PIECE_BYTES: usize = 256 << 10;
-const _: () = assert!(PIECE_BYTES <= MAX_FRAME_BYTES && MAX_NOTE_BYTES <= MAX_FRAME_BYTES);
+const _: () = assert!(PIECE_BYTES <= MAX_FRAME_BYTES);
 
 /// How long a failed write waits for the reader to say what happened.
 const EXPLANATION: Duration = Duration::from_secs(1);
 
-/// A small message to the leader.
+/// A message to the leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// The process that wrote it.
@@ -76,8 +76,8 @@ pub(super) struct Link {
     hub: Arc<Hub>,
     outbox: Mutex<Outbox>,
     inbox: Mutex<Inbox>,
-    /// Parts of an order that is not complete.
-    order: Mutex<Vec<u8>>,
+    /// Parts of an order or a note that is not complete.
+    partial: Mutex<Vec<u8>>,
     tally: Tally,
     /// Since the last look of the heartbeat's thread.
     spoke: AtomicBool,
@@ -116,7 +116,7 @@ impl Link {
             hub,
             outbox: Mutex::new(Outbox::new(socket, seal, session.seed_out, choice)),
             inbox: Mutex::new(Inbox::new(source, session.seed_in, gate)),
-            order: Mutex::default(),
+            partial: Mutex::default(),
             tally: Tally::default(),
             spoke: AtomicBool::new(false),
             said_goodbye: AtomicBool::new(false),
@@ -136,20 +136,24 @@ impl Link {
 
     /// Sends an order in pieces; dataflows may write between them.
     pub(super) fn order(&self, order: &[u8]) -> Result<(), ClusterError> {
-        let mut rest = order;
+        self.tell_in_pieces(Kind::Order, order)
+    }
+
+    /// Sends a note, likewise.
+    pub(super) fn note(&self, note: &[u8]) -> Result<(), ClusterError> {
+        self.tell_in_pieces(Kind::Note, note)
+    }
+
+    fn tell_in_pieces(&self, kind: Kind, message: &[u8]) -> Result<(), ClusterError> {
+        let mut rest = message;
         loop {
             let (piece, after) = rest.split_at(rest.len().min(PIECE_BYTES));
             rest = after;
-            self.tell(Kind::Order, rest.is_empty(), piece)?;
+            self.tell(kind, rest.is_empty(), piece)?;
             if rest.is_empty() {
                 return Ok(());
             }
         }
-    }
-
-    /// Sends a note, which is short enough for one frame.
-    pub(super) fn note(&self, note: &[u8]) -> Result<(), ClusterError> {
-        self.tell(Kind::Note, true, note)
     }
 
     /// Says that this process lives, if it has said nothing since it was last
@@ -227,11 +231,7 @@ impl Link {
                 Ok(Arrived::Dataflow(0) | Arrived::Heartbeat) => {}
                 Ok(Arrived::Dataflow(bytes)) => return bytes,
                 Ok(Arrived::Order(part, last)) => self.hear(part, last),
-                Ok(Arrived::Note(note)) if note.len() <= MAX_NOTE_BYTES => self.hub.note(Note {
-                    process: self.peer,
-                    bytes: note.to_vec(),
-                }),
-                Ok(Arrived::Note(_)) => self.disbelieve("a note that is too long"),
+                Ok(Arrived::Note(part, last)) => self.read_note(part, last),
                 Ok(Arrived::Alarm(alarm)) => self.lose(&self.hub.alarm(self.peer, alarm)),
                 Ok(Arrived::Goodbye) => {
                     self.heard_goodbye.store(true, Ordering::SeqCst);
@@ -246,17 +246,35 @@ impl Link {
     }
 
     fn hear(&self, part: &[u8], last: bool) {
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         if self.peer != 0 {
             self.disbelieve("an order, though it does not lead");
         }
-        if order.len() + part.len() > MAX_ORDER_BYTES {
-            self.disbelieve("an order that is too long");
+        if let Some(order) = self.complete(part, last) {
+            self.hub.order(order);
         }
-        order.extend_from_slice(part);
-        if last {
-            self.hub.order(std::mem::take(&mut *order));
+    }
+
+    fn read_note(&self, part: &[u8], last: bool) {
+        if self.hub.process != 0 {
+            self.disbelieve("a note, though this process does not lead");
         }
+        if let Some(bytes) = self.complete(part, last) {
+            self.hub.note(Note {
+                process: self.peer,
+                bytes,
+            });
+        }
+    }
+
+    /// The whole message, when its last part has come. No link carries orders and
+    /// notes in the same direction.
+    fn complete(&self, part: &[u8], last: bool) -> Option<Vec<u8>> {
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        if partial.len() + part.len() > MAX_ORDER_BYTES {
+            self.disbelieve("a message that is too long");
+        }
+        partial.extend_from_slice(part);
+        last.then(|| std::mem::take(&mut *partial))
     }
 
     fn disbelieve(&self, what: &'static str) -> ! {
