@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::Capability;
 use timely::scheduling::SyncActivator;
 
-use super::frame::{Encoder, Outgoing};
+use super::frame::{Encoded, Encoder, Outgoing};
 use super::parcels::{Load, Parcels};
 use super::window::Windows;
 use crate::batch::Batch;
@@ -22,6 +22,10 @@ use crate::flow::Epoch;
 
 /// Frames are put together up to so many bytes: what goes at once costs once.
 const TOGETHER_BYTES: usize = 128 * 1024;
+
+/// Longer batches go in parts: timely reads into slabs of 1 MiB, copies what does
+/// not end with one, and makes all slabs larger for good when a frame does not fit.
+const FRAME_BYTES: usize = 512 * 1024;
 
 /// So many frames have come: their memory is paid for by the receiver.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -51,7 +55,29 @@ pub(super) struct Dispatch {
 struct Queue {
     /// The first in line: its length is known.
     ready: Option<Ready>,
-    behind: VecDeque<(usize, Batch, Rc<Capability<Epoch>>)>,
+    behind: VecDeque<Waiting>,
+}
+
+impl Queue {
+    fn put_back_in_parts(&mut self, waiting: Waiting, parts: usize) {
+        let divided = waiting.batch.in_parts(parts);
+        for batch in divided.into_iter().rev() {
+            self.behind.push_front(Waiting {
+                target: waiting.target,
+                batch,
+                is_part: true,
+                capability: Rc::clone(&waiting.capability),
+            });
+        }
+    }
+}
+
+struct Waiting {
+    target: usize,
+    batch: Batch,
+    /// A part of a batch: it is not divided again.
+    is_part: bool,
+    capability: Rc<Capability<Epoch>>,
 }
 
 struct Ready {
@@ -98,8 +124,12 @@ impl Dispatch {
                     seat.push(batch);
                 }
             } else if let Some(queue) = self.queues.get_mut(process) {
-                let waiting = (target, batch, Rc::clone(&capability));
-                queue.behind.push_back(waiting);
+                queue.behind.push_back(Waiting {
+                    target,
+                    batch,
+                    is_part: false,
+                    capability: Rc::clone(&capability),
+                });
             }
         }
         for (seat, batches) in local.into_iter().enumerate() {
@@ -167,15 +197,21 @@ impl Dispatch {
         let Some(queue) = self.queues.get_mut(process) else {
             return Ok(None);
         };
-        if queue.ready.is_none()
-            && let Some((target, batch, capability)) = queue.behind.pop_front()
+        while queue.ready.is_none()
+            && let Some(waiting) = queue.behind.pop_front()
         {
-            queue.ready = Some(Ready {
-                frame: self.encoder.encode(target, &batch)?,
-                target,
-                permit: batch.permit,
-                capability,
-            });
+            let most = (!waiting.is_part).then_some(FRAME_BYTES);
+            match self.encoder.encode(waiting.target, &waiting.batch, most)? {
+                Encoded::Frame(frame) => {
+                    queue.ready = Some(Ready {
+                        target: waiting.target,
+                        frame,
+                        permit: waiting.batch.permit,
+                        capability: waiting.capability,
+                    });
+                }
+                Encoded::TooLong { parts } => queue.put_back_in_parts(waiting, parts),
+            }
         }
         let credit = |ready: &mut Ready| {
             let bytes = ready.frame.bytes() as u64;

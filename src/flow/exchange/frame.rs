@@ -14,7 +14,7 @@ mod tests;
 
 pub(crate) use decode::contained;
 pub(super) use decode::{Arrived, Decoder};
-pub(super) use encode::{Encoder, Outgoing};
+pub(super) use encode::{Encoded, Encoder, Outgoing};
 
 /// Everything is padded to so many bytes, so that columns need not be copied to
 /// be aligned (but those of 16-byte values, where timely's slab puts them wrong).

@@ -138,3 +138,76 @@ fn two_processes_that_are_full_of_batches_for_each_other_go_on() {
     );
     assert_eq!(*seen.lock().unwrap(), 2 * 64);
 }
+
+/// A batch that is larger than budget and window arrives, in parts.
+#[test]
+fn a_batch_larger_than_budget_and_window_arrives() {
+    const ROWS: i64 = 100_000;
+    let runtime = runtime();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let seen_there = Arc::clone(&seen);
+    let handle = runtime.handle().clone();
+    two_processes(
+        1,
+        |_| Hooks::default(),
+        move |worker, place| {
+            let budget = MemoryBudget::new(8 << 10);
+            let plan = Exchange::new(place, 4 << 10, budget.clone(), handle.clone());
+            let seen = Arc::clone(&seen_there);
+            worker.dataflow(|scope| {
+                let mut batches = Vec::new();
+                if place.process == 0 {
+                    let mut batch = batch(0, ROWS);
+                    batch.permit = budget.try_take(1 << 30).unwrap();
+                    batches.push((1, batch));
+                }
+                exchange(feed(scope, batches), plan).inspect(move |batch| {
+                    assert!(batch.rows.num_rows() < 20_000);
+                    seen.lock().unwrap().extend(ids(&batch.rows));
+                });
+            });
+        },
+    );
+    assert!(seen.lock().unwrap().iter().copied().eq(0..ROWS));
+}
+
+/// What is not believed ends the run: rows would be lost.
+#[test]
+fn parcels_that_lie_are_an_error_of_the_operator() {
+    use super::collect::{Collect, Purse};
+    use super::parcels::Load;
+    use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+    let runtime = runtime();
+    timely::execute_directly(move |worker| {
+        worker.dataflow::<Epoch, _, _>(|scope| {
+            let mut builder = OperatorBuilder::new("test".to_owned(), scope);
+            let (_one, _) = builder.new_output::<Vec<()>>();
+            let (_other, _) = builder.new_output::<Vec<()>>();
+            let activator = scope
+                .worker()
+                .sync_activator_for(builder.operator_info().address.to_vec());
+            builder.build(|mut capabilities| {
+                let budget = MemoryBudget::new(1 << 20);
+                let purse = Purse {
+                    budget: budget.clone(),
+                    reserve: budget,
+                };
+                let mail = mailbox(activator, 1);
+                let mut state = Collect::new(0, purse, runtime.handle().clone(), mail);
+                let mut parcels = Parcels {
+                    target: 0,
+                    load: Load::Arrived {
+                        frames: 3,
+                        bytes: arrow::buffer::Buffer::from(&[7_u8; 200][..]),
+                    },
+                };
+                let acks = capabilities.pop().unwrap();
+                let batches = capabilities.pop().unwrap();
+                let refused = state.accept(&mut parcels, batches, acks, |_| {});
+                assert!(refused.unwrap_err().to_string().contains("does not begin"));
+                |_| {}
+            });
+        });
+    });
+}

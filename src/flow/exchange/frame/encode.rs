@@ -18,6 +18,8 @@ use crate::batch::Batch;
 #[derive(Debug)]
 pub(in super::super) struct Outgoing {
     head: [u8; HEAD_BYTES],
+    /// Where the receiver does not have it.
+    schema: Option<Buffer>,
     pieces: Vec<Buffer>,
     bytes: usize,
 }
@@ -30,8 +32,19 @@ impl Outgoing {
 
     /// Its parts, in order.
     pub(in super::super) fn parts(&self) -> impl Iterator<Item = &[u8]> {
-        std::iter::once(self.head.as_slice()).chain(self.pieces.iter().map(Buffer::as_slice))
+        let buffers = self.schema.iter().chain(&self.pieces);
+        std::iter::once(self.head.as_slice()).chain(buffers.map(Buffer::as_slice))
     }
+}
+
+/// What came of encoding a batch.
+#[derive(Debug)]
+pub(in super::super) enum Encoded {
+    Frame(Outgoing),
+    /// It had better go in so many parts.
+    TooLong {
+        parts: usize,
+    },
 }
 
 /// Makes the frames of one worker. Frames must be sent in the order in which they
@@ -66,7 +79,8 @@ impl Encoder {
         }
     }
 
-    /// The frame of `batch` for the worker `target`.
+    /// The frame of `batch` for the worker `target`; or, if it would be longer than
+    /// `most` bytes and may be divided, in how many parts it should go.
     ///
     /// # Errors
     /// A type has no wire form.
@@ -74,26 +88,27 @@ impl Encoder {
         &mut self,
         target: usize,
         batch: &Batch,
-    ) -> Result<Outgoing, ArrowError> {
+        most: Option<usize>,
+    ) -> Result<Encoded, ArrowError> {
         let number = self.number_of(batch.rows.schema_ref())?;
         let position = usize::try_from(number).unwrap_or(usize::MAX);
         let Some(told) = self.schemas.get_mut(position) else {
             return Err(ArrowError::IpcError("too many schemas".to_owned()));
         };
         let mut pieces = Vec::new();
-        let schema_bytes = match told.workers.get_mut(target) {
-            Some(true) => 0,
-            unknown => {
-                if let Some(told) = unknown {
-                    *told = true;
-                }
-                pieces.push(told.message.clone());
-                told.message.len()
-            }
-        };
         let rows = without_strangers(&batch.rows)?;
         told.messages(rows.as_ref().unwrap_or(&batch.rows), &mut pieces)?;
-        let bytes: usize = pieces.iter().map(Buffer::len).sum();
+        let body_bytes: usize = pieces.iter().map(Buffer::len).sum();
+        if let Some(most) = most
+            && body_bytes > most
+        {
+            let parts = body_bytes.div_ceil(most.max(1));
+            return Ok(Encoded::TooLong { parts });
+        }
+        let known = told.workers.get_mut(target);
+        let schema = known.is_none_or(|known| !std::mem::replace(known, true));
+        let schema = schema.then(|| told.message.clone());
+        let schema_bytes = schema.as_ref().map_or(0, Buffer::len);
         let head = Head {
             sender: self.sender,
             schema: number,
@@ -102,13 +117,14 @@ impl Encoder {
             source_bytes: batch.source_bytes,
             rows: batch.rows.num_rows() as u64,
             schema_bytes: schema_bytes as u64,
-            body_bytes: (bytes - schema_bytes) as u64,
+            body_bytes: body_bytes as u64,
         };
-        Ok(Outgoing {
+        Ok(Encoded::Frame(Outgoing {
             head: head.to_bytes(),
+            schema,
             pieces,
-            bytes: HEAD_BYTES + bytes,
-        })
+            bytes: HEAD_BYTES + schema_bytes + body_bytes,
+        }))
     }
 
     fn number_of(&mut self, schema: &SchemaRef) -> Result<u32, ArrowError> {

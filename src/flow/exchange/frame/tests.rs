@@ -88,6 +88,13 @@ fn batch(rows: RecordBatch) -> Batch {
     }
 }
 
+fn encode(encoder: &mut Encoder, target: usize, batch: &Batch) -> Outgoing {
+    match encoder.encode(target, batch, None).unwrap() {
+        Encoded::Frame(frame) => frame,
+        Encoded::TooLong { .. } => panic!("it may be of any length"),
+    }
+}
+
 fn written(frame: &Outgoing) -> Buffer {
     let bytes: Vec<u8> = frame.parts().flatten().copied().collect();
     assert_eq!(bytes.len(), frame.bytes());
@@ -96,7 +103,7 @@ fn written(frame: &Outgoing) -> Buffer {
 }
 
 fn frame(rows: RecordBatch) -> Vec<u8> {
-    let frame = Encoder::new(1, 2).encode(0, &batch(rows)).unwrap();
+    let frame = encode(&mut Encoder::new(1, 2), 0, &batch(rows));
     written(&frame).to_vec()
 }
 
@@ -111,7 +118,7 @@ fn every_kind_of_column_comes_out_as_it_went_in() {
     ] {
         let (mut encoder, mut decoder) = (Encoder::new(7, 3), Decoder::default());
         for _ in 0..3 {
-            let frame = encoder.encode(2, &batch(rows.clone())).unwrap();
+            let frame = encode(&mut encoder, 2, &batch(rows.clone()));
             let arrived = decoder.decode(&written(&frame)).unwrap();
             assert_eq!(arrived.rows, rows);
             let told = (
@@ -140,15 +147,15 @@ fn a_batch_without_columns_keeps_its_rows() {
 fn a_schema_goes_once_to_each_worker() {
     let mut encoder = Encoder::new(0, 3);
     let plain_batch = batch(plain());
-    let first = encoder.encode(1, &plain_batch).unwrap().bytes();
-    let second = encoder.encode(1, &plain_batch).unwrap();
+    let first = encode(&mut encoder, 1, &plain_batch).bytes();
+    let second = encode(&mut encoder, 1, &plain_batch);
     assert!(second.bytes() < first);
     // An equal schema is the same schema.
     assert_eq!(
-        encoder.encode(1, &batch(plain())).unwrap().bytes(),
+        encode(&mut encoder, 1, &batch(plain())).bytes(),
         second.bytes()
     );
-    assert_eq!(encoder.encode(2, &plain_batch).unwrap().bytes(), first);
+    assert_eq!(encode(&mut encoder, 2, &plain_batch).bytes(), first);
     // The control: who was never told of the schema refuses the frame.
     let refused = Decoder::default().decode(&written(&second)).unwrap_err();
     assert!(refused.reason.contains("never told"), "{refused}");
@@ -163,9 +170,22 @@ fn schemas_beyond_the_limit_take_the_place_of_old_ones() {
     };
     for n in (0..MAX_SCHEMAS + 10).chain([0, 5, MAX_SCHEMAS]) {
         let rows = rows(format!("column {n}"));
-        let frame = encoder.encode(0, &batch(rows.clone())).unwrap();
+        let frame = encode(&mut encoder, 0, &batch(rows.clone()));
         assert_eq!(decoder.decode(&written(&frame)).unwrap().rows, rows);
     }
+}
+
+#[test]
+fn what_is_too_long_says_in_how_many_parts_and_tells_nobody_of_its_schema() {
+    let mut encoder = Encoder::new(0, 1);
+    let batch = batch(plain());
+    let parts = encoder.encode(0, &batch, Some(500)).unwrap();
+    let Encoded::TooLong { parts } = parts else {
+        panic!("{parts:?}")
+    };
+    assert!((2..100).contains(&parts), "{parts}");
+    let frame = encode(&mut encoder, 0, &batch);
+    Decoder::default().decode(&written(&frame)).unwrap();
 }
 
 #[test]
