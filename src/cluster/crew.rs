@@ -4,12 +4,21 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use timely::WorkerConfig;
-use timely::communication::WorkerGuards;
+use timely::communication::allocator::ProcessBuilder;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards};
 use timely::dataflow::Scope;
 use timely::worker::Worker;
+use uuid::Uuid;
 
+use super::bootstrap::{self, Formed};
+use super::link::{
+    Hub, Link, LinkCounters, LinkStream, MAX_NOTE_BYTES, MAX_ORDER_BYTES, Note, Pulse,
+};
+use super::{ClusterError, Lost, Membership};
 use crate::flow::Epoch;
 
 /// Which process this is, and how many workers there are.
@@ -57,14 +66,23 @@ pub enum CrewError {
     },
 }
 
+/// Empty receive buffers of 1 MiB that a link or worker keeps for later.
+const SPARE_BUFFERS: usize = 8;
+
 type Job = Arc<dyn Fn(&mut Worker) + Send + Sync>;
 
-/// The worker threads of this process.
+/// The worker threads of this process, and its links to the other ones.
 pub struct Crew {
     place: Place,
+    run: Uuid,
     workers: Mutex<Vec<Thread>>,
-    /// Joined last: their end is the end of the connections.
+    /// Joined first: their end is the end of the connections.
     guards: Option<WorkerGuards<()>>,
+    links: Vec<Arc<Link>>,
+    pulse: Option<Pulse>,
+    orders: Mutex<Receiver<Vec<u8>>>,
+    note: Sender<Note>,
+    notes: Mutex<Receiver<Note>>,
 }
 
 /// How a worker thread is reached.
@@ -94,12 +112,63 @@ impl Crew {
         };
         let config = timely::CommunicationConfig::Process(place.workers);
         let (builders, others) = config.try_build().map_err(CrewError::Start)?;
-        Self::start(place, builders, others)
+        Self::start(place, Uuid::now_v7(), builders, others)
+    }
+
+    /// Joins the other processes: connects, believes them and is believed, and
+    /// starts the workers. Returns when all processes are linked with each other.
+    ///
+    /// `lost` is called once, from a thread of a link, when a peer dies, freezes,
+    /// is cut off or sends what cannot be believed. It should end the process
+    /// and not return: the threads that need the peer wait for that for ever,
+    /// also in [`Crew::run`], [`Crew::hear`] and when the crew is dropped.
+    ///
+    /// # Errors
+    /// The membership cannot be right; the address cannot be listened on;
+    /// somebody did not come in time, has another key, or refuses this process.
+    pub fn join(
+        membership: &Membership,
+        lost: Arc<dyn Fn(&Lost) + Send + Sync>,
+    ) -> Result<Self, ClusterError> {
+        membership.check()?;
+        if membership.processes() == 1 {
+            return Ok(Self::alone(membership.workers)?);
+        }
+        let place = Place {
+            process: membership.process,
+            processes: membership.processes(),
+            workers: membership.workers,
+        };
+        let Formed { run, sessions } = bootstrap::form(membership)?;
+        let ((order, orders), (note, notes)) = (channel(), channel());
+        let addresses = membership.addresses.clone();
+        let hub = Arc::new(Hub::new(
+            place.process,
+            addresses,
+            lost,
+            order,
+            note.clone(),
+        ));
+        let mut links = Vec::new();
+        for session in sessions {
+            let link = Link::new(session, membership, Arc::clone(&hub))?;
+            links.push(Arc::new(link));
+        }
+        hub.know(&links);
+        let pulse = Pulse::start(&links, membership.silence)?;
+        let (builders, others) = network(place, &links)?;
+        let mut crew = Self::start(place, run, builders, others)?;
+        crew.links = links;
+        crew.pulse = Some(pulse);
+        crew.orders = Mutex::new(orders);
+        (crew.note, crew.notes) = (note, Mutex::new(notes));
+        Ok(crew)
     }
 
     fn start(
         place: Place,
-        builders: Vec<timely::communication::AllocatorBuilder>,
+        run: Uuid,
+        builders: Vec<AllocatorBuilder>,
         others: Box<dyn std::any::Any + Send>,
     ) -> Result<Self, CrewError> {
         let (mut threads, mut ends) = (Vec::new(), Vec::new());
@@ -124,10 +193,18 @@ impl Crew {
         let config = WorkerConfig::default();
         let guards = timely::execute::execute_from(builders, others, config, work)
             .map_err(CrewError::Start)?;
+        let (note, notes) = channel();
         Ok(Self {
             place,
+            run,
             workers: Mutex::new(threads),
             guards: Some(guards),
+            links: Vec::new(),
+            pulse: None,
+            // Without a sender: nobody gives orders.
+            orders: Mutex::new(channel().1),
+            note,
+            notes: Mutex::new(notes),
         })
     }
 
@@ -135,6 +212,70 @@ impl Crew {
     #[must_use]
     pub fn place(&self) -> Place {
         self.place
+    }
+
+    /// The run's name, which process 0 chose; the same in all processes.
+    #[must_use]
+    pub fn run_id(&self) -> Uuid {
+        self.run
+    }
+
+    /// What has crossed the links so far, one entry for each other process.
+    #[must_use]
+    pub fn links(&self) -> Vec<LinkCounters> {
+        self.links.iter().map(|link| link.counters()).collect()
+    }
+
+    /// Sends an order to every other process; returns when it is on its way. A
+    /// crew without other processes has nobody to tell.
+    ///
+    /// # Errors
+    /// This process does not lead; the order is longer than
+    /// [`MAX_ORDER_BYTES`]; a process cannot be written to (its link will call
+    /// `lost`).
+    pub fn tell(&self, order: &[u8]) -> Result<(), ClusterError> {
+        if !self.place.leads() {
+            return Err(ClusterError::NotLeading(self.place.process));
+        }
+        fits(order, MAX_ORDER_BYTES)?;
+        self.links.iter().try_for_each(|link| link.order(order))
+    }
+
+    /// Waits for the next order of process 0. `None` when it will give none: it
+    /// has said goodbye, or it is this process.
+    #[must_use]
+    pub fn hear(&self) -> Option<Vec<u8>> {
+        if self.place.leads() {
+            return None;
+        }
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.recv().ok()
+    }
+
+    /// Sends a small message to process 0, also from process 0 itself.
+    ///
+    /// # Errors
+    /// It is longer than [`MAX_NOTE_BYTES`]; process 0 cannot be written to (its
+    /// link will call `lost`).
+    pub fn tell_leader(&self, note: &[u8]) -> Result<(), ClusterError> {
+        fits(note, MAX_NOTE_BYTES)?;
+        if self.place.leads() {
+            // It has its own receiver, and cannot fail.
+            let _ = self.note.send(Note {
+                process: self.place.process,
+                bytes: note.to_vec(),
+            });
+            return Ok(());
+        }
+        let leader = self.links.iter().find(|link| link.peer() == 0);
+        leader.map_or(Ok(()), |link| link.note(note))
+    }
+
+    /// For process 0: waits for the next note, `wait` at most.
+    #[must_use]
+    pub fn heard_from_followers(&self, wait: Duration) -> Option<Note> {
+        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.recv_timeout(wait).ok()
     }
 
     /// Builds a dataflow on every worker of this process and runs it to its end.
@@ -173,7 +314,42 @@ impl Drop for Crew {
                 drop(ended);
             }
         }
+        // Only now: as long as others are at work, this process lives.
+        drop(self.pulse.take());
     }
+}
+
+fn fits(message: &[u8], limit: usize) -> Result<(), ClusterError> {
+    if message.len() > limit {
+        return Err(ClusterError::TooLong {
+            bytes: message.len(),
+            limit,
+        });
+    }
+    Ok(())
+}
+
+/// Hands the links to timely: inside the process objects, between them bytes.
+fn network(
+    place: Place,
+    links: &[Arc<Link>],
+) -> std::io::Result<(Vec<AllocatorBuilder>, Box<dyn std::any::Any + Send>)> {
+    let mut hooks = Hooks::default();
+    // Buffers that a burst has needed are not kept for ever.
+    hooks.refill.limit = Some(SPARE_BUFFERS);
+    let (refill, spill) = (hooks.refill.clone(), hooks.spill.clone());
+    let within = ProcessBuilder::new_typed_vector(place.workers, refill, spill);
+    let mut streams: Vec<Option<LinkStream>> = (0..place.processes).map(|_| None).collect();
+    for link in links {
+        if let Some(stream) = streams.get_mut(link.peer()) {
+            *stream = Some(LinkStream(Arc::clone(link)));
+        }
+    }
+    let (process, workers) = (place.process, place.workers);
+    let (builders, guard) =
+        initialize_networking_from_sockets(within, streams, process, workers, hooks)?;
+    let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
+    Ok((builders, Box::new(guard)))
 }
 
 /// The life of a worker thread.

@@ -1,0 +1,7 @@
+//! Processes as threads: crews that join over loopback, run dataflows and end.
+
+#![allow(clippy::unwrap_used)]
+
+mod ends;
+mod flows;
+mod kit;
