@@ -111,6 +111,8 @@ fn table(rounds: u64, window_bytes: u64, batches: usize, rows: usize, only: Opti
         ("raw", 2, 1),
         ("bare", 2, 1),
         ("ours", 2, 1),
+        ("crew", 2, 1),
+        ("crew encrypted", 2, 1),
         ("bare", 1, 2),
         ("ours", 1, 2),
     ];

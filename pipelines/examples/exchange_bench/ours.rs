@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use highwater::batch::Batch;
 use highwater::budget::MemoryBudget;
-use highwater::cluster::Place;
+use highwater::cluster::{ClusterKey, Crew, Lost, Membership, Place};
 use highwater::flow::{Epoch, Exchange, exchange};
 use timely::CommunicationConfig;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::operators::Inspect;
 use timely::dataflow::operators::generic::source;
+use timely::dataflow::operators::vec::ToStream;
+use timely::dataflow::operators::{Exchange as _, Inspect};
 use timely::dataflow::{Scope, StreamVec};
 use timely::synchronization::Barrier;
 
@@ -68,15 +69,16 @@ pub(super) fn run(task: &Task) -> Duration {
         runtime.handle().clone(),
     );
     let count = Arc::new(AtomicUsize::new(0));
-    let took = plain(
-        task,
-        Flow {
-            task: task.clone(),
-            plan: plan.clone(),
-            budget,
-            count: Arc::clone(&count),
-        },
-    );
+    let flow = Flow {
+        task: task.clone(),
+        plan: plan.clone(),
+        budget,
+        count: Arc::clone(&count),
+    };
+    let took = match task.contender.as_str() {
+        "crew" | "crew encrypted" => crew(task, flow),
+        _ => plain(task, flow),
+    };
     assert_eq!(count.load(Ordering::Relaxed), task.batches * task.workers);
     if std::env::var_os("EXCHANGE_BENCH_TELL").is_some() {
         eprintln!("peak outstanding {}", plan.peak_outstanding_bytes());
@@ -105,6 +107,44 @@ fn plain(task: &Task, flow: Flow) -> Duration {
     .unwrap();
     drop(guards);
     times.iter().max().unwrap()
+}
+
+/// Over links of this project.
+fn crew(task: &Task, flow: Flow) -> Duration {
+    let (processes, workers) = (task.processes, task.workers);
+    let mut membership = Membership::loopback(
+        task.process,
+        processes,
+        task.port,
+        workers,
+        "exchange bench",
+    );
+    membership.key = ClusterKey::from_secret(b"a secret of the bench, long enough for a key");
+    membership.plaintext = task.contender == "crew";
+    let lost = |lost: &Lost| {
+        eprintln!("{lost}");
+        std::process::exit(1);
+    };
+    let crew = Crew::join(&membership, Arc::new(lost)).unwrap();
+    // Nobody begins before all are there.
+    crew.run(|scope| {
+        let none: [u64; 0] = [];
+        none.to_stream(scope)
+            .container::<Vec<u64>>()
+            .exchange(|_| 0);
+    })
+    .unwrap();
+    let started = Instant::now();
+    crew.run(move |scope| {
+        let pool = flow.pool();
+        flow.build(scope, pool);
+    })
+    .unwrap();
+    let took = started.elapsed();
+    if std::env::var_os("EXCHANGE_BENCH_TELL").is_some() {
+        eprintln!("{:?}", crew.links());
+    }
+    took
 }
 
 /// The dataflow of one worker.
