@@ -1,20 +1,16 @@
 #![allow(clippy::unwrap_used)]
 
-use proptest::prelude::RngCore;
-use proptest::test_runner::{RngAlgorithm, TestRng};
-
 use super::super::ingest::SPLITS_PER_WORKER;
 use super::*;
 
 const SPLITS: u32 = 1000;
 
 /// Log-normal costs, the same in each run: the largest is some ten means.
-fn mixed_costs(seed: u8, sigma: f64) -> Vec<f64> {
-    let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
-    let mut uniform = || (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+fn mixed_costs(seed: u64, sigma: f64) -> Vec<f64> {
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut normal = || {
-        let (a, b) = (1.0 - uniform(), uniform());
-        (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
+        let (a, b) = (1.0 - rng.f64(), rng.f64());
+        (-2.0 * f64::ln(a)).sqrt() * f64::cos(std::f64::consts::TAU * b)
     };
     (0..SPLITS).map(|_| (sigma * normal()).exp()).collect()
 }
