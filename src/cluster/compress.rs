@@ -417,6 +417,7 @@ mod tests {
         assert_eq!(sender.packed_frames, 0);
         sender.link = 10e6;
         sender.rate(64 * MIB, 256 << 10);
+        sender.rate(64 * MIB, 256 << 10);
         assert_eq!(sender.packed_frames, sender.frames);
     }
 

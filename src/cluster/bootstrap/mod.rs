@@ -273,3 +273,6 @@ impl Joining {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
