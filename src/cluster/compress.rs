@@ -180,7 +180,7 @@ impl Choice {
             Mode::Trial { windows } => {
                 // What was known of the link may be long past.
                 let seen = per_byte(writing, window.sent);
-                let before = std::mem::replace(&mut self.link, Some(seen));
+                let before = self.link.replace(seen);
                 if self.pays(TO_BEGIN) {
                     self.link = Some(mix(before, seen, NEW));
                     self.trial_after = (self.trial_after * 2).min(LAST_TRIAL_AFTER);
