@@ -77,7 +77,7 @@ pub struct Crew {
     run: Uuid,
     workers: Mutex<Vec<Thread>>,
     /// Joined first: their end is the end of the connections.
-    guards: Option<WorkerGuards<()>>,
+    guards: Mutex<Option<WorkerGuards<()>>>,
     links: Vec<Arc<Link>>,
     pulse: Option<Pulse>,
     orders: Mutex<Receiver<Vec<u8>>>,
@@ -198,7 +198,7 @@ impl Crew {
             place,
             run,
             workers: Mutex::new(threads),
-            guards: Some(guards),
+            guards: Mutex::new(Some(guards)),
             links: Vec::new(),
             pulse: None,
             // Without a sender: nobody gives orders.
@@ -308,7 +308,8 @@ impl Drop for Crew {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        if let Some(guards) = self.guards.take() {
+        let guards = self.guards.get_mut();
+        if let Some(guards) = guards.unwrap_or_else(PoisonError::into_inner).take() {
             for ended in guards.join() {
                 // A panic has been told of by `run`.
                 drop(ended);
