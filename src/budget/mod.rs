@@ -140,11 +140,50 @@ impl Permit {
         }
     }
 
+    /// Takes `bytes` out of this permit, rounded down to what can be taken alone;
+    /// the sum of both stays what it was.
+    #[must_use]
+    pub fn split(&mut self, bytes: u64) -> Permit {
+        let units = usize::try_from(bytes / self.units_bytes).unwrap_or(usize::MAX);
+        let part = self.held.as_mut().and_then(|held| {
+            let units = units.min(held.num_permits());
+            held.split(units)
+        });
+        Permit {
+            held: part,
+            units_bytes: self.units_bytes,
+        }
+    }
+
     /// Joins `other` into this permit.
     pub fn merge(&mut self, other: Permit) {
         match (&mut self.held, other.held) {
             (Some(held), Some(more)) => held.merge(more),
             (none, more) => *none = more,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_permit_add_up_and_give_back_what_they_are() {
+        let budget = MemoryBudget::new(100 * UNIT_BYTES);
+        let mut whole = budget.try_take(10 * UNIT_BYTES);
+        let whole = whole.as_mut().unwrap_or_else(|| unreachable!());
+        let part = whole.split(3 * UNIT_BYTES + 1);
+        assert_eq!(part.bytes(), 3 * UNIT_BYTES);
+        assert_eq!(whole.bytes(), 7 * UNIT_BYTES);
+        // Less than can be taken alone stays where it is.
+        assert_eq!(whole.split(UNIT_BYTES - 1).bytes(), 0);
+        drop(part);
+        assert_eq!(budget.available_bytes(), 93 * UNIT_BYTES);
+        let all = whole.split(u64::MAX);
+        assert_eq!((whole.bytes(), all.bytes()), (0, 7 * UNIT_BYTES));
+        drop(all);
+        assert_eq!(budget.available_bytes(), budget.total_bytes());
+        assert_eq!(Permit::free().split(UNIT_BYTES).bytes(), 0);
     }
 }

@@ -180,7 +180,7 @@ impl Choice {
             Mode::Trial { windows } => {
                 // What was known of the link may be long past.
                 let seen = per_byte(writing, window.sent);
-                let before = std::mem::replace(&mut self.link, Some(seen));
+                let before = self.link.replace(seen);
                 if self.pays(TO_BEGIN) {
                     self.link = Some(mix(before, seen, NEW));
                     self.trial_after = (self.trial_after * 2).min(LAST_TRIAL_AFTER);
@@ -416,6 +416,7 @@ mod tests {
         sender.rate(512 * MIB, 256 << 10);
         assert_eq!(sender.packed_frames, 0);
         sender.link = 10e6;
+        sender.rate(64 * MIB, 256 << 10);
         sender.rate(64 * MIB, 256 << 10);
         assert_eq!(sender.packed_frames, sender.frames);
     }

@@ -4,4 +4,4 @@
 
 mod ends;
 mod flows;
-mod kit;
+pub(in crate::cluster) mod kit;

@@ -60,6 +60,13 @@ pub struct Assign {
     pub cancelled: Arc<AtomicBool>,
 }
 
+/// Puts the splits that cost most first; equal ones stay in their order. Whoever
+/// is last then has little left, so that workers end together: for splits whose
+/// order does not matter.
+pub fn longest_first(splits: &mut [Assignment]) {
+    splits.sort_by_key(|split| std::cmp::Reverse(split.estimated_bytes));
+}
+
 /// How often a waiting assignment looks at the cancel flag and at the clock.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -211,3 +218,6 @@ impl HandOut {
         self.capability.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

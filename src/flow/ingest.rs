@@ -29,7 +29,7 @@ use crate::telemetry::progress::TableProgress;
 
 /// Splits that a worker holds at once: one being read and one ready, so that
 /// the reader never waits for the round trip of a request.
-const SPLITS_PER_WORKER: usize = 2;
+pub(super) const SPLITS_PER_WORKER: usize = 2;
 
 /// Batches that wait between the reader and its operator; what they may hold in
 /// bytes is bounded by the budget, not by this number.

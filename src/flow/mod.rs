@@ -30,7 +30,7 @@ pub mod ingest;
 pub mod mailbox;
 pub mod wire;
 
-pub use assign::{Assign, Assignment, assign};
+pub use assign::{Assign, Assignment, assign, longest_first};
 pub use commit::{Settle, Settled, commit};
 pub use event::{Event, TableFailure};
 pub use exchange::{Exchange, exchange};

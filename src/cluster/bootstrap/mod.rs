@@ -133,7 +133,7 @@ impl Joining {
         match handshake::answer(socket, HANDSHAKE, &self.key, judge) {
             Ok((session, run)) => {
                 let peer = session.peer;
-                if !self.table.put(session, run) {
+                if !self.table.put(session, run) && !self.table.is_closed() {
                     tracing::warn!("{from} is refused: process {peer} is here already");
                 }
             }
@@ -273,3 +273,6 @@ impl Joining {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

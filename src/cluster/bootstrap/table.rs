@@ -100,9 +100,11 @@ impl Table {
         self.lock().failure.take()
     }
 
-    /// Nobody is let in any more.
+    /// Nobody is let in any more, and who has come and was not taken is left.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        let mut inner = self.lock();
+        inner.closed = true;
+        inner.seats.fill_with(Seat::default);
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -163,11 +163,11 @@ impl Link {
             return;
         }
         // Locked: somebody is writing just now.
-        if let Ok(mut outbox) = self.outbox.try_lock() {
-            if !self.said_goodbye.load(Ordering::SeqCst) {
-                // The reader finds out, and can say why.
-                let _ = outbox.send(Kind::Heartbeat, true, &[], &self.tally);
-            }
+        if let Ok(mut outbox) = self.outbox.try_lock()
+            && !self.said_goodbye.load(Ordering::SeqCst)
+        {
+            // The reader finds out, and can say why.
+            let _ = outbox.send(Kind::Heartbeat, true, &[], &self.tally);
         }
     }
 

@@ -1,1 +1,214 @@
-//! Ends.
+//! How runs end: well, many times; and otherwise, with one line that names the
+//! process.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::kit::*;
+use crate::cluster::{Crew, Lost, Membership};
+
+#[test]
+fn a_clean_end_is_never_a_loss() {
+    for round in 0..50 {
+        let processes = 2 + round % 2;
+        let all = memberships(processes, WAYS[round % 3]);
+        run(&all, |crew| {
+            let rows = if crew.place().leads() {
+                let rows: u64 = [0, 10, 3000][round % 3];
+                crew.tell(&rows.to_le_bytes()).unwrap();
+                rows
+            } else {
+                u64::from_le_bytes(crew.hear().unwrap().try_into().unwrap())
+            };
+            exchange(&crew, rows);
+            // Some leave at once, some wait for the leader's goodbye, some linger.
+            match (crew.place().process + round) % 3 {
+                0 => {}
+                1 => drop(crew.hear()),
+                _ => std::thread::sleep(Duration::from_millis(20)),
+            }
+        });
+    }
+}
+
+#[test]
+fn a_run_that_idles_is_alive() {
+    let mut all = memberships(2, Way::Encrypted);
+    for membership in &mut all {
+        membership.silence = Duration::from_millis(400);
+    }
+    run(&all, |crew| {
+        std::thread::sleep(Duration::from_millis(1600));
+        exchange(&crew, 1000)
+    });
+}
+
+/// A proxy in front of one process, which can stop carrying one or both ways.
+struct Proxy {
+    address: String,
+    pairs: Arc<Mutex<Vec<(TcpStream, TcpStream)>>>,
+    stopped: Arc<Mutex<Stopped>>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Stopped {
+    to: bool,
+    from: bool,
+    garble: bool,
+}
+
+impl Proxy {
+    fn start(target: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Self {
+            address: listener.local_addr().unwrap().to_string(),
+            pairs: Arc::default(),
+            stopped: Arc::default(),
+        };
+        let (pairs, stopped) = (Arc::clone(&proxy.pairs), Arc::clone(&proxy.stopped));
+        std::thread::spawn(move || {
+            for near in listener.incoming().flatten() {
+                let Ok(far) = TcpStream::connect(&target) else {
+                    continue;
+                };
+                let clone = |s: &TcpStream| s.try_clone().unwrap();
+                pairs.lock().unwrap().push((clone(&near), clone(&far)));
+                for (mut from, mut to, forth) in
+                    [(clone(&near), clone(&far), true), (far, near, false)]
+                {
+                    let stopped = Arc::clone(&stopped);
+                    std::thread::spawn(move || {
+                        let mut bytes = [0; 4096];
+                        while let Ok(read @ 1..) = from.read(&mut bytes) {
+                            let stopped = *stopped.lock().unwrap();
+                            if if forth { stopped.to } else { stopped.from } {
+                                continue;
+                            }
+                            if stopped.garble {
+                                bytes[read / 2] ^= 1;
+                            }
+                            if to.write_all(&bytes[..read]).is_err() {
+                                break;
+                            }
+                        }
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        proxy
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Stopped)) {
+        change(&mut self.stopped.lock().unwrap());
+    }
+
+    fn cut(&self) {
+        for (near, far) in self.pairs.lock().unwrap().iter() {
+            let _ = near.shutdown(Shutdown::Both);
+            let _ = far.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+const SILENCE: Duration = Duration::from_millis(800);
+
+/// Two processes, of which the second reaches the first by a proxy.
+fn proxied(way: Way) -> (Proxy, Vec<(Arc<Crew>, Receiver<Lost>)>) {
+    let mut all = memberships(2, way);
+    let proxy = Proxy::start(all[0].addresses[0].clone());
+    all[1].addresses[0] = proxy.address.clone();
+    for membership in &mut all {
+        membership.silence = SILENCE;
+    }
+    let crews = std::thread::scope(|scope| {
+        let joining = |m: &Membership| {
+            let (crew, lost) = join(m).unwrap();
+            (Arc::new(crew), lost)
+        };
+        let threads: Vec<_> = all
+            .iter()
+            .map(|m| scope.spawn(move || joining(m)))
+            .collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    (proxy, crews)
+}
+
+/// Both processes learn that the other one is lost, in time and once.
+fn both_lose(crews: Vec<(Arc<Crew>, Receiver<Lost>)>, why: &[&str]) {
+    let started = Instant::now();
+    for (process, (crew, lost)) in crews.into_iter().enumerate() {
+        let deadline = SILENCE + Duration::from_secs(2);
+        let left = deadline.saturating_sub(started.elapsed());
+        let told = lost.recv_timeout(left).expect("in time");
+        let line = told.to_string();
+        assert_eq!(told.process, 1 - process, "{line}");
+        assert!(
+            !line.contains('\n') && why.iter().any(|why| line.contains(why)),
+            "{line}"
+        );
+        assert!(lost.recv_timeout(Duration::from_millis(50)).is_err());
+        // Its threads wait for the end of the process, which is the test's.
+        std::mem::forget(crew);
+    }
+}
+
+const CLOSED: &str = "closed the connection without a goodbye";
+const SILENT: &str = "nothing has been heard of it for 0.8 s";
+const COUNTED: &str = "it counts this process as lost";
+
+#[test]
+fn a_connection_that_closes_is_a_loss() {
+    for way in WAYS {
+        let (proxy, crews) = proxied(way);
+        proxy.cut();
+        both_lose(crews, &[CLOSED, COUNTED]);
+    }
+}
+
+#[test]
+fn a_silent_cut_is_a_loss() {
+    let (proxy, crews) = proxied(Way::Encrypted);
+    proxy.set(|stopped| (stopped.to, stopped.from) = (true, true));
+    both_lose(crews, &[SILENT, CLOSED]);
+}
+
+#[test]
+fn a_one_way_cut_ends_both() {
+    for forth in [true, false] {
+        let (proxy, crews) = proxied(Way::Plaintext);
+        proxy.set(|stopped| {
+            if forth {
+                stopped.to = true
+            } else {
+                stopped.from = true
+            }
+        });
+        both_lose(crews, &[SILENT, COUNTED]);
+    }
+}
+
+#[test]
+fn a_cut_amid_a_flood_is_a_loss() {
+    let (proxy, crews) = proxied(Way::Encrypted);
+    for (crew, _) in &crews {
+        let crew = Arc::clone(crew);
+        std::thread::spawn(move || exchange(&crew, 1 << 40));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    proxy.set(|stopped| (stopped.to, stopped.from) = (true, true));
+    both_lose(crews, &[SILENT, CLOSED]);
+}
+
+#[test]
+fn changed_bytes_are_not_believed() {
+    for way in WAYS {
+        let (proxy, crews) = proxied(way);
+        proxy.set(|stopped| stopped.garble = true);
+        both_lose(crews, &["cannot be believed", COUNTED, CLOSED]);
+    }
+}
