@@ -118,6 +118,15 @@ impl TableFile {
         })
     }
 
+    /// What the wanted columns of one row group occupy in memory, in bytes; an
+    /// estimate.
+    #[must_use]
+    pub fn memory_bytes(&self, group: usize) -> u64 {
+        self.sum(group, |group, column| {
+            group.column(column).uncompressed_size()
+        })
+    }
+
     /// How many rows make a batch of about `bytes` in memory.
     #[must_use]
     pub fn batch_rows(&self, group: usize, bytes: u64) -> usize {

@@ -140,6 +140,16 @@ impl Permit {
         }
     }
 
+    /// Cuts off a permit for `bytes`, or for what is left.
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let wanted = usize::try_from(bytes.div_ceil(self.units_bytes)).unwrap_or(usize::MAX);
+        let cut = |held: &mut OwnedSemaphorePermit| held.split(wanted.min(held.num_permits()));
+        Self {
+            held: self.held.as_mut().and_then(cut),
+            units_bytes: self.units_bytes,
+        }
+    }
+
     /// Joins `other` into this permit.
     pub fn merge(&mut self, other: Permit) {
         match (&mut self.held, other.held) {
