@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) fn install(binary: &'static str, json: bool) {
     let told = AtomicBool::new(false);
     std::panic::set_hook(Box::new(move |panic| {
+        if crate::flow::exchange::contained() {
+            return;
+        }
         if told.swap(true, Ordering::Relaxed) {
             return;
         }
