@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_n
 use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use highwater::ledger::{LakeFile, LoggedFile};
 use object_store::ObjectStore;
@@ -19,6 +20,9 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
+
+/// Files up to this size are read as a whole when they are opened.
+pub const SMALL_BYTES: u64 = 1 << 20;
 
 /// A file of the lake cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,8 @@ pub struct TableFile {
     folder: Arc<dyn ObjectStore>,
     path: Path,
     bytes: u64,
+    /// Everything, of a small file: one request is cheaper than three.
+    whole: Option<Bytes>,
     metadata: ArrowReaderMetadata,
     wanted: SchemaRef,
     origins: Vec<Origin>,
@@ -71,7 +77,14 @@ impl TableFile {
             reason: error.to_string(),
             passes: false,
         })?;
-        let mut object = LakeFile::new(Arc::clone(&folder), path.clone(), file.bytes);
+        let object = LakeFile::new(Arc::clone(&folder), path.clone(), file.bytes);
+        let whole = match file.bytes {
+            0..=SMALL_BYTES => Some(object.fetch().await),
+            _ => None,
+        };
+        let whole = whole.transpose();
+        let whole = whole.map_err(|error| read_error(&path, &error))?;
+        let mut object = object.with_whole(whole.clone());
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::load_async(&mut object, options)
             .await
@@ -97,6 +110,7 @@ impl TableFile {
             folder,
             path,
             bytes: file.bytes,
+            whole,
             metadata,
             wanted: Arc::clone(wanted),
             origins,
@@ -118,13 +132,11 @@ impl TableFile {
         })
     }
 
-    /// What the wanted columns of one row group occupy in memory, in bytes; an
-    /// estimate.
+    /// How many rows a row group has.
     #[must_use]
-    pub fn memory_bytes(&self, group: usize) -> u64 {
-        self.sum(group, |group, column| {
-            group.column(column).uncompressed_size()
-        })
+    pub fn row_count(&self, group: usize) -> u64 {
+        let rows = self.group(group).map_or(0, RowGroupMetaData::num_rows);
+        u64::try_from(rows).unwrap_or(0)
     }
 
     /// How many rows make a batch of about `bytes` in memory.
@@ -167,7 +179,8 @@ impl TableFile {
         impl Stream<Item = Result<RecordBatch, LakeReadError>> + Send + Unpin + use<>,
         LakeReadError,
     > {
-        let object = LakeFile::new(Arc::clone(&self.folder), self.path.clone(), self.bytes);
+        let object = LakeFile::new(Arc::clone(&self.folder), self.path.clone(), self.bytes)
+            .with_whole(self.whole.clone());
         let mask =
             ProjectionMask::roots(self.metadata.parquet_schema(), self.roots.iter().copied());
         let batches =

@@ -39,6 +39,17 @@ pub struct OrderSpec {
     pub newest: Option<Newest>,
 }
 
+impl OrderSpec {
+    /// The columns that decide.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        let sort = self.sort.iter().map(|column| &column.name);
+        let newest = self.newest.iter();
+        let newest = newest.flat_map(|newest| newest.key.iter().chain([&newest.version]));
+        let all = self.cut.iter().chain(sort).chain(&self.z).chain(newest);
+        all.map(String::as_str)
+    }
+}
+
 /// Which row comes before which. Equal keys of a [`Newest`] are neighbours, the
 /// greatest version first.
 #[derive(Debug)]

@@ -32,6 +32,8 @@ pub struct Sample {
     pub rows: Vec<(u32, RecordBatch)>,
     /// How many bytes of memory rows take for each byte of a file, in percent.
     pub memory_percent: u64,
+    /// What a row takes in memory, in bytes.
+    pub row_bytes: u64,
 }
 
 /// Reads rows of `files`, each with its section, in the columns of `schema` that
@@ -70,8 +72,10 @@ pub async fn sample(
         .await?;
     let held: u64 = looked.iter().map(|looked| looked.memory_bytes).sum();
     let read: u64 = looked.iter().map(|looked| looked.file_bytes).sum();
+    let rows: u64 = looked.iter().map(|looked| looked.row_count).sum();
     Ok(Sample {
         memory_percent: (held * 100 / read.max(1)).max(100),
+        row_bytes: (held / rows.max(1)).max(1),
         rows: looked.into_iter().flat_map(|looked| looked.rows).collect(),
     })
 }
@@ -81,6 +85,7 @@ struct Looked {
     rows: Vec<(u32, RecordBatch)>,
     memory_bytes: u64,
     file_bytes: u64,
+    row_count: u64,
 }
 
 async fn look(
@@ -93,10 +98,12 @@ async fn look(
 ) -> Result<Looked, LakeReadError> {
     let whole = TableFile::open(Arc::clone(folder), file, schema).await?;
     let groups = whole.row_groups();
+    let row_count = (0..groups).map(|group| whole.row_count(group)).sum();
     let mut looked = Looked {
         rows: Vec::new(),
-        memory_bytes: (0..groups).map(|group| whole.memory_bytes(group)).sum(),
+        memory_bytes: row_bytes(&whole).await? * row_count,
         file_bytes: file.bytes,
+        row_count,
     };
     if wanted.fields().is_empty() {
         return Ok(looked);
@@ -121,6 +128,21 @@ async fn look(
         }
     }
     Ok(looked)
+}
+
+/// What a row takes in memory, by the first ones of a file: the size that a file
+/// tells is that of its encoding.
+async fn row_bytes(file: &TableFile) -> Result<u64, LakeReadError> {
+    if file.row_groups() == 0 {
+        return Ok(0);
+    }
+    let Some(batch) = file.rows(0, ROWS_AT_A_PLACE)?.next().await else {
+        return Ok(0);
+    };
+    let batch = batch?;
+    let sizes = batch.columns().iter();
+    let sizes = sizes.map(|column| column.to_data().get_slice_memory_size().unwrap_or_default());
+    Ok((sizes.sum::<usize>() / batch.num_rows().max(1)) as u64)
 }
 
 /// Some rows of a batch, evenly, with all columns of `schema`.

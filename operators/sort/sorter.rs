@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, interleave_record_batch};
-use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::row::OwnedRow;
 
@@ -95,7 +94,7 @@ impl<'a> Sorter<'a> {
                 self.ranges.of(&first, 0)
             }
         };
-        let bytes = rows.get_array_memory_size() as u64;
+        let bytes = held_bytes(&rows);
         let part = self.parts.entry(range).or_default();
         part.held.push((section, rows));
         part.held_bytes += bytes;
@@ -236,6 +235,14 @@ impl<'a> Sorter<'a> {
     }
 }
 
+/// What rows take in memory. Not by their buffers: those that were read from a
+/// spill file may be parts of one, which would be counted once for each column.
+fn held_bytes(rows: &RecordBatch) -> u64 {
+    let columns = rows.columns().iter();
+    let sizes = columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or_default());
+    sizes.sum::<usize>() as u64
+}
+
 fn finish(writer: Option<SpillWriter>) -> Result<Spilled, SpillError> {
     let nothing = || ArrowError::InvalidArgumentError("a run without rows".to_owned());
     writer.ok_or_else(nothing)?.finish()
@@ -307,7 +314,7 @@ struct Entry {
 impl Loaded {
     fn add(&mut self, order: &Order, section: u32, rows: RecordBatch) -> Result<(), ArrowError> {
         let keys = order.keys(section, &rows)?;
-        let own = rows.get_array_memory_size() as u64 + rows.num_rows() as u64 * ENTRY_BYTES;
+        let own = held_bytes(&rows) + rows.num_rows() as u64 * ENTRY_BYTES;
         self.bytes += own + keys.bytes() as u64;
         self.batches.push(rows);
         self.keys.push(keys);

@@ -462,6 +462,7 @@ fn sink_table(
         file_schema: partitioning.file_schema(),
         partitioning,
         file_bytes: memory.file_bytes(prepared),
+        partitions: None,
         by_split: prepared.is_merge(),
         folder: folder.objects(),
         progress: shown.clone(),
