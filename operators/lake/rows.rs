@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, take};
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -18,6 +18,7 @@ use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
 
@@ -88,6 +89,7 @@ impl TableFile {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::load_async(&mut object, options)
             .await
+            .and_then(in_micros)
             .map_err(|error| read_error(&path, &error))?;
         let mut roots = Vec::new();
         let origins = wanted
@@ -201,6 +203,35 @@ impl TableFile {
             })
         }))
     }
+}
+
+/// Other writers store timestamps in 96 bits, which Arrow reads as nanoseconds:
+/// those of the years before 1678 and after 2262 would not fit. Microseconds are
+/// all that a Delta table knows.
+fn in_micros(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
+    let leaves = metadata.parquet_schema();
+    let wide = |name: &str| {
+        let mut leaves = leaves.columns().iter();
+        leaves.any(|leaf| {
+            leaf.path().parts() == [name] && leaf.physical_type() == PhysicalType::INT96
+        })
+    };
+    let fields = metadata.schema().fields();
+    if !fields.iter().any(|field| wide(field.name())) {
+        return Ok(metadata);
+    }
+    let fields = fields.iter().map(|field| match wide(field.name()) {
+        true => {
+            let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+            Arc::new(field.as_ref().clone().with_data_type(micros))
+        }
+        false => Arc::clone(field),
+    });
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    let options = ArrowReaderOptions::new()
+        .with_skip_arrow_metadata(true)
+        .with_schema(Arc::new(schema));
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
 }
 
 fn read_error(path: &Path, error: &ParquetError) -> LakeReadError {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::{filter_record_batch, interleave_record_batch};
+use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch};
 use arrow::error::ArrowError;
 use arrow::row::OwnedRow;
 
@@ -41,7 +41,7 @@ pub struct SortCounts {
 
 /// A range's rows that are not written: the piece that is spilled first must be
 /// worth a write.
-const LEAST_SPILL_BYTES: u64 = 256 << 10;
+const LEAST_SPILL_BYTES: u64 = 512 << 10;
 
 /// Bytes for a row's place and leading key while it is sorted.
 const ENTRY_BYTES: u64 = 24;
@@ -254,14 +254,21 @@ struct Runs(Vec<Vec<Spilled>>);
 
 impl Part {
     fn spill(&mut self, folder: &SpillFolder) -> Result<(), SpillError> {
-        for (section, rows) in self.held.drain(..) {
+        // Large batches compress better, and need fewer buffers.
+        for pieces in self.held.chunk_by(|(a, _), (b, _)| a == b) {
+            let Some((section, first)) = pieces.first() else {
+                continue;
+            };
+            let schema = first.schema();
+            let rows = concat_batches(&schema, pieces.iter().map(|(_, rows)| rows))?;
             if self.spilled.is_none() {
-                self.spilled = Some(folder.begin(&rows.schema())?);
+                self.spilled = Some(folder.begin(&schema)?);
             }
             if let Some(writer) = &mut self.spilled {
-                writer.write(section, &rows)?;
+                writer.write(*section, &rows)?;
             }
         }
+        self.held.clear();
         self.spilled_bytes += self.held_bytes;
         self.held_bytes = 0;
         Ok(())

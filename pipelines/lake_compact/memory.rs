@@ -90,9 +90,10 @@ impl Memory {
     }
 
     /// How much of rows of so many bytes is sorted at once: with their keys they
-    /// take half of what a worker sorts in, which leaves room for a bad estimate.
+    /// take three quarters of what a worker sorts in, which leaves room for a bad
+    /// estimate.
     pub(super) fn range_bytes(&self, row_bytes: u64) -> u64 {
-        let rows = self.sort_bytes / 4 / (row_bytes + KEY_BYTES).max(1);
+        let rows = self.sort_bytes * 3 / 8 / (row_bytes + KEY_BYTES).max(1);
         (rows * row_bytes).max(1)
     }
 }
