@@ -7,4 +7,5 @@ pub mod ingest;
 pub mod lake;
 pub mod restore;
 pub mod sink;
+pub mod sort;
 pub mod transform;

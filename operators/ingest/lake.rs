@@ -200,14 +200,20 @@ impl<'a> FileBatches<'a> {
     ) -> Result<Self, SourceError> {
         let name = &read.table.name;
         let file = TableFile::open(table.folder.objects(), file, wanted).await;
-        Ok(Self {
+        let file = file.map_err(|error| source_error(name, error))?;
+        Ok(Self::of(name, file, row_groups))
+    }
+
+    /// The rows of a file that is open.
+    pub(super) fn of(name: &'a TableName, file: TableFile, row_groups: &'a MemoryBudget) -> Self {
+        Self {
             name,
             row_groups,
-            file: file.map_err(|error| source_error(name, error))?,
+            file,
             next_group: 0,
             open: None,
             read_bytes: 0,
-        })
+        }
     }
 
     /// The next rows and what pays for them; `None` at the end of the file.

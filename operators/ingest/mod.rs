@@ -1,6 +1,7 @@
 //! Sources: one file or folder each. To add one, implement
 //! [`highwater::source::Source`] and give it a line in [`open`].
 
+pub mod groups;
 pub mod history;
 pub mod lake;
 pub mod merge;

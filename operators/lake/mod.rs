@@ -5,4 +5,4 @@
 
 mod rows;
 
-pub use rows::{LakeReadError, TableFile};
+pub use rows::{LakeReadError, SMALL_BYTES, TableFile};

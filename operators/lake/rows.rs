@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, take};
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use highwater::ledger::{LakeFile, LoggedFile};
 use object_store::ObjectStore;
@@ -17,8 +18,12 @@ use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
+
+/// Files up to this size are read as a whole when they are opened.
+pub const SMALL_BYTES: u64 = 1 << 20;
 
 /// A file of the lake cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,8 @@ pub struct TableFile {
     folder: Arc<dyn ObjectStore>,
     path: Path,
     bytes: u64,
+    /// Everything, of a small file: one request is cheaper than three.
+    whole: Option<Bytes>,
     metadata: ArrowReaderMetadata,
     wanted: SchemaRef,
     origins: Vec<Origin>,
@@ -71,10 +78,18 @@ impl TableFile {
             reason: error.to_string(),
             passes: false,
         })?;
-        let mut object = LakeFile::new(Arc::clone(&folder), path.clone(), file.bytes);
+        let object = LakeFile::new(Arc::clone(&folder), path.clone(), file.bytes);
+        let whole = match file.bytes {
+            0..=SMALL_BYTES => Some(object.fetch().await),
+            _ => None,
+        };
+        let whole = whole.transpose();
+        let whole = whole.map_err(|error| read_error(&path, &error))?;
+        let mut object = object.with_whole(whole.clone());
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::load_async(&mut object, options)
             .await
+            .and_then(in_micros)
             .map_err(|error| read_error(&path, &error))?;
         let mut roots = Vec::new();
         let origins = wanted
@@ -97,6 +112,7 @@ impl TableFile {
             folder,
             path,
             bytes: file.bytes,
+            whole,
             metadata,
             wanted: Arc::clone(wanted),
             origins,
@@ -116,6 +132,13 @@ impl TableFile {
         self.sum(group, |group, column| {
             group.column(column).compressed_size()
         })
+    }
+
+    /// How many rows a row group has.
+    #[must_use]
+    pub fn row_count(&self, group: usize) -> u64 {
+        let rows = self.group(group).map_or(0, RowGroupMetaData::num_rows);
+        u64::try_from(rows).unwrap_or(0)
     }
 
     /// How many rows make a batch of about `bytes` in memory.
@@ -158,7 +181,8 @@ impl TableFile {
         impl Stream<Item = Result<RecordBatch, LakeReadError>> + Send + Unpin + use<>,
         LakeReadError,
     > {
-        let object = LakeFile::new(Arc::clone(&self.folder), self.path.clone(), self.bytes);
+        let object = LakeFile::new(Arc::clone(&self.folder), self.path.clone(), self.bytes)
+            .with_whole(self.whole.clone());
         let mask =
             ProjectionMask::roots(self.metadata.parquet_schema(), self.roots.iter().copied());
         let batches =
@@ -179,6 +203,35 @@ impl TableFile {
             })
         }))
     }
+}
+
+/// Other writers store timestamps in 96 bits, which Arrow reads as nanoseconds:
+/// those of the years before 1678 and after 2262 would not fit. Microseconds are
+/// all that a Delta table knows.
+fn in_micros(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
+    let leaves = metadata.parquet_schema();
+    let wide = |name: &str| {
+        let mut leaves = leaves.columns().iter();
+        leaves.any(|leaf| {
+            leaf.path().parts() == [name] && leaf.physical_type() == PhysicalType::INT96
+        })
+    };
+    let fields = metadata.schema().fields();
+    if !fields.iter().any(|field| wide(field.name())) {
+        return Ok(metadata);
+    }
+    let fields = fields.iter().map(|field| match wide(field.name()) {
+        true => {
+            let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+            Arc::new(field.as_ref().clone().with_data_type(micros))
+        }
+        false => Arc::clone(field),
+    });
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    let options = ArrowReaderOptions::new()
+        .with_skip_arrow_metadata(true)
+        .with_schema(Arc::new(schema));
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
 }
 
 fn read_error(path: &Path, error: &ParquetError) -> LakeReadError {

@@ -380,6 +380,7 @@ mod tests {
             sha256: None,
             stats: Some(serde_json::json!({ "numRecords": bytes })),
             partition: BTreeMap::new(),
+            order: None,
             deleted_rows: 0,
         }
     }

@@ -12,7 +12,7 @@ use arrow::datatypes::Field;
 use chrono::DateTime;
 use highwater::app::{Failure, RunContext};
 use highwater::dataset::{Column, Fidelity, SOURCE_TYPE, Table, TableName};
-use highwater::ledger::{At, Head, Ledger, LoadLog, LoggedFile, PastTable};
+use highwater::ledger::{At, Head, Ledger, LoadLog, LoggedFile, PastTable, RewriteKind};
 use highwater::run::prepare::{LoadKind, Prepared, PreparedTable, TableShape, table_folder};
 use highwater::run::report::TableReport;
 use highwater::run::stages::Stages;
@@ -114,7 +114,8 @@ impl History<'_> {
         Ok(last)
     }
 
-    /// The first version after `done` that has other files than the one before.
+    /// The first version after `done` that has other rows than the one before: a
+    /// compaction has other files, and changes none.
     fn next_change(&self, done: Option<u64>, newest: u64) -> Result<Option<u64>, Failure> {
         let Some(done) = done else {
             return Ok(Some(0));
@@ -123,10 +124,17 @@ impl History<'_> {
         if done >= newest || paths(&files) == paths(&self.files(newest)?) {
             return Ok(None);
         }
+        let mut before = files;
         for version in done + 1..=newest {
-            if paths(&files) != paths(&self.files(version)?) {
+            let past = self.past(version)?;
+            let is = self.wait(past.files())?;
+            let record = past.record();
+            let only_laid_out =
+                record.version == version && record.rewrite == Some(RewriteKind::Layout);
+            if !only_laid_out && paths(&before) != paths(&is) {
                 return Ok(Some(version));
             }
+            before = is;
         }
         Ok(None)
     }

@@ -557,6 +557,7 @@ fn sink_table(
         partitioning,
         file_bytes: table.file_bytes,
         by_split: table.by_split,
+        partitions: None,
         folder: folder.objects(),
         progress: shown.clone(),
     })

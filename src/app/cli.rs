@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::flags::Own;
 use crate::ledger::verify::Share;
 use crate::run::config::{check_memory, duration, size};
 use crate::run::restore::RestoreFormat;
@@ -103,11 +104,29 @@ pub(super) enum Verb {
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
     /// The configuration file (TOML)
-    #[arg(value_name = "CONFIG", value_hint = ValueHint::FilePath)]
-    pub(super) config: PathBuf,
+    #[arg(value_name = "CONFIG", value_hint = ValueHint::FilePath, required = true)]
+    pub(super) config: Option<PathBuf>,
     /// Only these tables (a glob; may be repeated); replaces `include`
     #[arg(long = "table", value_name = "GLOB")]
     pub(super) tables: Vec<String>,
+    /// Flags of the pipeline's own.
+    #[arg(skip)]
+    pub(super) own: Own,
+}
+
+impl Verb {
+    /// What names the configuration, where flags may replace it.
+    pub(super) fn config_mut(&mut self) -> Option<&mut ConfigArgs> {
+        match self {
+            Self::Run(args) => Some(&mut args.config),
+            Self::Schedule(args) => Some(&mut args.config),
+            Self::Plan(args) => Some(&mut args.config),
+            Self::Status(args) => Some(args),
+            Self::Verify(args) => Some(&mut args.config),
+            Self::Prune(args) => Some(&mut args.config),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Args)]

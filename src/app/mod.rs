@@ -24,6 +24,7 @@
 mod cancel;
 mod cli;
 mod context;
+mod flags;
 mod members;
 mod orders;
 mod panics;
@@ -41,6 +42,7 @@ use clap::{CommandFactory, FromArgMatches};
 pub use crate::run::failure::{Exit, Failure};
 pub use cancel::Cancel;
 pub use context::RunContext;
+pub use flags::{Flag, Flags};
 
 use crate::run::lake::open_lake;
 use crate::run::prune::prune_lake;
@@ -58,6 +60,11 @@ pub trait Pipeline: Send + Sync + 'static {
 
     /// What it does, in one sentence.
     fn about(&self) -> &'static str;
+
+    /// Flags that only this binary has, and that may stand for a file.
+    fn flags(&self) -> Option<&'static Flags> {
+        None
+    }
 
     /// Runs to the end. Blocks: the pipeline owns its worker threads. Tables
     /// that failed are part of the report; a [`Failure`] means that there is
@@ -210,14 +217,17 @@ fn parse(
     args: impl IntoIterator<Item = OsString>,
 ) -> Result<Cli, clap::Error> {
     let matches = command(pipeline).try_get_matches_from(args)?;
-    Cli::from_arg_matches(&matches)
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    flags::keep(&mut cli.verb, pipeline.flags(), &matches);
+    Ok(cli)
 }
 
 fn command(pipeline: &dyn Pipeline) -> clap::Command {
-    Cli::command()
+    let command = Cli::command()
         .name(pipeline.name())
         .bin_name(pipeline.name())
-        .about(pipeline.about())
+        .about(pipeline.about());
+    flags::extend(command, pipeline.flags())
 }
 
 /// Help and version go to standard output, wrong usage to standard error.

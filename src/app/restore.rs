@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::cli::{ConfigArgs, OutputArgs, RestoreArgs};
+use super::flags::Own;
 use super::verbs::{WIDTH, ask_lake_within, event, load};
 use super::{Exit, Failure, Pipeline, Terminal};
 use crate::ledger::At;
@@ -18,8 +19,9 @@ pub(super) fn restore(
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
     let config = load(&ConfigArgs {
-        config: args.config.clone(),
+        config: Some(args.config.clone()),
         tables: Vec::new(),
+        own: Own::default(),
     })?;
     let to = destination(args)?;
     let target = match &to {

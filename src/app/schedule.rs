@@ -3,6 +3,7 @@
 
 mod renewing;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -56,7 +57,11 @@ pub(super) fn schedule(
         Some(table) => daemon.keep(table).map(|()| Exit::Done),
         None => Err(Failure::usage(format!(
             "{}: there is no schedule",
-            args.config.config.display()
+            args.config
+                .config
+                .as_deref()
+                .unwrap_or(Path::new("flags"))
+                .display()
         ))
         .hint("add [schedule] with every = \"15m\" or cron = \"0 2 * * *\", or use --once-now")),
     };

@@ -371,7 +371,15 @@ fn init(
 
 /// The configuration of the file, with what the flags replace.
 pub(super) fn load(args: &ConfigArgs) -> Result<Config, Failure> {
-    let mut config = load_config::load(&args.config)?;
+    let mut config = match &args.config {
+        Some(file) => load_config::load(file)?,
+        None => args.own.base()?,
+    };
+    if args.own.apply(&mut config)?
+        && let Some(problem) = config.problems().into_iter().next()
+    {
+        return Err(Failure::usage(problem.message).hint(problem.hint));
+    }
     if !args.tables.is_empty() {
         config.include.clone_from(&args.tables);
         if let Some(problem) = config.problems().into_iter().next() {

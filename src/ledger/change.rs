@@ -1,16 +1,18 @@
 //! [`Change`]: what a commit publishes, and whether it makes sense.
 
 use std::path::{Component, Path as FsPath};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use delta_kernel::schema::StructType;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::committer::Lines;
 use super::data_file::DataFile;
 use super::error::LedgerError;
 use super::schema::Layout;
-use super::{SHA256_TAG, now};
+use super::{ORDER_TAG, SHA256_TAG, now};
 use crate::watermark::Watermark;
 
 /// What a commit does to the files that are there.
@@ -51,8 +53,7 @@ pub struct Change {
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) change: Change,
-    pub(super) layout: Layout,
-    pub(super) adds: Vec<String>,
+    pub(super) lines: Arc<Lines>,
     pub(super) rows: u64,
     pub(super) bytes: u64,
     pub(super) at: String,
@@ -67,15 +68,14 @@ impl Prepared {
             .iter()
             .map(|file| {
                 check_file(file, &change.partition_columns)?;
-                Ok(add_line(file, written))
+                Ok(add_line(file, written, NEW))
             })
             .collect::<Result<Vec<_>, LedgerError>>()?;
         let rows = change.files.iter().map(|file| file.rows).sum();
         let bytes = change.files.iter().map(|file| file.bytes).sum();
         Ok(Self {
             change,
-            layout,
-            adds,
+            lines: Arc::new(Lines { layout, adds }),
             rows,
             bytes,
             at: now(),
@@ -97,12 +97,12 @@ impl Prepared {
                 what,
             })
         };
-        if partition_columns != self.layout.partition_columns {
+        if partition_columns != self.lines.layout.partition_columns {
             return refuse(format!("it is partitioned by {partition_columns:?}"));
         }
         for field in current.fields() {
             let name = field.name();
-            match self.layout.schema.field(name) {
+            match self.lines.layout.schema.field(name) {
                 None => return refuse(format!("column `{name}` is missing")),
                 Some(new) if new.data_type() != field.data_type() => {
                     return refuse(format!(
@@ -118,7 +118,7 @@ impl Prepared {
     }
 }
 
-fn check_file(file: &DataFile, partition_columns: &[String]) -> Result<(), LedgerError> {
+pub(super) fn check_file(file: &DataFile, partition_columns: &[String]) -> Result<(), LedgerError> {
     let inside = FsPath::new(&file.path)
         .components()
         .all(|component| matches!(component, Component::Normal(_)));
@@ -140,9 +140,24 @@ fn check_file(file: &DataFile, partition_columns: &[String]) -> Result<(), Ledge
     Ok(())
 }
 
+/// What an `add` action says of its rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Laid<'a> {
+    /// Whether the table holds other rows with it.
+    pub(super) data_change: bool,
+    /// The order that they were put in.
+    pub(super) order: Option<&'a str>,
+}
+
+/// Rows that are new to the table.
+const NEW: Laid<'static> = Laid {
+    data_change: true,
+    order: None,
+};
+
 /// The `add` action of one file. Ours, not the kernel's, because it carries the
 /// file's hash (C7), and statistics exactly as they were computed.
-fn add_line(file: &DataFile, written: i64) -> String {
+pub(super) fn add_line(file: &DataFile, written: i64, laid: Laid<'_>) -> String {
     let mut stats = file.stats.clone();
     if let Some(stats) = stats.as_object_mut() {
         // The row count is part of C7 whatever the statistics hold.
@@ -150,14 +165,18 @@ fn add_line(file: &DataFile, written: i64) -> String {
     } else {
         stats = json!({ "numRecords": file.rows });
     }
+    let mut tags = json!({ SHA256_TAG: file.sha256 });
+    if let Some(order) = laid.order {
+        tags[ORDER_TAG] = order.into();
+    }
     json!({ "add": {
         "path": file.path,
         "partitionValues": file.partition,
         "size": file.bytes,
         "modificationTime": written,
-        "dataChange": true,
+        "dataChange": laid.data_change,
         "stats": stats.to_string(),
-        "tags": { SHA256_TAG: file.sha256 },
+        "tags": tags,
     }})
     .to_string()
 }

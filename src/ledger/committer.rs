@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::change::Prepared;
+use super::schema::Layout;
 use super::seal;
 use crate::store::{Patience, PutOnce, Store, StoreError, put_once};
 
@@ -27,14 +27,23 @@ use crate::store::{Patience, PutOnce, Store, StoreError, put_once};
 /// error that happened only after the entry was published.
 pub(super) type Outcome = Arc<Mutex<Option<Result<PutOnce, StoreError>>>>;
 
+/// What of an entry is ours and not the kernel's.
+#[derive(Debug)]
+pub(super) struct Lines {
+    /// The shape of the table after the commit.
+    pub(super) layout: Layout,
+    /// The `add` actions, serialised.
+    pub(super) adds: Vec<String>,
+}
+
 /// Publishes one entry.
 pub(super) struct LogCommitter {
     pub(super) store: Store,
     pub(super) patience: Patience,
     pub(super) runtime: Handle,
-    pub(super) prepared: Arc<Prepared>,
-    /// The commit's own id.
-    pub(super) id: Uuid,
+    pub(super) lines: Arc<Lines>,
+    /// The commit's own id, where the entry holds a record of ours to be sealed.
+    pub(super) id: Option<Uuid>,
     /// Whether the entry must say what shape the table has.
     pub(super) new_layout: bool,
     pub(super) outcome: Outcome,
@@ -98,10 +107,13 @@ impl LogCommitter {
         if self.new_layout {
             self.changed_layout(metadata, &mut entry)?;
         }
-        for add in &self.prepared.adds {
+        for add in &self.lines.adds {
             push(&mut entry, add);
         }
-        let sealed = seal::close(&entry, self.id)
+        let Some(id) = self.id else {
+            return Ok(Bytes::from(entry));
+        };
+        let sealed = seal::close(&entry, id)
             .ok_or_else(|| KernelError::Generic("log entry: no place for its seal".to_owned()))?;
         Ok(Bytes::from(sealed))
     }
@@ -113,7 +125,7 @@ impl LogCommitter {
         let Some(read) = current.read_metadata() else {
             return Ok(());
         };
-        if self.prepared.layout.timestamp_ntz
+        if self.lines.layout.timestamp_ntz
             && let Some(protocol) = current.read_protocol()
         {
             let protocol = serde_json::to_value(protocol).map_err(json)?;
@@ -130,7 +142,7 @@ impl LogCommitter {
     fn with_layout(&self, mut line: Value) -> String {
         if let Some(action) = line.get_mut("metaData").and_then(Value::as_object_mut) {
             action.retain(|_, value| !value.is_null());
-            let layout = &self.prepared.layout;
+            let layout = &self.lines.layout;
             action.insert(
                 "schemaString".to_owned(),
                 layout.schema_string.clone().into(),

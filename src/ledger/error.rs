@@ -93,6 +93,27 @@ pub enum LedgerError {
         what: String,
     },
 
+    /// Another program removed files that this run was rewriting.
+    #[error(
+        "another program removed {files} data files of {url} (version {version}) while this run \
+         was rewriting them; nothing was published. Run again to start from what is there now"
+    )]
+    FilesGone {
+        /// The folder.
+        url: String,
+        /// The version that is there now.
+        version: u64,
+        /// How many files.
+        files: usize,
+    },
+
+    /// The folder holds no Delta table.
+    #[error("{url} holds no Delta table: check the address")]
+    NoTable {
+        /// The folder.
+        url: String,
+    },
+
     /// A column cannot be kept in a Delta table.
     #[error("column `{column}` cannot be kept in the lake: {reason}; leave it out of the table")]
     Column {
@@ -171,7 +192,7 @@ impl LedgerError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Store(error) => error.is_retryable(),
-            Self::Busy { .. } => true,
+            Self::Busy { .. } | Self::FilesGone { .. } => true,
             _ => false,
         }
     }

@@ -9,7 +9,7 @@ use delta_kernel::snapshot::SnapshotRef;
 use delta_kernel::{Engine, FilteredEngineData, KernelError};
 use serde::{Deserialize, Serialize};
 
-use super::SHA256_TAG;
+use super::{ORDER_TAG, SHA256_TAG};
 
 /// One data file of the table, as the log has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,10 @@ pub struct LoggedFile {
     pub stats: Option<serde_json::Value>,
     /// Partition column to value in Delta's serialised form; `None` is NULL.
     pub partition: BTreeMap<String, Option<String>>,
+    /// The order that a compaction of ours put its rows in (see [`Rewrite::order`]).
+    ///
+    /// [`Rewrite::order`]: super::Rewrite
+    pub order: Option<String>,
     /// How many of its rows another program deleted without rewriting the file.
     pub deleted_rows: u64,
 }
@@ -154,10 +158,12 @@ impl<'a> Columns<'a> {
         let stats = self.stats.is_valid(row).then(|| self.stats.value(row));
         let deleted = self.deleted.filter(|(vector, _)| vector.is_valid(row));
         let deleted = deleted.map_or(0, |(_, cardinality)| cardinality.value(row));
+        let mut tags = entries(self.tags, row);
         LoggedFile {
             path: self.path.value(row).to_owned(),
             bytes: u64::try_from(self.size.value(row)).unwrap_or_default(),
-            sha256: entries(self.tags, row).remove(SHA256_TAG).flatten(),
+            sha256: tags.remove(SHA256_TAG).flatten(),
+            order: tags.remove(ORDER_TAG).flatten(),
             stats: stats.and_then(|stats| serde_json::from_str(stats).ok()),
             partition: entries(self.partition, row),
             deleted_rows: u64::try_from(deleted).unwrap_or_default(),

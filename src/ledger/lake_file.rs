@@ -19,6 +19,8 @@ pub struct LakeFile {
     folder: Arc<dyn ObjectStore>,
     path: Path,
     bytes: u64,
+    /// All of it, where that was read at once.
+    whole: Option<Bytes>,
 }
 
 impl LakeFile {
@@ -29,7 +31,32 @@ impl LakeFile {
             folder,
             path,
             bytes,
+            whole: None,
         }
+    }
+
+    /// The same file, of which everything has been read.
+    #[must_use]
+    pub fn with_whole(mut self, whole: Option<Bytes>) -> Self {
+        self.whole = whole;
+        self
+    }
+
+    /// Everything in the file, by one request.
+    ///
+    /// # Errors
+    /// It cannot be read, or is shorter than the log says.
+    pub async fn fetch(&self) -> Result<Bytes> {
+        let all = self.folder.get_range(&self.path, 0..self.bytes).await;
+        all.map_err(external)
+    }
+
+    /// A part of what has been read.
+    fn held(&self, range: &Range<u64>) -> Option<Bytes> {
+        let whole = self.whole.as_ref()?;
+        let from = usize::try_from(range.start).ok()?;
+        let to = usize::try_from(range.end).ok()?;
+        (from <= to && to <= whole.len()).then(|| whole.slice(from..to))
     }
 }
 
@@ -40,6 +67,9 @@ fn external(error: object_store::Error) -> ParquetError {
 impl AsyncFileReader for LakeFile {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
         async move {
+            if let Some(held) = self.held(&range) {
+                return Ok(held);
+            }
             self.folder
                 .get_range(&self.path, range)
                 .await
@@ -50,6 +80,10 @@ impl AsyncFileReader for LakeFile {
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
         async move {
+            let held: Option<Vec<Bytes>> = ranges.iter().map(|range| self.held(range)).collect();
+            if let Some(held) = held {
+                return Ok(held);
+            }
             self.folder
                 .get_ranges(&self.path, &ranges)
                 .await

@@ -12,6 +12,7 @@
 //! | `view` | what the log says at one version |
 //! | `change` | [`Change`]: what a commit publishes, and its checks |
 //! | `committer` | serialises an entry once and puts it once |
+//! | `rewrite` | [`Rewriter`]: the same rows in other files, of any Delta table |
 //! | `record` | [`CommitRecord`]: the watermark inside the entry |
 //! | `seal` | a hash of the entry inside itself |
 //! | `checkpoint` | what all entries up to a version amount to, now and then |
@@ -43,6 +44,7 @@ mod load_state;
 mod past;
 pub mod prune;
 mod record;
+mod rewrite;
 mod schema;
 mod seal;
 mod stats;
@@ -61,7 +63,8 @@ pub use lake_runs::{PastRun, PastRunTable, put_quarantine, put_report, read_repo
 pub use load_log::{LoadError, LoadLog};
 pub use load_state::{Attempt, Begin, Epoch, LoadState, Writer};
 pub use past::{At, PastTable};
-pub use record::CommitRecord;
+pub use record::{CommitRecord, RewriteKind};
+pub use rewrite::{Rewrite, Rewriter, Rewritten};
 pub use stats::delta_stats;
 pub use table::Ledger;
 pub use view::Head;
@@ -74,6 +77,9 @@ pub const DOMAIN: &str = "highwater.watermark";
 
 /// The tag of an `add` action that holds the file's SHA-256 (C7).
 pub const SHA256_TAG: &str = "highwater.sha256";
+
+/// The tag of an `add` action that says in which order a compaction put the rows.
+pub const ORDER_TAG: &str = "highwater.order";
 
 /// Where the kernel believes the table to be: it works on a store that is rooted
 /// at the table's folder, so that no real address, key or local path ever passes

@@ -9,6 +9,16 @@ use crate::watermark::Watermark;
 /// Form 1 had no seal.
 pub(super) const FORMAT: u32 = 2;
 
+/// What a commit did that laid rows out anew and took none from the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RewriteKind {
+    /// The same rows are in other files.
+    Layout,
+    /// Of rows with the same key only the newest is left.
+    Newest,
+}
+
 /// One commit, as recorded inside the log entry that made it (C3, C7).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitRecord {
@@ -38,4 +48,8 @@ pub struct CommitRecord {
     /// (C7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<String>,
+    /// Present where the commit only laid the table out anew: watermark and
+    /// number are then those of the commit before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<RewriteKind>,
 }

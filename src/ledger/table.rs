@@ -24,9 +24,9 @@ use super::{APP_ID, DOMAIN, ROOT, seal, sha256_hex};
 use crate::store::{Patience, PutOnce, Store, StoreError};
 
 /// How many commits of others in a row are followed before giving up.
-const MOST_REBASES: usize = 100;
+pub(super) const MOST_REBASES: usize = 100;
 
-const ENGINE_INFO: &str = concat!("highwater/", env!("CARGO_PKG_VERSION"));
+pub(super) const ENGINE_INFO: &str = concat!("highwater/", env!("CARGO_PKG_VERSION"));
 
 /// The handle of one table's folder: what its log says, and the way to add to it.
 pub struct Ledger {
@@ -218,24 +218,13 @@ impl Ledger {
             to: prepared.change.watermark.clone(),
             previous,
             seal: Some(seal::blank(id)),
+            rewrite: None,
         })
     }
 
     /// SHA-256 of one entry; `None` where log retention has removed it.
     async fn hash_of_entry(&self, version: u64) -> Result<Option<String>, LedgerError> {
-        let path = log_path(version);
-        let failed = |error: &object_store::Error| {
-            let doing = format!("read {}", self.store.url_of(&path));
-            LedgerError::from(StoreError::from_object_store(error, &doing))
-        };
-        match self.store.objects().get(&path).await {
-            Ok(found) => {
-                let entry = found.bytes().await.map_err(|error| failed(&error))?;
-                Ok(Some(sha256_hex(&entry)))
-            }
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(failed(&error)),
-        }
+        hash_of_entry(&self.store, version).await
     }
 
     /// Publishes once, at the version after `view`.
@@ -251,8 +240,8 @@ impl Ledger {
             store: self.store.clone(),
             patience: self.patience,
             runtime: Handle::current(),
-            prepared: Arc::clone(prepared),
-            id: record.id,
+            lines: Arc::clone(&prepared.lines),
+            id: Some(record.id),
             new_layout: view.is_some_and(|view| is_new_layout(view, prepared)),
             outcome: Arc::clone(&outcome),
         });
@@ -305,10 +294,10 @@ impl Ledger {
             changed_by_others: false,
             commit: record.commit,
             watermark: record.to.clone(),
-            schema: Arc::new(super::schema::arrow_schema(&prepared.layout.schema)?),
-            partition_columns: prepared.layout.partition_columns.clone(),
+            schema: Arc::new(super::schema::arrow_schema(&prepared.lines.layout.schema)?),
+            partition_columns: prepared.lines.layout.partition_columns.clone(),
             rows: kept.map_or(0, |head| head.rows) + prepared.rows,
-            files: kept.map_or(0, |head| head.files) + prepared.adds.len() as u64,
+            files: kept.map_or(0, |head| head.files) + prepared.lines.adds.len() as u64,
             bytes: kept.map_or(0, |head| head.bytes) + prepared.bytes,
             run: record.run,
             at: record.at.clone(),
@@ -338,9 +327,29 @@ impl Ledger {
     }
 }
 
+/// SHA-256 of one entry; `None` where log retention has removed it.
+pub(super) async fn hash_of_entry(
+    store: &Store,
+    version: u64,
+) -> Result<Option<String>, LedgerError> {
+    let path = log_path(version);
+    let failed = |error: &object_store::Error| {
+        let doing = format!("read {}", store.url_of(&path));
+        LedgerError::from(StoreError::from_object_store(error, &doing))
+    };
+    match store.objects().get(&path).await {
+        Ok(found) => {
+            let entry = found.bytes().await.map_err(|error| failed(&error))?;
+            Ok(Some(sha256_hex(&entry)))
+        }
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
 fn is_new_layout(view: &View, prepared: &Prepared) -> bool {
-    *view.snapshot.schema() != prepared.layout.schema
-        || view.head.partition_columns != prepared.layout.partition_columns
+    *view.snapshot.schema() != prepared.lines.layout.schema
+        || view.head.partition_columns != prepared.lines.layout.partition_columns
 }
 
 /// One transaction of the kernel.
@@ -356,7 +365,7 @@ impl Transaction<'_> {
     fn create(&self, committer: Box<LogCommitter>) -> Result<Result<(), KernelError>, LedgerError> {
         // The types decide on the table features; the names and the partition
         // columns are put into the entry by the committer.
-        let types = Arc::new(self.prepared.layout.nameless()?);
+        let types = Arc::new(self.prepared.lines.layout.nameless()?);
         let created = create_table(ROOT, types, ENGINE_INFO, true)
             .with_table_properties([("delta.feature.domainMetadata", "supported")])
             .with_transaction_id(APP_ID, self.prepared.change.from + 1)
@@ -421,7 +430,7 @@ impl Transaction<'_> {
             ChangeKind::Append => "Append",
             ChangeKind::Merge { .. } => "Merge",
         };
-        let columns = serde_json::json!(self.prepared.layout.partition_columns).to_string();
+        let columns = serde_json::json!(self.prepared.lines.layout.partition_columns).to_string();
         [
             ("mode", Some(mode.to_owned())),
             ("partitionBy", Some(columns)),
@@ -430,7 +439,7 @@ impl Transaction<'_> {
 
     fn metrics(&self) -> [(&'static str, Option<String>); 3] {
         [
-            ("numFiles", Some(self.prepared.adds.len().to_string())),
+            ("numFiles", Some(self.prepared.lines.adds.len().to_string())),
             ("numOutputRows", Some(self.prepared.rows.to_string())),
             ("numOutputBytes", Some(self.prepared.bytes.to_string())),
         ]
@@ -438,7 +447,7 @@ impl Transaction<'_> {
 }
 
 /// The committer has recorded what happened; only errors are news.
-fn settled<S>(result: CommitResult<S>) -> Result<(), KernelError> {
+pub(super) fn settled<S>(result: CommitResult<S>) -> Result<(), KernelError> {
     match result {
         CommitResult::Committed(_) | CommitResult::Conflicted(_) => Ok(()),
         CommitResult::Retryable(retryable) => Err(retryable.error),

@@ -33,6 +33,11 @@ const KNOWN_FEATURES: &[&str] = &[
     "changeDataFeed",
 ];
 
+/// What rows must meet, or how values are made: nothing to somebody who only lays
+/// the same rows out anew.
+pub(super) const FEATURES_OF_ROWS: &[&str] =
+    &["checkConstraints", "generatedColumns", "identityColumns"];
+
 /// The newest commit of ours, and the table as it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
@@ -144,7 +149,7 @@ pub(super) async fn read_at(
     .await
 }
 
-async fn has_log(store: &Store) -> Result<bool, LedgerError> {
+pub(super) async fn has_log(store: &Store) -> Result<bool, LedgerError> {
     let mut listing = store.objects().list(Some(&Path::from("_delta_log")));
     let listed = |error: &object_store::Error| {
         StoreError::from_object_store(error, &format!("list {}", store.url()))
@@ -192,7 +197,11 @@ pub(super) async fn refuse_foreign(store: &Store) -> Result<(), LedgerError> {
     }
 }
 
-fn view(snapshot: SnapshotRef, engine: &dyn Engine, url: &str) -> Result<View, LedgerError> {
+pub(super) fn view(
+    snapshot: SnapshotRef,
+    engine: &dyn Engine,
+    url: &str,
+) -> Result<View, LedgerError> {
     let failed = |error: KernelError| kernel_error(url, &error);
     let version = snapshot.version();
     let commit = snapshot
@@ -209,7 +218,7 @@ fn view(snapshot: SnapshotRef, engine: &dyn Engine, url: &str) -> Result<View, L
     };
     let record = parse_record(&record, commit, url)?;
     let commit = record.commit;
-    check_features(&snapshot, url)?;
+    check_features(&snapshot, &[], url)?;
     let mut head = Head {
         version,
         changed_by_others: record.version != version,
@@ -264,7 +273,12 @@ fn parse_record(text: &str, commit: Option<i64>, url: &str) -> Result<CommitReco
     Ok(record)
 }
 
-fn check_features(snapshot: &SnapshotRef, url: &str) -> Result<(), LedgerError> {
+/// Refuses a table that needs more than we write; `also` is known too.
+pub(super) fn check_features(
+    snapshot: &SnapshotRef,
+    also: &[&str],
+    url: &str,
+) -> Result<(), LedgerError> {
     let configuration = snapshot.table_configuration();
     let unsupported = |what: String| {
         Err(LedgerError::Unsupported {
@@ -279,10 +293,12 @@ fn check_features(snapshot: &SnapshotRef, url: &str) -> Result<(), LedgerError> 
         .protocol()
         .writer_features()
         .unwrap_or_default();
-    match features
-        .iter()
-        .find(|known| !KNOWN_FEATURES.contains(&known.as_ref()))
-    {
+    match features.iter().find(|named| {
+        !KNOWN_FEATURES
+            .iter()
+            .chain(also)
+            .any(|known| *known == named.as_ref())
+    }) {
         Some(feature) => unsupported(format!("the table feature `{feature}`")),
         None => Ok(()),
     }

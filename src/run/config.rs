@@ -5,6 +5,7 @@
 //! `check`.
 
 mod check;
+mod compact;
 mod compression;
 pub mod duration;
 mod partition_by;
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use check::{MEMORY_FLOOR, Problem, check_memory};
+pub use compact::{CompactCommit, CompactConfig, KeepNewest};
 pub use compression::Compression;
 pub use partition_by::PartitionBy;
 
@@ -31,7 +33,8 @@ use crate::watermark::Mode;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// URL of the source: `sqlite:path` or `postgres://user@host/database`.
-    /// Relative paths start at the current directory.
+    /// Relative paths start at the current directory. `lake-compact` needs none.
+    #[serde(default)]
     pub source: Secret,
     /// URL of the lake: `file:folder`, `s3://bucket/prefix`, `gs://...`, `az://...`.
     /// Relative paths start at the current directory.
@@ -94,6 +97,9 @@ pub struct Config {
     /// How Parquet files are written.
     #[serde(default)]
     pub files: FilesConfig,
+    /// How `lake-compact` lays files out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<CompactConfig>,
     /// Options of the object store (`endpoint`, `region`, `access_key_id`, ...),
     /// by the names that `object_store` knows.
     #[serde(default)]
@@ -372,6 +378,7 @@ impl Config {
             on_bad_row: OnBadRow::default(),
             epoch: EpochConfig::default(),
             files: FilesConfig::default(),
+            compact: None,
             store: BTreeMap::new(),
             tables: BTreeMap::new(),
         }

@@ -67,15 +67,19 @@ fn source_name(folder: &str) -> TableName {
     }
 }
 
-/// Globs of tables: one without a dot matches a table's own name in any schema.
-pub(super) struct Wanted {
+/// Which tables are meant. Globs of tables: one without a dot matches a table's own name in any schema.
+pub struct Wanted {
     full: GlobSet,
     own: GlobSet,
     all: bool,
 }
 
 impl Wanted {
-    pub(super) fn new(globs: &[String]) -> Result<Self, Failure> {
+    /// The tables that match one of `globs`, all where there is none.
+    ///
+    /// # Errors
+    /// A glob is none.
+    pub fn new(globs: &[String]) -> Result<Self, Failure> {
         let (full, own): (Vec<&String>, Vec<&String>) =
             globs.iter().partition(|glob| glob.contains('.'));
         Ok(Self {
@@ -85,7 +89,9 @@ impl Wanted {
         })
     }
 
-    pub(super) fn takes(&self, name: &str) -> bool {
+    /// Whether the table of this name is among them.
+    #[must_use]
+    pub fn takes(&self, name: &str) -> bool {
         let own = name.split_once('.').map_or(name, |(_, own)| own);
         self.all || self.full.is_match(name) || self.own.is_match(own)
     }

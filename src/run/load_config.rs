@@ -219,7 +219,7 @@ fn kind_of_value(wanted: &str) -> String {
     }
 }
 
-fn example_of(key: &str) -> String {
+pub(super) fn example_of(key: &str) -> String {
     match key {
         "source" => "add source = \"postgres://user@host/database\" or source = \"sqlite:path\"",
         "lake" => "add lake = \"file:folder\" or lake = \"s3://bucket/prefix\"",

@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use plan::{ColumnPlan, MemoryPlan, PlanReport, TablePlan, lake_type_name};
+pub use plan::{ColumnPlan, LayoutPlan, MemoryPlan, PlanReport, TablePlan, lake_type_name};
 pub use prune::{PruneReport, TablePruned};
 pub use restore::{RestoreReport, TableRestored};
 pub use status::{StatusReport, TableStatus};
@@ -157,6 +157,9 @@ pub struct TableReport {
     pub files: u64,
     /// Bytes of these files.
     pub lake_bytes: u64,
+    /// Files that these took the place of; of compactions only.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replaced_files: u64,
     /// Splits that the table was cut into.
     pub splits: u64,
     /// Of these, splits that an earlier run had done.
@@ -199,6 +202,10 @@ pub struct TableReport {
     pub error: Option<TableError>,
     /// Seconds spent on it, by stage.
     pub seconds: BTreeMap<String, f64>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl TableReport {

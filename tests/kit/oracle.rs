@@ -175,8 +175,10 @@ fn folder(source: &str, table: &str) -> String {
         .collect()
 }
 
+/// Asks one of the scripts in `tests/oracle`: whether all is well, and what was
+/// found.
 #[track_caller]
-fn ask(script: &str, question: &Value) -> (bool, Value) {
+pub(crate) fn ask(script: &str, question: &Value) -> (bool, Value) {
     let script = super::root().join("tests/oracle").join(script);
     let output = Command::new(python())
         .arg(&script)

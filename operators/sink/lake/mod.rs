@@ -55,6 +55,9 @@ pub struct SinkTable {
     pub file_schema: SchemaRef,
     /// How rows are divided into partitions.
     pub partitioning: Partitioning,
+    /// Where rows come without their partition columns: the partition of each
+    /// split, in Delta's serialised form.
+    pub partitions: Option<Arc<Vec<BTreeMap<String, Option<String>>>>>,
     /// A file is completed when it has reached this size, in bytes.
     pub file_bytes: u64,
     /// Whether a file holds rows of one split only, so that it covers no more of

@@ -132,7 +132,7 @@ impl Writers {
                 self.finish_file(&key)?;
             }
         }
-        for (partition, rows) in target.partitioning.divide(&batch.rows)? {
+        for (partition, rows) in divide(target, batch)? {
             let key = FileKey {
                 epoch,
                 table,
@@ -250,6 +250,22 @@ impl Writers {
         let _ = describe.send(description);
         Ok(())
     }
+}
+
+/// The rows of each partition.
+fn divide(
+    target: &SinkTable,
+    batch: &Batch,
+) -> Result<Vec<(PartitionValues, RecordBatch)>, TableFailure> {
+    let Some(partitions) = &target.partitions else {
+        return target.partitioning.divide(&batch.rows);
+    };
+    let partition = partitions.get(batch.split as usize).cloned();
+    let partition = partition.ok_or_else(|| {
+        let what = format!("split {} has no partition; please report this", batch.split);
+        TableFailure::new(FailureKind::Failed, what)
+    })?;
+    Ok(vec![(partition, batch.rows.clone())])
 }
 
 /// What an upload has to say when it is over.

@@ -108,7 +108,7 @@ impl Log {
                 let what = "it is a commit of ours without its record";
                 findings.push(changed(version, what.to_owned()));
             }
-            (None, Some(_)) => {
+            (None, Some(record)) if record.rewrite.is_none() => {
                 let what = "it has our record, but no txn of ours";
                 findings.push(changed(version, what.to_owned()));
             }
@@ -141,7 +141,11 @@ impl Log {
                 let path = log_path(version);
                 findings.push(Finding::new(FindingKind::LogOrder, path, what).advise(RESTORE));
             };
-            if record.commit != before.commit + 1 {
+            if record.rewrite.is_some() {
+                if record.commit != before.commit || record.to != before.to {
+                    wrong("it laid rows out anew, but says another commit".to_owned());
+                }
+            } else if record.commit != before.commit + 1 {
                 wrong(format!(
                     "it is commit {}, the one before it is {}",
                     record.commit, before.commit

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use globset::Glob;
 
 use super::super::load_config::element;
-use super::{Config, TableConfig};
+use super::{CompactConfig, Config, TableConfig};
 use crate::telemetry::units;
 use crate::watermark::Mode;
 
@@ -69,7 +69,14 @@ impl Config {
     }
 
     fn check_places(&self, found: &mut Vec<Problem>) {
-        if !has_scheme(self.source.expose()) {
+        let source = self.source.expose();
+        if source.is_empty() && self.compact.is_none() {
+            found.push(Problem::at(
+                &["source"],
+                "`source` is missing",
+                super::super::load_config::example_of("source"),
+            ));
+        } else if !source.is_empty() && !has_scheme(source) {
             found.push(Problem::at(
                 &["source"],
                 "`source` is no URL",
@@ -133,6 +140,9 @@ impl Config {
                     format!("write at least {}", units::bytes(least.0)),
                 ));
             }
+        }
+        if let Some(compact) = &self.compact {
+            check_compact(compact, found);
         }
         if self.epoch.seconds == 0 {
             found.push(Problem::at(
@@ -204,6 +214,41 @@ impl TableConfig {
                 format!("accept that with `at_risk = true` in [tables.{name}], or use mode \"full\""),
             )
         })
+    }
+}
+
+fn check_compact(compact: &CompactConfig, found: &mut Vec<Problem>) {
+    if !compact.sort_by.is_empty() && !compact.z_order.is_empty() {
+        found.push(Problem::at(
+            &["compact", "z_order"],
+            "`compact.z_order` and `compact.sort_by` are two orders",
+            "keep one of them",
+        ));
+    }
+    let sizes = [
+        ("target", compact.target),
+        ("smaller_than", compact.smaller_than),
+    ];
+    for (key, size) in sizes {
+        let least = ByteSize::kib(64);
+        if let Some(size) = size.filter(|size| *size < least) {
+            found.push(Problem::at(
+                &["compact", key],
+                format!("`compact.{key}` is {}", units::bytes(size.0)),
+                format!("write at least {}", units::bytes(least.0)),
+            ));
+        }
+    }
+    if compact
+        .keep_newest_by
+        .as_ref()
+        .is_some_and(|newest| newest.key.is_empty())
+    {
+        found.push(Problem::at(
+            &["compact", "keep_newest_by", "key"],
+            "`compact.keep_newest_by.key` names no column",
+            "name the columns that tell one thing from another",
+        ));
     }
 }
 

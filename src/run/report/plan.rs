@@ -59,11 +59,33 @@ pub struct TablePlan {
     pub columns: Vec<ColumnPlan>,
     /// What its files are partitioned by.
     pub partition_by: Vec<String>,
+    /// How its files would be laid out anew; of compactions only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<LayoutPlan>,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Why it cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<TableError>,
+}
+
+/// How the files of a table would be laid out anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LayoutPlan {
+    /// Files that the table has.
+    pub files: u64,
+    /// Bytes of these files.
+    pub bytes: u64,
+    /// Files that would be rewritten; none where there is nothing to gain.
+    pub rewritten_files: u64,
+    /// Bytes of these files.
+    pub rewritten_bytes: u64,
+    /// Files that the table would have, about.
+    pub files_after: u64,
+    /// How many files may hold one value of the leading column, at the worst.
+    pub overlap: u64,
+    /// The same afterwards.
+    pub overlap_after: u64,
 }
 
 /// What one column would become.
@@ -210,6 +232,31 @@ impl PlanReport {
     }
 }
 
+impl LayoutPlan {
+    fn render(&self, width: usize) -> String {
+        let has = format!(
+            "{}, {}",
+            units::counted(self.files, "file"),
+            units::bytes(self.bytes)
+        );
+        let gain = if self.rewritten_files == 0 {
+            "nothing to gain".to_owned()
+        } else {
+            format!(
+                "{} ({}) would be rewritten, leaving about {}; files that may hold one value: {} \
+                 -> {}",
+                units::counted(self.rewritten_files, "file"),
+                units::bytes(self.rewritten_bytes),
+                units::counted(self.files_after, "file"),
+                units::count(self.overlap),
+                units::count(self.overlap_after),
+            )
+        };
+        let text = wrap(&format!("{has}: {gain}"), width.saturating_sub(2), 4);
+        format!("  {text}\n")
+    }
+}
+
 impl MemoryPlan {
     fn describe(&self) -> String {
         format!(
@@ -233,6 +280,9 @@ impl TablePlan {
                 4,
             );
             return format!("{text}  {why}\n");
+        }
+        if let Some(layout) = &self.layout {
+            return text + &layout.render(width);
         }
         let mut columns = Columns::new(&[
             ("column", Side::Left),

@@ -78,6 +78,13 @@ fn notes(report: &RunReport) -> Vec<String> {
                 report.lake.trim_end_matches('/'),
             ));
         }
+        if table.replaced_files > 0 {
+            notes.push(format!(
+                "{name}: {} became {}",
+                units::counted(table.replaced_files, "file"),
+                units::counted(table.files, "file"),
+            ));
+        }
         notes.extend(about_mirror(table).map(|note| format!("{name}: {note}")));
         if table.at_risk {
             notes.push(format!(

@@ -1,0 +1,166 @@
+//! Cuts the key space into ranges: which worker has which, and how much of it is
+//! sorted at once.
+
+use arrow::array::RecordBatch;
+
+use super::keys::{Keys, section_of, section_start};
+use super::order::Order;
+
+/// Ranges of all workers together, at most: each may have a spill file open.
+const MOST_RANGES: u64 = 256;
+
+/// What a section holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SectionShare {
+    /// Bytes of its rows, in whatever unit `Cutting` counts in.
+    pub bytes: u64,
+}
+
+/// How ranges are cut.
+#[derive(Debug, Clone, Copy)]
+pub struct Cutting {
+    /// Workers that sort.
+    pub workers: usize,
+    /// No worker gets less than this of a section that is cut, in bytes of the
+    /// sections: what it writes should be a file worth having.
+    pub least_bytes: u64,
+    /// What a range should hold at most, in bytes of the sections.
+    pub range_bytes: u64,
+}
+
+/// The ranges, in the order of their keys.
+#[derive(Debug, Clone)]
+pub struct Ranges {
+    /// Where one ends and the next begins, the latter included.
+    bounds: Vec<Bound>,
+    /// Who has each; one more than there are bounds.
+    workers: Vec<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Bound {
+    prefix: u128,
+    rest: Vec<u8>,
+}
+
+impl Bound {
+    fn start_of(section: u32) -> Self {
+        Self {
+            prefix: section_start(section),
+            rest: Vec::new(),
+        }
+    }
+}
+
+impl Ranges {
+    /// Everything in one range, of the first worker.
+    #[must_use]
+    pub fn one() -> Self {
+        Self {
+            bounds: Vec::new(),
+            workers: vec![0],
+        }
+    }
+
+    /// Cuts by a sample of the rows, of each section in proportion to its bytes.
+    ///
+    /// # Errors
+    /// The sample has no keys. In words.
+    pub fn cut(
+        order: &Order,
+        sample: &[(u32, RecordBatch)],
+        sections: &[SectionShare],
+        cutting: Cutting,
+    ) -> Result<Self, String> {
+        let mut keys = Vec::new();
+        for (section, batch) in sample {
+            let found = order.route(*section, batch);
+            let found = found.map_err(|error| error.to_string())?;
+            keys.extend((0..batch.num_rows()).map(|row| Bound {
+                prefix: found.prefix(row),
+                rest: found.rest(row).to_vec(),
+            }));
+        }
+        keys.sort_unstable();
+        let whole: u64 = sections.iter().map(|section| section.bytes).sum();
+        let most = (MOST_RANGES / cutting.workers.max(1) as u64).max(1);
+        let mut cuts: Vec<Bound> = Vec::new();
+        for worker in 1..cutting.workers as u64 {
+            let at = whole / cutting.workers as u64 * worker;
+            let cut = worker_cut(&keys, sections, at, cutting.least_bytes);
+            cuts.push(cut.max(cuts.last().cloned().unwrap_or(Bound::start_of(0))));
+        }
+        let mut ranges = Self {
+            bounds: Vec::new(),
+            workers: Vec::new(),
+        };
+        let ends = cuts.iter().cloned().map(Some).chain([None]);
+        let mut from = 0;
+        for (worker, end) in ends.enumerate() {
+            if worker > 0 {
+                ranges.bounds.extend(cuts.get(worker - 1).cloned());
+            }
+            let to = end.map_or(keys.len(), |end| keys.partition_point(|key| *key < end));
+            let own = keys.get(from..to.max(from)).unwrap_or_default();
+            let share = whole * own.len() as u64 / keys.len().max(1) as u64;
+            let pieces = share.div_ceil(cutting.range_bytes.max(1)).clamp(1, most);
+            let inner = (1..pieces).filter_map(|piece| {
+                let at = own.len() as u64 * piece / pieces;
+                own.get(usize::try_from(at).ok()?).cloned()
+            });
+            ranges.bounds.extend(inner);
+            ranges.workers.resize(ranges.bounds.len() + 1, worker);
+            from = to.max(from);
+        }
+        Ok(ranges)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Whether there is nothing to choose from.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// The range that a row is in.
+    pub(super) fn of(&self, keys: &Keys, row: usize) -> usize {
+        let (prefix, rest) = (keys.prefix(row), keys.rest(row));
+        self.bounds
+            .partition_point(|bound| (bound.prefix, bound.rest.as_slice()) <= (prefix, rest))
+    }
+
+    /// The worker that has a range.
+    pub(super) fn worker(&self, range: usize) -> usize {
+        self.workers.get(range).copied().unwrap_or(0)
+    }
+}
+
+/// Where a worker's share begins: `at` bytes from the start, unless that leaves
+/// too little of a section on one side.
+fn worker_cut(keys: &[Bound], sections: &[SectionShare], at: u64, least: u64) -> Bound {
+    let mut before = 0;
+    for (number, section) in (0_u32..).zip(sections) {
+        let within = at.saturating_sub(before);
+        if within > section.bytes {
+            before += section.bytes;
+            continue;
+        }
+        if section.bytes < least.saturating_mul(2) {
+            let nearer = u32::from(within * 2 > section.bytes);
+            return Bound::start_of(number + nearer);
+        }
+        let within = within.clamp(least, section.bytes - least);
+        let from = keys.partition_point(|key| section_of(key.prefix) < number);
+        let to = keys.partition_point(|key| section_of(key.prefix) <= number);
+        let own = keys.get(from..to).unwrap_or_default();
+        let place = u128::from(within) * own.len() as u128 / u128::from(section.bytes.max(1));
+        let found = usize::try_from(place).ok().and_then(|place| own.get(place));
+        return found.cloned().unwrap_or(Bound::start_of(number));
+    }
+    Bound::start_of(u32::try_from(sections.len()).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,103 @@
+//! How the memory limit is divided (B3). Rows are read, gathered, sorted and
+//! written at the same time, each within a share of its own: none waits for memory
+//! that another holds.
+
+use highwater::app::RunContext;
+use highwater::budget::MemoryBudget;
+use highwater::run::Config;
+use highwater::store::Store;
+use highwater_operators::ingest::groups::OPEN_AHEAD;
+use highwater_operators::lake::SMALL_BYTES;
+use highwater_operators::sink::lake::FileFormat;
+
+const MIB: u64 = 1 << 20;
+
+/// What an open column holds beside its encoded pages. An estimate.
+const COLUMN_BYTES: u64 = MIB;
+
+/// Bytes for a row's key while it is sorted, beside the row. An estimate.
+const KEY_BYTES: u64 = 64;
+
+/// The shares of one table.
+pub(super) struct Memory {
+    /// Pays for batches.
+    pub(super) reading: MemoryBudget,
+    /// Pays for row groups that are read.
+    pub(super) row_groups: MemoryBudget,
+    /// Pays for sorted rows on their way to the sink.
+    pub(super) sorted: MemoryBudget,
+    /// What may be on its way to each other process, in bytes.
+    pub(super) window_bytes: u64,
+    /// What each worker gathers before it divides it, in bytes.
+    pub(super) gather_bytes: u64,
+    /// What each worker may hold while it sorts, in bytes.
+    pub(super) sort_bytes: u64,
+    /// The size of a batch, in bytes.
+    pub(super) batch_bytes: u64,
+    /// How files are encoded.
+    pub(super) format: FileFormat,
+}
+
+impl Memory {
+    /// Divides what a table of so many columns may use. `sorts` says whether rows
+    /// are put in order, or files only joined.
+    pub(super) fn divide(
+        config: &Config,
+        context: &RunContext,
+        lake: &Store,
+        columns: usize,
+        sorts: bool,
+    ) -> Self {
+        let workers = context.workers() as u64;
+        let others = context.crew.place().processes.saturating_sub(1) as u64;
+        // Small files that are opened ahead are in memory as a whole.
+        let ahead = workers * OPEN_AHEAD as u64 * SMALL_BYTES;
+        let budget = context.allowance.budget.as_u64();
+        let budget = budget.saturating_sub(ahead).max(budget / 2);
+        let eighth = budget / 8;
+        // Gathered rows exist twice while they are divided.
+        let (reading, gather, sort) = match sorts {
+            true => (eighth, eighth / 2, 3 * eighth),
+            false => (2 * eighth, 0, 0),
+        };
+        let (row_groups, sorted) = (eighth / 2, if sorts { eighth / 2 } else { 0 });
+        let windows = if others > 0 { eighth / 2 } else { 0 };
+        let writing = budget - reading - gather - sort - row_groups - sorted - windows;
+        let part_bytes = if lake.folder().is_some() {
+            MIB
+        } else {
+            5 * MIB
+        };
+        // As for a backup: columns, a part that is not full, a row group, its copy
+        // when it is flushed, as much on its way, and as much slack.
+        let of_worker = writing / workers;
+        let row_group = of_worker.saturating_sub(columns as u64 * COLUMN_BYTES + part_bytes) / 4;
+        let row_group = row_group.clamp(MIB, 64 * MIB);
+        let wanted = config.files.row_group.map(|wanted| wanted.as_u64());
+        Self {
+            reading: MemoryBudget::new(reading),
+            row_groups: MemoryBudget::new(row_groups),
+            sorted: MemoryBudget::new(sorted.max(MIB)),
+            window_bytes: windows / others.max(1) / 2,
+            // The readers of a worker always have the other half.
+            gather_bytes: reading.min(2 * gather) / workers / 2,
+            sort_bytes: sort / workers,
+            batch_bytes: (reading / workers / 8).clamp(MIB / 4, MIB),
+            format: FileFormat {
+                compression: config.files.compression,
+                row_group_bytes: wanted.map_or(row_group, |wanted| wanted.min(row_group)),
+                open_bytes: row_group,
+                in_flight_bytes: row_group,
+                part_bytes: usize::try_from(part_bytes).unwrap_or(usize::MAX),
+            },
+        }
+    }
+
+    /// How much of rows of so many bytes is sorted at once: with their keys they
+    /// take three quarters of what a worker sorts in, which leaves room for a bad
+    /// estimate.
+    pub(super) fn range_bytes(&self, row_bytes: u64) -> u64 {
+        let rows = self.sort_bytes * 3 / 8 / (row_bytes + KEY_BYTES).max(1);
+        (rows * row_bytes).max(1)
+    }
+}

@@ -1,0 +1,100 @@
+//! Tables that `deltalake` wrote, and the binary that lays them out anew.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::lake::Running;
+use super::oracle::ask;
+use super::outcome::Outcome;
+
+/// One Delta table of many small files.
+pub(crate) struct ForeignTable {
+    folder: TempDir,
+}
+
+impl ForeignTable {
+    /// A table of so many files of so many rows each.
+    pub(crate) fn make(files: u64, rows: u64, partition_by: &[&str]) -> Self {
+        let table = Self {
+            folder: super::scratch(),
+        };
+        table.asks(json!({
+            "do": "make", "files": files, "rows": rows, "partition_by": partition_by,
+        }));
+        table
+    }
+
+    /// The table's folder.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("table")
+    }
+
+    /// A folder for spill files.
+    pub(crate) fn spill(&self) -> PathBuf {
+        self.folder.path().join("spill")
+    }
+
+    /// Asks the oracle about this table.
+    #[track_caller]
+    pub(crate) fn asks(&self, question: Value) -> Value {
+        asks(&self.path(), question)
+    }
+
+    /// The newest version.
+    pub(crate) fn version(&self) -> u64 {
+        self.asks(json!({"do": "files"}))["version"]
+            .as_u64()
+            .unwrap()
+    }
+
+    /// How many files there are.
+    pub(crate) fn files(&self) -> u64 {
+        self.asks(json!({"do": "files"}))["files"].as_u64().unwrap()
+    }
+
+    /// Fails the test unless two versions hold the same rows.
+    #[track_caller]
+    pub(crate) fn same(&self, before: u64, after: u64) -> Value {
+        self.asks(json!({"do": "same", "before": before, "after": after}))
+    }
+
+    /// Starts a verb on this table.
+    pub(crate) fn start(&self, verb: &str, more: &[&str]) -> Running {
+        start(&self.path(), &self.spill(), verb, more)
+    }
+
+    /// Runs to the end.
+    #[track_caller]
+    pub(crate) fn run(&self, more: &[&str]) -> Outcome {
+        self.start("run", more).wait()
+    }
+}
+
+/// Asks the oracle about the table in a folder; fails the test if all is not well.
+#[track_caller]
+pub(crate) fn asks(table: &Path, mut question: Value) -> Value {
+    question["table"] = json!(table);
+    let (ok, found) = ask("compact.py", &question);
+    assert!(ok, "{question}: {found:#}");
+    found
+}
+
+/// Starts a verb on a lake or a table.
+pub(crate) fn start(lake: &Path, spill: &Path, verb: &str, more: &[&str]) -> Running {
+    let lake = format!("file:{}", lake.display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lake-compact"));
+    command.args([verb, "--lake", &lake, "--progress", "never", "--json"]);
+    if verb == "run" || verb == "plan" {
+        if !more.contains(&"--workers") {
+            command.args(["--workers", "2"]);
+        }
+        if !more.contains(&"--memory") {
+            command.args(["--memory", "512MiB"]);
+        }
+    }
+    command.arg("--spill").arg(spill);
+    Running::spawn(command.args(more))
+}
