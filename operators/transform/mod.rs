@@ -3,6 +3,7 @@
 pub mod changed_keys;
 pub mod changes;
 pub mod fingerprint;
+pub mod meet;
 pub mod partition;
 pub mod repeats;
 pub mod touched;

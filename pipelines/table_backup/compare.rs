@@ -12,12 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use highwater::app::{Failure, RunContext};
 use highwater::batch::Batch;
 use highwater::flow::event::FailureKind;
-use highwater::flow::{Batches, Epoch, TableFailure};
+use highwater::flow::{Batches, Epoch, Exchange, TableFailure};
 use highwater::ledger::LoggedFile;
 use highwater::source::{BadRow, Snapshot, Split, TableRead};
 use highwater_operators::ingest::lake::{LakeSnapshot, LakeTable};
 use highwater_operators::transform::changes::{Count, Counted, Element, changes};
 use highwater_operators::transform::fingerprint::{Fingerprint, Hash};
+use highwater_operators::transform::meet::meet;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
@@ -103,7 +104,7 @@ pub(super) fn compare(
     }))?;
     for pass in 0..passes {
         context.order(&Order::Pass(pass))?;
-        comparing.pass(context, passes, pass)?;
+        comparing.pass(context, memory, passes, pass)?;
         check_cancelled(context)?;
     }
     context.order(&Order::Compared)?;
@@ -169,12 +170,24 @@ impl Comparing {
     }
 
     /// Compares what has its key in one of so many ranges.
-    pub(super) fn pass(&self, context: &RunContext, passes: u64, pass: u64) -> Result<(), Failure> {
+    pub(super) fn pass(
+        &self,
+        context: &RunContext,
+        memory: &Memory,
+        passes: u64,
+        pass: u64,
+    ) -> Result<(), Failure> {
         // Each pass reads all rows, so each meets the same bad ones.
         self.noticed.take_bad_rows();
         let range = range(passes, pass);
-        self.comparison
-            .pass(context, &self.newer, &self.older, &range, &self.noticed)
+        self.comparison.pass(
+            context,
+            memory,
+            &self.newer,
+            &self.older,
+            &range,
+            &self.noticed,
+        )
     }
 
     /// What this process has found, for the first one.
@@ -239,20 +252,42 @@ impl Comparison {
     fn pass(
         self: &Arc<Self>,
         context: &RunContext,
+        memory: &Memory,
         newer: &Side,
         older: &Side,
         range: &RangeInclusive<Hash>,
         noticed: &Noticed,
     ) -> Result<(), Failure> {
-        let (comparison, noticed, range) = (Arc::clone(self), noticed.clone(), range.clone());
-        let (newer, older) = (newer.clone(), older.clone());
+        let hashing = Hashing {
+            comparison: Arc::clone(self),
+            range: range.clone(),
+            noticed: noticed.clone(),
+        };
+        let (comparison, newer, older) = (Arc::clone(self), newer.clone(), older.clone());
+        // One for each side, so that neither waits for the other's credit.
+        let place = context.crew.place();
+        let exchanges = [(); 2].map(|()| {
+            Exchange::new(
+                place,
+                memory.window_bytes,
+                memory.reading.clone(),
+                context.runtime.clone(),
+            )
+        });
         run_dataflow(context, move |scope| {
-            let hash = |side: &Side, count| {
+            let [first, second] = &exchanges;
+            let hash = |side: &Side, exchange: &Exchange, count| {
                 let rows = side.clone().read(scope);
-                let comparison = Arc::clone(&comparison);
-                elements(rows, comparison, range.clone(), count, noticed.clone())
+                let hashing = hashing.clone();
+                if place.processes == 1 {
+                    elements(rows, hashing, count)
+                } else {
+                    meet(rows, exchange.clone(), count, move |batch| {
+                        hashing.of(batch)
+                    })
+                }
             };
-            let differences = changes(hash(&newer, 1), hash(&older, -1));
+            let differences = changes(hash(&newer, first, 1), hash(&older, second, -1));
             let comparison = Arc::clone(&comparison);
             differences.inspect(move |(element, _, count)| comparison.differs(element, *count));
         })
@@ -371,10 +406,8 @@ fn range(passes: u64, pass: u64) -> RangeInclusive<Hash> {
 /// The rows of batches as elements of a side that counts `count`.
 fn elements<'scope>(
     batches: Batches<'scope>,
-    comparison: Arc<Comparison>,
-    range: RangeInclusive<Hash>,
+    hashing: Hashing,
     count: Count,
-    noticed: Noticed,
 ) -> StreamVec<'scope, Epoch, Counted> {
     type Builder = CapacityContainerBuilder<Vec<Counted>>;
     batches.unary::<Builder, _, _, _>(Pipeline, "hash_rows", move |_, _| {
@@ -384,26 +417,41 @@ fn elements<'scope>(
                 let mut session = output.session(&capability);
                 for batch in batches.drain(..) {
                     let of = u32::try_from(batch.table).unwrap_or(u32::MAX);
-                    let Some(table) = comparison.table(of) else {
-                        continue;
-                    };
-                    match table.print.of(&batch.rows) {
-                        Ok(hashes) => session.give_iterator(
-                            hashes
-                                .into_iter()
-                                .filter(|(key, _)| range.contains(key))
-                                .map(|(key, row)| (Element::new(of, key, row), epoch, count)),
-                        ),
-                        Err(error) => {
-                            let what = format!("rows cannot be compared: {error}");
-                            let failure = TableFailure::new(FailureKind::Failed, what);
-                            noticed.fail(batch.table, failure);
-                        }
-                    }
+                    let hashes = hashing.of(&batch).unwrap_or_default().into_iter();
+                    session.give_iterator(
+                        hashes.map(|(key, row)| (Element::new(of, key, row), epoch, count)),
+                    );
                 }
             });
         }
     })
+}
+
+/// How rows become hashes in one pass.
+#[derive(Clone)]
+struct Hashing {
+    comparison: Arc<Comparison>,
+    range: RangeInclusive<Hash>,
+    noticed: Noticed,
+}
+
+impl Hashing {
+    /// Hashes of the rows whose key is in the range of this pass.
+    fn of(&self, batch: &Batch) -> Option<Vec<(Hash, Hash)>> {
+        let of = u32::try_from(batch.table).unwrap_or(u32::MAX);
+        match self.comparison.table(of)?.print.of(&batch.rows) {
+            Ok(mut hashes) => {
+                hashes.retain(|(key, _)| self.range.contains(key));
+                Some(hashes)
+            }
+            Err(error) => {
+                let what = format!("rows cannot be compared: {error}");
+                let failure = TableFailure::new(FailureKind::Failed, what);
+                self.noticed.fail(batch.table, failure);
+                None
+            }
+        }
+    }
 }
 
 #[cfg(test)]

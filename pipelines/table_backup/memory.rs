@@ -40,6 +40,8 @@ pub(super) struct Memory {
     pub(super) row_groups: MemoryBudget,
     /// For the keys of changed rows, in bytes.
     pub(super) keys_bytes: u64,
+    /// What may be on its way to each other process, in bytes.
+    pub(super) window_bytes: u64,
     /// For elements of a comparison.
     pub(super) elements: u64,
     /// The size of a batch, in bytes.
@@ -93,11 +95,17 @@ impl Memory {
         let row_group = of_worker.saturating_sub(needs.widest * COLUMN_BYTES + part_bytes) / 4;
         let row_group = row_group.clamp(MIB, 64 * MIB);
         let wanted = config.files.row_group.map(|wanted| wanted.as_u64());
+        // A comparison comes before any writing. It has an exchange for each of
+        // its sides, and each of them twice the window.
+        let others = context.crew.place().processes.saturating_sub(1) as u64;
+        let window_bytes = (writing / 16 / others.max(1)).clamp(MIB / 4, 8 * MIB);
+        let windows = 4 * others * window_bytes;
         Self {
+            window_bytes,
             reading: MemoryBudget::new(reading),
             row_groups: MemoryBudget::new(row_groups),
             keys_bytes: keys,
-            elements: writing / ELEMENT_BYTES,
+            elements: writing.saturating_sub(windows) / ELEMENT_BYTES,
             // Small batches stay in the cache between decoding and encoding.
             batch_bytes: (reading / workers / 8).clamp(MIB / 4, MIB),
             format: FileFormat {

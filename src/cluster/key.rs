@@ -26,7 +26,7 @@ impl ClusterKey {
     /// Reads the key of a file: any bytes, 32 or more.
     ///
     /// # Errors
-    /// The file cannot be read, is readable by others than its owner (Unix), or
+    /// The file cannot be read, is readable by others than its owner and group (Unix), or
     /// its secret is too short.
     pub fn from_file(path: &Path) -> Result<Self, ClusterError> {
         let refuse = |why: String| ClusterError::Key {
@@ -41,9 +41,10 @@ impl ClusterKey {
         {
             use std::os::unix::fs::PermissionsExt;
             let mode = about.permissions().mode() & 0o777;
-            if mode & 0o077 != 0 {
+            // A group may read it: Kubernetes mounts secrets so.
+            if mode & 0o037 != 0 {
                 return Err(refuse(format!(
-                    "others than its owner may use it (mode {mode:03o}); run `chmod 600` on it"
+                    "others than its owner and group may use it (mode {mode:03o}); run `chmod 600` on it"
                 )));
             }
         }

@@ -48,8 +48,8 @@ struct Follower<'a> {
     context: &'a RunContext,
     source: Arc<dyn Source>,
     lake: Store,
-    /// A comparison, and in how many passes it is done.
-    comparing: Option<(Comparing, u64)>,
+    /// A comparison, its memory, and in how many passes it is done.
+    comparing: Option<(Comparing, Memory, u64)>,
 }
 
 impl Follower<'_> {
@@ -57,11 +57,12 @@ impl Follower<'_> {
         match order {
             Order::Compare(order) => self.compare(order),
             Order::Pass(pass) => {
-                let (comparing, passes) = self.comparing.as_ref().ok_or_else(out_of_order)?;
-                comparing.pass(self.context, *passes, pass)
+                let comparing = self.comparing.as_ref();
+                let (comparing, memory, passes) = comparing.ok_or_else(out_of_order)?;
+                comparing.pass(self.context, memory, *passes, pass)
             }
             Order::Compared => {
-                let (comparing, _) = self.comparing.take().ok_or_else(out_of_order)?;
+                let (comparing, _, _) = self.comparing.take().ok_or_else(out_of_order)?;
                 self.context.reply(&comparing.reply())
             }
             Order::Keys(order) => self.keys(order),
@@ -100,7 +101,7 @@ impl Follower<'_> {
         };
         let memory = self.memory(order.needs);
         let comparing = Comparing::new(self.context, &memory, &newer, &sides)?;
-        self.comparing = Some((comparing, order.passes));
+        self.comparing = Some((comparing, memory, order.passes));
         Ok(())
     }
 
