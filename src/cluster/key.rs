@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_key_that_others_can_read_or_guess_is_refused() {
-        for mode in [0o640, 0o604, 0o660] {
+        for mode in [0o644, 0o604, 0o660] {
             let open = file(&[b'k'; 32], mode);
             let error = ClusterKey::from_file(open.path()).unwrap_err().to_string();
             assert!(error.contains("others than its owner"), "{error}");
