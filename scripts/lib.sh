@@ -40,6 +40,23 @@ need_compiler() {
   command -v cc >/dev/null || { say "Installing a C compiler"; apt_install build-essential; }
 }
 
+# Network namespaces of the tests, and `ps`.
+need_network() {
+  command -v ip >/dev/null && command -v tc >/dev/null && command -v ps >/dev/null && return
+  say "Installing iproute2 and procps"
+  apt_install iproute2 procps
+}
+
+can_make_hosts() {
+  ip netns add highwater-probe 2>/dev/null || return 1
+  local made=yes
+  ip -n highwater-probe link add br0 type bridge 2>/dev/null || made=
+  ip -n highwater-probe link add v0 type veth peer name v1 2>/dev/null || made=
+  [ -z "$made" ] || tc -n highwater-probe qdisc add dev v0 root tbf rate 80mbit burst 64kb latency 200ms 2>/dev/null || made=
+  ip netns del highwater-probe
+  [ -n "$made" ]
+}
+
 need_postgres() {
   have_postgres && return
   say "Installing PostgreSQL (programs only; no cluster is made or started)"

@@ -60,6 +60,14 @@ impl Database {
         self.url_as("postgres")
     }
 
+    /// The URL of the database by the server's socket, which a process of another
+    /// network reaches too.
+    pub(crate) fn socket_url(&self) -> String {
+        let folder = std::env::temp_dir();
+        let (name, port) = (&self.name, self.port);
+        format!("postgres:///{name}?user=postgres&port={port}&host={}", folder.display())
+    }
+
     /// The URL of the database for `login`: a role, or `role:password`.
     pub(crate) fn url_as(&self, login: &str) -> String {
         format!("postgres://{login}@127.0.0.1:{}/{}", self.port, self.name)
@@ -191,6 +199,8 @@ impl Server {
         let log = folder.with_extension("log");
         let mut server = as_owner(&bin().join("postgres"));
         server.arg("-D").arg(folder).args(["-p", &port.to_string()]);
+        // A short path: the name of a socket has little room.
+        server.arg("-k").arg(std::env::temp_dir());
         let mut keeper = Command::new("sh");
         keeper
             .args(["-c", KEEPER, "keeper"])
@@ -252,7 +262,7 @@ fn template() -> PathBuf {
         .and_then(Path::file_name)
         .unwrap_or_default()
         .to_owned();
-    let template = home.join(format!("template-{}", version.to_string_lossy()));
+    let template = home.join(format!("template-2-{}", version.to_string_lossy()));
     if !template.exists() {
         let fresh = home.join("template-new");
         let _ = fs::remove_dir_all(&fresh);
@@ -283,7 +293,6 @@ fn initialise(folder: &Path) {
 
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
-unix_socket_directories = ''
 fsync = off
 synchronous_commit = off
 full_page_writes = off
@@ -295,6 +304,7 @@ max_prepared_transactions = 8
 ";
 
 const ACCESS: &str = "\
+local all all trust
 host all locked 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust
 ";

@@ -69,6 +69,11 @@ impl Team {
         lake.verb_with(verb, &arguments)
     }
 
+    /// Processes that run already.
+    pub(crate) fn of(running: Vec<Running>) -> Self {
+        Self { running }
+    }
+
     /// One of the processes.
     pub(crate) fn process(&mut self, number: usize) -> &mut Running {
         &mut self.running[number]
