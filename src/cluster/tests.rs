@@ -1,6 +1,6 @@
 //! Processes as threads: crews that join over loopback, run dataflows and end.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod ends;
 mod flows;

@@ -114,10 +114,12 @@ impl Proxy {
     }
 }
 
+type Process = (Arc<Crew>, Receiver<Lost>);
+
 const SILENCE: Duration = Duration::from_millis(800);
 
 /// Two processes, of which the second reaches the first by a proxy.
-fn proxied(way: Way) -> (Proxy, Vec<(Arc<Crew>, Receiver<Lost>)>) {
+fn proxied(way: Way) -> (Proxy, Vec<Process>) {
     let mut all = memberships(2, way);
     let proxy = Proxy::start(all[0].addresses[0].clone());
     all[1].addresses[0] = proxy.address.clone();
@@ -139,7 +141,7 @@ fn proxied(way: Way) -> (Proxy, Vec<(Arc<Crew>, Receiver<Lost>)>) {
 }
 
 /// Both processes learn that the other one is lost, in time and once.
-fn both_lose(crews: Vec<(Arc<Crew>, Receiver<Lost>)>, why: &[&str]) {
+fn both_lose(crews: Vec<Process>, why: &[&str]) {
     let started = Instant::now();
     for (process, (crew, lost)) in crews.into_iter().enumerate() {
         let deadline = SILENCE + Duration::from_secs(2);
