@@ -5,3 +5,4 @@
 mod ends;
 mod flows;
 pub(in crate::cluster) mod kit;
+mod proxy;
