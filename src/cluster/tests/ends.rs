@@ -57,18 +57,22 @@ fn proxied(way: Way) -> (Proxy, Vec<Process>) {
     for membership in &mut all {
         membership.silence = SILENCE;
     }
-    let crews = std::thread::scope(|scope| {
-        let joining = |m: &Membership| {
-            let (crew, lost) = join(m).unwrap();
-            (Arc::new(crew), lost)
-        };
+    let crews = all_join(&all);
+    (proxy, crews)
+}
+
+fn all_join(all: &[Membership]) -> Vec<Process> {
+    let joining = |membership| {
+        let (crew, lost) = join(membership).unwrap();
+        (Arc::new(crew), lost)
+    };
+    std::thread::scope(|scope| {
         let threads: Vec<_> = all
             .iter()
             .map(|m| scope.spawn(move || joining(m)))
             .collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
-    });
-    (proxy, crews)
+    })
 }
 
 /// Both processes learn that the other one is lost, in time and once.
@@ -159,4 +163,20 @@ fn changed_bytes_are_not_believed() {
         proxy.set(|stopped| stopped.garble = true);
         both_lose(crews, &["cannot be believed", COUNTED, CLOSED]);
     }
+}
+
+#[test]
+fn who_has_not_seen_a_loss_is_told_of_it() {
+    let mut all = memberships(3, Way::Encrypted);
+    let proxy = Proxy::start(all[1].addresses[1].clone());
+    all[2].addresses[1] = proxy.address.clone();
+    let crews = all_join(&all);
+    proxy.cut();
+    let told = crews[0].1.recv_timeout(Duration::from_secs(15)).unwrap();
+    let line = told.to_string();
+    let found = format!("(found by process {})", 3 - told.process);
+    assert!(told.process > 0 && line.ends_with(&found), "{line}");
+    assert!(crews[0].1.recv_timeout(Duration::from_millis(50)).is_err());
+    // As above.
+    std::mem::forget(crews);
 }
