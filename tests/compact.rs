@@ -12,7 +12,10 @@ fn small_files_are_joined() {
     let table = ForeignTable::make(12, 300, &[]);
     let plan = table.start("plan", &[]).wait().exits(0);
     let plan: serde_json::Value = serde_json::from_str(plan.stdout.trim()).unwrap();
-    assert_eq!(plan["tables"][0]["layout"]["rewritten_files"], 12, "{plan:#}");
+    assert_eq!(
+        plan["tables"][0]["layout"]["rewritten_files"], 12,
+        "{plan:#}"
+    );
     let outcome = table.run(&[]).exits(0);
     assert_eq!(outcome.number("replaced_files"), 12);
     assert_eq!((table.files(), table.version()), (1, 12));
@@ -33,27 +36,45 @@ fn rows_are_sorted_within_files_and_across() {
     ] {
         let before = table.version();
         // Small targets, so that there are several files.
-        table.run(&["--sort-by", columns, "--target", "256KiB"]).exits(0);
+        table
+            .run(&["--sort-by", columns, "--target", "256KiB"])
+            .exits(0);
         assert_eq!(table.version(), before + 1);
         table.same(before, before + 1);
         let found = table.asks(json!({"do": "order", "by": by}));
         assert!(found["files"].as_u64().unwrap() > 2, "{found}");
-        let again = table.run(&["--sort-by", columns, "--target", "256KiB"]).exits(0);
-        assert_eq!(again.report()["tables"][0]["outcome"], "unchanged", "{columns}");
+        let again = table
+            .run(&["--sort-by", columns, "--target", "256KiB"])
+            .exits(0);
+        assert_eq!(
+            again.report()["tables"][0]["outcome"],
+            "unchanged",
+            "{columns}"
+        );
     }
 }
 
 #[test]
 fn only_what_new_files_reach_into_is_rewritten() {
     let table = ForeignTable::make(20, 2000, &[]);
-    let sort = ["--sort-by", "id", "--target", "256KiB", "--smaller-than", "64KiB"];
+    let sort = [
+        "--sort-by",
+        "id",
+        "--target",
+        "256KiB",
+        "--smaller-than",
+        "64KiB",
+    ];
     table.run(&sort).exits(0);
     let files = table.files();
     table.asks(json!({"do": "append", "from": 100_003 * 3 + 1, "to": 100_003 * 3 + 2}));
     let before = table.version();
     let outcome = table.run(&sort).exits(0);
     let replaced = outcome.number("replaced_files");
-    assert!(replaced < files && (1..=3).contains(&replaced), "{replaced} of {files}");
+    assert!(
+        replaced < files && (1..=3).contains(&replaced),
+        "{replaced} of {files}"
+    );
     table.same(before, before + 1);
     table.asks(json!({"do": "order", "by": ["id"]}));
 }
@@ -69,7 +90,9 @@ fn partitions_stay_or_change() {
     assert_eq!(is["files"], 28);
     assert!(was["files"].as_u64().unwrap() > 28);
 
-    table.run(&["--partition-by", "short", "--sort-by", "id desc"]).exits(0);
+    table
+        .run(&["--partition-by", "short", "--sort-by", "id desc"])
+        .exits(0);
     table.same(8, 9);
     let is = table.asks(json!({"do": "order", "by": ["id desc"]}));
     assert_eq!(is["files"], 81);
@@ -93,16 +116,23 @@ fn each_partition_may_be_published_by_itself() {
 #[test]
 fn a_z_order_serves_both_columns() {
     let table = ForeignTable::make(20, 2000, &[]);
-    table.run(&["--z-order", "id,real", "--target", "128KiB"]).exits(0);
+    table
+        .run(&["--z-order", "id,real", "--target", "128KiB"])
+        .exits(0);
     table.same(19, 20);
     let box_of = |by: [&str; 2]| {
         let found = table.asks(json!({"do": "quarters", "by": by}));
-        (found["hits"].as_u64().unwrap(), found["files"].as_u64().unwrap())
+        (
+            found["hits"].as_u64().unwrap(),
+            found["files"].as_u64().unwrap(),
+        )
     };
     let (hits, files) = box_of(["id", "version"]);
     assert!(files >= 8 && hits < files, "{hits} of {files}");
     // The control: sorted by one column, a box in the other is everywhere.
-    let again = table.run(&["--z-order", "id,real", "--target", "128KiB"]).exits(0);
+    let again = table
+        .run(&["--z-order", "id,real", "--target", "128KiB"])
+        .exits(0);
     assert_eq!(again.report()["tables"][0]["outcome"], "unchanged");
 }
 
@@ -122,12 +152,12 @@ fn the_newest_row_of_each_key_stays() {
 #[test]
 fn one_worker_or_two_leave_the_same_rows() {
     let table = ForeignTable::make(10, 1000, &[]);
-    let mut version = 9;
-    for workers in ["1", "2", "3"] {
+    for (version, workers) in (9..).zip(["1", "2", "3"]) {
         let sort = if workers == "2" { "id desc" } else { "id" };
-        table.run(&["--sort-by", sort, "--target", "64KiB", "--workers", workers]).exits(0);
+        table
+            .run(&["--sort-by", sort, "--target", "64KiB", "--workers", workers])
+            .exits(0);
         table.same(version, version + 1);
-        version += 1;
         table.asks(json!({"do": "order", "by": [sort]}));
     }
 }
@@ -137,7 +167,9 @@ fn one_worker_or_two_leave_the_same_rows() {
 #[test]
 fn a_small_limit_is_kept() {
     let table = ForeignTable::make(10, 100_000, &[]);
-    let outcome = table.run(&["--sort-by", "words,id", "--memory", "160MiB"]).exits(0);
+    let outcome = table
+        .run(&["--sort-by", "words,id", "--memory", "160MiB"])
+        .exits(0);
     let peak = outcome.number("peak_rss_bytes");
     println!("peak {} MiB in {:?}", peak >> 20, outcome.wall);
     assert!(peak <= 160 << 20, "{peak}");
@@ -150,9 +182,18 @@ fn a_small_limit_is_kept() {
 #[test]
 fn what_cannot_be_done_is_refused_by_name() {
     let table = ForeignTable::make(2, 10, &["part"]);
-    table.run(&["--sort-by", "nothing"]).exits(2).says(&["no column nothing"]);
-    table.run(&["--sort-by", "part"]).exits(2).says(&["partitioned by part"]);
-    table.run(&["--sort-by", "id", "--z-order", "tiny"]).exits(2).says(&["two orders"]);
+    table
+        .run(&["--sort-by", "nothing"])
+        .exits(2)
+        .says(&["no column nothing"]);
+    table
+        .run(&["--sort-by", "part"])
+        .exits(2)
+        .says(&["partitioned by part"]);
+    table
+        .run(&["--sort-by", "id", "--z-order", "tiny"])
+        .exits(2)
+        .says(&["two orders"]);
     let protocol = |features: &str| {
         let version = table.version() + 1;
         let entry = format!(
@@ -169,5 +210,8 @@ fn what_cannot_be_done_is_refused_by_name() {
         std::fs::remove_file(entry).unwrap();
     }
     let nowhere = kit::scratch();
-    kit::compact::start(nowhere.path(), nowhere.path(), "run", &[]).wait().exits(2).says(&["no table"]);
+    kit::compact::start(nowhere.path(), nowhere.path(), "run", &[])
+        .wait()
+        .exits(2)
+        .says(&["no table"]);
 }

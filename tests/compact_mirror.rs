@@ -52,25 +52,45 @@ fn the_next_run_goes_on_as_if_nothing_had_happened() {
     let outcome = compact(&lake, &["--table", "public/orders", "--sort-by", "id"]);
     assert_eq!(outcome.number("rows"), 30_000);
     rows(&lake, "public.orders");
-    kit::compact::asks(&folder(&lake).join("public/orders"), json!({"do": "order", "by": ["id"]}));
+    kit::compact::asks(
+        &folder(&lake).join("public/orders"),
+        json!({"do": "order", "by": ["id"]}),
+    );
 
     // Nothing new in the source: nothing new in the lake, and no comparison.
     let next = lake.run().exits(0);
     let table = method(&next, "public.orders");
-    assert!(table.get("because").is_none_or(|because| because.is_null()), "{table:#}");
+    assert!(
+        table.get("because").is_none_or(|because| because.is_null()),
+        "{table:#}"
+    );
     assert_eq!(history(&lake), told);
     lake.verb_with("verify", &["--full"]).wait().exits(0);
 
-    database.sql("update orders set qty = qty + 1 where id % 500 = 0; delete from orders where id = 7");
+    database
+        .sql("update orders set qty = qty + 1 where id % 500 = 0; delete from orders where id = 7");
     let next = lake.run().exits(0);
     let table = method(&next, "public.orders");
-    assert_eq!((&table["updated"], &table["deleted"]), (&json!(60), &json!(1)), "{table:#}");
+    assert_eq!(
+        (&table["updated"], &table["deleted"]),
+        (&json!(60), &json!(1)),
+        "{table:#}"
+    );
     rows(&lake, "public.orders");
     let more: Vec<_> = history(&lake).split_off(told.len());
-    let counts: Vec<_> = more.iter().map(|row| (row[1].clone(), row[2].clone())).collect();
-    assert_eq!(counts, [(json!("delete"), json!(1)), (json!("update"), json!(60))], "{more:?}");
+    let counts: Vec<_> = more
+        .iter()
+        .map(|row| (row[1].clone(), row[2].clone()))
+        .collect();
+    assert_eq!(
+        counts,
+        [(json!("delete"), json!(1)), (json!("update"), json!(60))],
+        "{more:?}"
+    );
     lake.verb_with("verify", &["--full"]).wait().exits(0);
-    lake.verb_with("verify", &["--against-source"]).wait().exits(0);
+    lake.verb_with("verify", &["--against-source"])
+        .wait()
+        .exits(0);
 
     // And once more, so that a compaction follows a compaction.
     compact(&lake, &["--sort-by", "id"]);
@@ -79,7 +99,10 @@ fn the_next_run_goes_on_as_if_nothing_had_happened() {
     rows(&lake, "public.orders");
     let next = lake.run().exits(0);
     let table = method(&next, "public.orders");
-    assert!(table.get("because").is_none_or(|because| because.is_null()), "{table:#}");
+    assert!(
+        table.get("because").is_none_or(|because| because.is_null()),
+        "{table:#}"
+    );
 }
 
 #[test]
@@ -93,9 +116,13 @@ fn restore_and_prune_are_right_after_it() {
     lake.run().exits(0);
     compact(&lake, &["--sort-by", "id"]);
     let target = Database::create();
-    lake.verb_with("restore", &["--all", "--to", &target.url()]).wait().exits(0);
+    lake.verb_with("restore", &["--all", "--to", &target.url()])
+        .wait()
+        .exits(0);
     std::thread::sleep(std::time::Duration::from_millis(1500));
-    lake.verb_with("prune", &["--unsafe-min-age", "1s"]).wait().exits(0);
+    lake.verb_with("prune", &["--unsafe-min-age", "1s"])
+        .wait()
+        .exits(0);
     let files = folder(&lake).join("public/orders");
     let left = std::fs::read_dir(files).unwrap().flatten();
     let data = left.filter(|entry| entry.path().extension().is_some_and(|e| e == "parquet"));

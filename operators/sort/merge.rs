@@ -53,7 +53,9 @@ pub(super) fn merge<E: From<SpillError>>(
             if !merging.take(top) {
                 break true;
             }
-            if merging.chosen.len() >= batch_rows || rival.is_some_and(|rival| merging.less(rival, top)) {
+            if merging.chosen.len() >= batch_rows
+                || rival.is_some_and(|rival| merging.less(rival, top))
+            {
                 break false;
             }
         };

@@ -111,7 +111,9 @@ pub fn sort<'scope>(
             let mut output = output.activate();
             let mut event_output = event_output.activate();
             while let Some(mail) = mailbox.take() {
-                let Some([batches, events]) = &held else { break };
+                let Some([batches, events]) = &held else {
+                    break;
+                };
                 match mail {
                     Mail::Batch(batch) => output.session(batches).give(batch),
                     Mail::Failed(failure) => {
@@ -155,11 +157,7 @@ fn work(plan: &Sort, rows: &mpsc::Receiver<Batch>, mail: &Sender<Mail>) {
     send(Mail::Over);
 }
 
-fn sort_all(
-    plan: &Sort,
-    rows: &mpsc::Receiver<Batch>,
-    mail: &Sender<Mail>,
-) -> Result<(), Ended> {
+fn sort_all(plan: &Sort, rows: &mpsc::Receiver<Batch>, mail: &Sender<Mail>) -> Result<(), Ended> {
     let mut sorter = Sorter::new(&plan.order, &plan.ranges, &plan.spill, plan.share());
     let mut table = 0;
     while let Ok(batch) = rows.recv() {

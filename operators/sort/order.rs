@@ -158,15 +158,18 @@ fn led_by_key(
 ) -> Result<usize, String> {
     let in_key = |column: &(usize, bool)| key.iter().any(|(known, _)| *known == column.0);
     if !route.iter().take(cut).all(in_key) {
-        return Err("the newest rows by key can be told apart only within a partition: \
+        return Err(
+            "the newest rows by key can be told apart only within a partition: \
                     the partition columns must be part of the key"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let sort = route.get(cut..).unwrap_or_default();
     let led = sort.iter().take_while(|column| in_key(column)).count();
     let covers = key.iter().all(|(column, _)| {
         let led = sort.iter().take(led);
-        led.chain(route.iter().take(cut)).any(|(known, _)| known == column)
+        led.chain(route.iter().take(cut))
+            .any(|(known, _)| known == column)
     });
     if z.iter().all(in_key) && (led == sort.len() || covers) {
         return Ok(led);

@@ -57,7 +57,8 @@ pub fn scatter<'scope>(
     let mut batches = builder.new_input(batches, Pipeline);
     let (output, divided) = builder.new_output();
     let (event_output, events) = builder.new_output();
-    let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<(usize, Batch)>>>::from(output);
+    let mut output =
+        OutputBuilder::<_, CapacityContainerBuilder<Vec<(usize, Batch)>>>::from(output);
     let mut event_output =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Wire<Event>>>>::from(event_output);
 
@@ -141,8 +142,12 @@ impl Gathered {
     }
 
     fn divide(self, plan: &Scatter) -> Result<Vec<(usize, Batch)>, ArrowError> {
-        let section_of =
-            |split: u32| plan.sections.get(split as usize).copied().unwrap_or_default();
+        let section_of = |split: u32| {
+            plan.sections
+                .get(split as usize)
+                .copied()
+                .unwrap_or_default()
+        };
         if plan.ranges.len() == 1 {
             // All go to one place: nothing to divide.
             let sectioned = self.batches.into_iter().map(|batch| {

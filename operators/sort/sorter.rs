@@ -112,7 +112,8 @@ impl<'a> Sorter<'a> {
     /// The last range with enough in memory: the first ones are sorted first, and
     /// may never have to be written.
     fn to_spill(&self) -> Option<usize> {
-        let worth = |part: &Part| part.held_bytes >= LEAST_SPILL_BYTES.min(self.share.held_bytes / 8);
+        let worth =
+            |part: &Part| part.held_bytes >= LEAST_SPILL_BYTES.min(self.share.held_bytes / 8);
         let last = self.parts.iter().rev().find(|(_, part)| worth(part));
         let largest = || self.parts.iter().max_by_key(|(_, part)| part.held_bytes);
         let (range, part) = last.or_else(largest)?;
@@ -157,7 +158,9 @@ impl<'a> Sorter<'a> {
         let mut loaded = Loaded::default();
         let mut runs = Runs::default();
         while let Some((section, rows)) = pieces.next()? {
-            loaded.add(self.order, section, rows).map_err(SpillError::from)?;
+            loaded
+                .add(self.order, section, rows)
+                .map_err(SpillError::from)?;
             if loaded.bytes > self.share.sort_bytes {
                 let run = self.run(std::mem::take(&mut loaded))?;
                 self.keep(&mut runs, run, 0)?;
@@ -230,9 +233,12 @@ impl<'a> Sorter<'a> {
         let readers = runs.into_iter().map(Spilled::read);
         let readers = readers.collect::<Result<Vec<SpillReader>, _>>()?;
         let mut writer: Option<SpillWriter> = None;
-        merge(self.order, readers, self.share.batch_rows, |section, rows| {
-            self.write(&mut writer, section, &rows)
-        })?;
+        merge(
+            self.order,
+            readers,
+            self.share.batch_rows,
+            |section, rows| self.write(&mut writer, section, &rows),
+        )?;
         finish(writer)
     }
 }
@@ -341,7 +347,9 @@ impl Loaded {
         let section = |entry: &Entry| section_of(u128::from(entry.high) << 64);
         for own in entries.chunk_by(|a, b| section(a) == section(b)) {
             for chunk in own.chunks(batch_rows.max(1)) {
-                let places = chunk.iter().map(|entry| (entry.batch as usize, entry.row as usize));
+                let places = chunk
+                    .iter()
+                    .map(|entry| (entry.batch as usize, entry.row as usize));
                 let places: Vec<(usize, usize)> = places.collect();
                 let rows = interleave_record_batch(&batches, &places);
                 let section = chunk.first().map_or(0, section);
@@ -406,7 +414,9 @@ impl Last {
         for row in 0..rows.num_rows() {
             let repeats = match row.checked_sub(1) {
                 Some(above) => keys.row(above) == keys.row(row),
-                None => before.as_ref().is_some_and(|(_, key)| key.row() == keys.row(row)),
+                None => before
+                    .as_ref()
+                    .is_some_and(|(_, key)| key.row() == keys.row(row)),
             };
             kept.push(!repeats);
         }
@@ -434,7 +444,10 @@ impl Last {
         for row in 0..rows.num_rows() {
             let same = match row.checked_sub(1) {
                 Some(above) => keys.row(above) == keys.row(row),
-                None => self.cut.as_ref().is_some_and(|cut| cut.row() == keys.row(row)),
+                None => self
+                    .cut
+                    .as_ref()
+                    .is_some_and(|cut| cut.row() == keys.row(row)),
             };
             if same {
                 continue;
@@ -446,7 +459,10 @@ impl Last {
             self.split = Some(self.split.map_or(0, |split| split + 1));
         }
         if rows.num_rows() > from {
-            stretches.push((self.split.unwrap_or(0), rows.slice(from, rows.num_rows() - from)));
+            stretches.push((
+                self.split.unwrap_or(0),
+                rows.slice(from, rows.num_rows() - from),
+            ));
             self.cut = Some(keys.row(rows.num_rows() - 1).owned());
         }
         Ok(stretches)

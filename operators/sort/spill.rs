@@ -134,7 +134,9 @@ impl SpillWriter {
         let mut file = file
             .into_inner()
             .map_err(|error| folder.failed(error.into_error()))?;
-        let bytes = file.stream_position().map_err(|cause| folder.failed(cause))?;
+        let bytes = file
+            .stream_position()
+            .map_err(|cause| folder.failed(cause))?;
         folder.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Spilled {
             folder,

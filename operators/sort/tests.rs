@@ -22,8 +22,11 @@ fn batch(rows: &[Row]) -> RecordBatch {
     let number: Int64Array = rows.iter().map(|row| row.0).collect();
     let text: StringArray = rows.iter().map(|row| row.1.as_deref()).collect();
     let own = Int64Array::from_iter_values(rows.iter().map(|row| row.2));
-    let columns: [(&str, ArrayRef); 3] =
-        [("n", Arc::new(number)), ("t", Arc::new(text)), ("own", Arc::new(own))];
+    let columns: [(&str, ArrayRef); 3] = [
+        ("n", Arc::new(number)),
+        ("t", Arc::new(text)),
+        ("own", Arc::new(own)),
+    ];
     RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true)))
         .unwrap()
 }
@@ -34,7 +37,9 @@ fn rows_of(batch: &RecordBatch) -> Vec<Row> {
     let own = batch.column(2).as_primitive::<Int64Type>();
     let number = |row| number.is_valid(row).then(|| number.value(row));
     let text = |row| text.is_valid(row).then(|| text.value(row).to_owned());
-    (0..batch.num_rows()).map(|row| (number(row), text(row), own.value(row))).collect()
+    (0..batch.num_rows())
+        .map(|row| (number(row), text(row), own.value(row)))
+        .collect()
 }
 
 fn up(name: &str) -> SortColumn {
@@ -91,7 +96,11 @@ fn sorted(
         Ok::<_, SpillError>(())
     };
     sorter.finish(emit).unwrap();
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "leftovers");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "leftovers"
+    );
     (out, sorter.counts)
 }
 
@@ -102,7 +111,9 @@ fn some_rows() -> impl Strategy<Value = Vec<Row>> {
     );
     proptest::collection::vec(row, 1..300).prop_map(|rows| {
         let numbered = (0..).zip(rows);
-        numbered.map(|(own, (number, text))| (number, text, own)).collect()
+        numbered
+            .map(|(own, (number, text))| (number, text, own))
+            .collect()
     })
 }
 
@@ -166,8 +177,15 @@ proptest! {
 
 #[test]
 fn too_many_runs_are_merged_in_passes() {
-    let rows: Vec<Row> = (0..2000).map(|i| (Some((i * 7919) % 2003), None, i)).collect();
-    let (out, counts) = sorted(&spec(vec![up("n")]), &[batch(&rows)], &Ranges::one(), share(4000));
+    let rows: Vec<Row> = (0..2000)
+        .map(|i| (Some((i * 7919) % 2003), None, i))
+        .collect();
+    let (out, counts) = sorted(
+        &spec(vec![up("n")]),
+        &[batch(&rows)],
+        &Ranges::one(),
+        share(4000),
+    );
     assert!(out.is_sorted_by_key(|(_, row)| row.0));
     assert_eq!(out.len(), 2000);
     assert!(counts.large_ranges == 1 && counts.merges > 4, "{counts:?}");
@@ -175,7 +193,9 @@ fn too_many_runs_are_merged_in_passes() {
 
 #[test]
 fn rows_are_cut_where_the_cut_columns_change() {
-    let rows: Vec<Row> = (0..60).map(|i| (Some(i % 3), Some((i % 2).to_string()), i)).collect();
+    let rows: Vec<Row> = (0..60)
+        .map(|i| (Some(i % 3), Some((i % 2).to_string()), i))
+        .collect();
     let spec = OrderSpec {
         cut: vec!["n".to_owned()],
         ..spec(vec![down("own")])
@@ -204,7 +224,10 @@ fn sections_are_never_mixed() {
     };
     sorter.finish(emit).unwrap();
     assert!(seen.is_sorted() && seen.len() == 40, "{seen:?}");
-    assert_eq!(section_of(order.keys(7, &batch(&rows)).unwrap().prefix(0)), 7);
+    assert_eq!(
+        section_of(order.keys(7, &batch(&rows)).unwrap().prefix(0)),
+        7
+    );
 }
 
 #[test]
@@ -213,7 +236,11 @@ fn a_little_of_a_section_is_not_divided_among_workers() {
     let rows = batch(&rows);
     let order = Order::new(&rows.schema(), &spec(vec![up("n")]), &[]).unwrap();
     let workers = |bytes, least_bytes| {
-        let cutting = Cutting { workers: 2, least_bytes, range_bytes: 100 };
+        let cutting = Cutting {
+            workers: 2,
+            least_bytes,
+            range_bytes: 100,
+        };
         let shares = [SectionShare { bytes }];
         let ranges = Ranges::cut(&order, &[(0, rows.clone())], &shares, cutting).unwrap();
         let keys = order.route(0, &rows).unwrap();
@@ -229,9 +256,15 @@ fn a_little_of_a_section_is_not_divided_among_workers() {
 #[test]
 fn an_order_in_which_keys_lie_apart_is_refused() {
     let rows = batch(&[(None, None, 0)]);
-    let newest = Newest { key: vec!["n".to_owned(), "t".to_owned()], version: "own".to_owned() };
+    let newest = Newest {
+        key: vec!["n".to_owned(), "t".to_owned()],
+        version: "own".to_owned(),
+    };
     let refused = |sort: Vec<SortColumn>| {
-        let spec = OrderSpec { newest: Some(newest.clone()), ..spec(sort) };
+        let spec = OrderSpec {
+            newest: Some(newest.clone()),
+            ..spec(sort)
+        };
         Order::new(&rows.schema(), &spec, &[]).is_err()
     };
     assert!(!refused(vec![up("t")]) && !refused(vec![up("t"), down("n"), up("own")]));

@@ -118,9 +118,14 @@ fn z_ordered(files: Vec<LoggedFile>, layout: &Layout) -> Vec<Vec<LoggedFile>> {
 /// many times fewer, unless the files are of several.
 fn fewer(files: &[LoggedFile], layout: &Layout) -> bool {
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    let (now, after) = (files.len() as u64, bytes.div_ceil(layout.target_bytes.max(1)));
+    let (now, after) = (
+        files.len() as u64,
+        bytes.div_ceil(layout.target_bytes.max(1)),
+    );
     let wanted = layout.text();
-    let mut runs = files.iter().map(|file| Ordered::of(file, &wanted).map(|ordered| ordered.run));
+    let mut runs = files
+        .iter()
+        .map(|file| Ordered::of(file, &wanted).map(|ordered| ordered.run));
     let first = runs.next();
     let of_one = runs.all(|run| Some(run) == first);
     now > if of_one { after * MANY_TIMES } else { after }
@@ -180,7 +185,9 @@ fn stretches(files: Vec<LoggedFile>, lead: &str, layout: &Layout) -> Vec<Vec<Log
 fn gain(knots: Vec<Knot>, layout: &Layout) -> Option<Vec<LoggedFile>> {
     let needs = knots.iter().any(|knot| knot.needs);
     let files: Vec<LoggedFile> = knots.into_iter().flat_map(|knot| knot.files).collect();
-    (needs || fewer(&files, layout)).then_some(files).filter(|files| !files.is_empty())
+    (needs || fewer(&files, layout))
+        .then_some(files)
+        .filter(|files| !files.is_empty())
 }
 
 /// Files that overlap.
@@ -258,7 +265,9 @@ impl Span {
         let stats = file.stats.as_ref();
         let of = |bounds: &str| {
             let value = stats.and_then(|stats| stats.get(bounds)?.get(lead));
-            value.filter(|value| value.is_string() || value.is_number()).cloned()
+            value
+                .filter(|value| value.is_string() || value.is_number())
+                .cloned()
         };
         let nulls = of("nullCount").and_then(|count| count.as_u64());
         let from = of("minValues").map_or(End::Least, End::At);
@@ -349,7 +358,10 @@ mod tests {
             file("new", 1, 150, 160, None),
             file("last", 1, 400, 410, None),
         ];
-        assert_eq!(chosen(&files, &layout(&["id"])), [vec!["b", "new"], vec!["last"]]);
+        assert_eq!(
+            chosen(&files, &layout(&["id"])),
+            [vec!["b", "new"], vec!["last"]]
+        );
     }
 
     #[test]
@@ -378,7 +390,9 @@ mod tests {
 
     #[test]
     fn joining_takes_small_files_of_each_partition() {
-        let mut files: Vec<_> = (0..5).map(|n| file(&n.to_string(), 40, 0, 1, None)).collect();
+        let mut files: Vec<_> = (0..5)
+            .map(|n| file(&n.to_string(), 40, 0, 1, None))
+            .collect();
         files.push(file("large", 100, 0, 1, None));
         let mut other = file("other", 1, 0, 1, None);
         other.partition.insert("p".to_owned(), Some("1".to_owned()));

@@ -152,7 +152,10 @@ fn plan(
     let splits = snapshot.splits();
     let table = IngestTable {
         read: job.read(),
-        splits: splits.iter().map(|split| (split.ordinal, split.clone())).collect(),
+        splits: splits
+            .iter()
+            .map(|split| (split.ordinal, split.clone()))
+            .collect(),
         progress: shown.clone(),
     };
     stages.plan.add(started.elapsed());
@@ -220,7 +223,10 @@ fn sorting(
     sections: Vec<u32>,
     counts: tokio::sync::mpsc::UnboundedSender<SortCounts>,
 ) -> Result<Sorting, Failure> {
-    let spill = config.compact.as_ref().and_then(|compact| compact.spill.clone());
+    let spill = config
+        .compact
+        .as_ref()
+        .and_then(|compact| compact.spill.clone());
     let spill = SpillFolder::new(spill.unwrap_or_else(std::env::temp_dir));
     spill
         .check()
@@ -311,7 +317,11 @@ fn sink(job: &Job, shown: &TableProgress) -> Result<SinkTable, Failure> {
         partitioning,
         partitions: by.is_empty().then(|| Arc::new(partitions)),
         // What is joined becomes one file, however its size was guessed.
-        file_bytes: if job.layout.joins() { target.saturating_mul(4) } else { target },
+        file_bytes: if job.layout.joins() {
+            target.saturating_mul(4)
+        } else {
+            target
+        },
         by_split: true,
         folder: job.table.store().objects(),
         progress: shown.clone(),

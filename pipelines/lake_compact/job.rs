@@ -4,9 +4,9 @@ use arrow::datatypes::{Schema, SchemaRef};
 use highwater::app::Failure;
 use highwater::dataset::{Column, Fidelity, SOURCE_TYPE, Table, TableName};
 use highwater::ledger::{LoggedFile, Rewriter};
-use highwater::run::report::{LayoutPlan, TableOutcome, TablePlan, TableReport};
-use highwater::run::config::CompactCommit;
 use highwater::run::Config;
+use highwater::run::config::CompactCommit;
+use highwater::run::report::{LayoutPlan, TableOutcome, TablePlan, TableReport};
 use highwater::source::TableRead;
 use highwater::store::Store;
 use highwater::watermark::Mode;
@@ -68,25 +68,41 @@ impl Job {
 
     /// Bytes that are rewritten.
     pub(super) fn bytes(&self) -> u64 {
-        self.choice.sections.iter().map(|section| section.bytes()).sum()
+        self.choice
+            .sections
+            .iter()
+            .map(|section| section.bytes())
+            .sum()
     }
 
     /// Rows that are rewritten, as far as the log tells.
     pub(super) fn rows(&self) -> u64 {
-        let files = self.choice.sections.iter().flat_map(|section| &section.files);
+        let files = self
+            .choice
+            .sections
+            .iter()
+            .flat_map(|section| &section.files);
         files.map(LoggedFile::rows).sum()
     }
 
     /// How many files are rewritten.
     pub(super) fn rewritten(&self) -> usize {
-        self.choice.sections.iter().map(|section| section.files.len()).sum()
+        self.choice
+            .sections
+            .iter()
+            .map(|section| section.files.len())
+            .sum()
     }
 
     /// The table as it is read.
     pub(super) fn read(&self) -> TableRead {
         let columns = self.columns.fields().iter().map(|field| Column {
             name: field.name().clone(),
-            source_type: field.metadata().get(SOURCE_TYPE).cloned().unwrap_or_default(),
+            source_type: field
+                .metadata()
+                .get(SOURCE_TYPE)
+                .cloned()
+                .unwrap_or_default(),
             lake_type: field.data_type().clone(),
             nullable: true,
             fidelity: Fidelity::Exact,
@@ -108,7 +124,11 @@ impl Job {
     pub(super) fn plan(&self) -> TablePlan {
         let rewritten = self.rewritten() as u64;
         let target = self.layout.target_bytes.max(1);
-        let after = self.choice.sections.iter().map(|section| section.bytes().div_ceil(target));
+        let after = self
+            .choice
+            .sections
+            .iter()
+            .map(|section| section.bytes().div_ceil(target));
         let files = self.files.len() as u64;
         let sorted = self.layout.lead().is_some();
         let layout = LayoutPlan {
@@ -118,7 +138,11 @@ impl Job {
             rewritten_bytes: self.bytes(),
             files_after: files - rewritten + after.sum::<u64>(),
             overlap: self.choice.overlap,
-            overlap_after: if sorted && rewritten > 0 { 1 } else { self.choice.overlap },
+            overlap_after: if sorted && rewritten > 0 {
+                1
+            } else {
+                self.choice.overlap
+            },
         };
         let action = match (rewritten, self.layout.joins()) {
             (0, _) => "nothing to gain".to_owned(),
@@ -133,7 +157,9 @@ impl Job {
             splits: rewritten,
             estimated_rows: Some(self.rows()),
             estimated_bytes: self.bytes(),
-            partition_by: partitions.unwrap_or(self.table.partition_columns()).to_vec(),
+            partition_by: partitions
+                .unwrap_or(self.table.partition_columns())
+                .to_vec(),
             layout: Some(layout),
             ..TablePlan::default()
         }
@@ -152,7 +178,10 @@ impl Job {
 }
 
 fn without(schema: &SchemaRef, columns: &[String]) -> SchemaRef {
-    let kept = schema.fields().iter().filter(|field| !columns.contains(field.name()));
+    let kept = schema
+        .fields()
+        .iter()
+        .filter(|field| !columns.contains(field.name()));
     Schema::new(kept.cloned().collect::<Vec<_>>()).into()
 }
 

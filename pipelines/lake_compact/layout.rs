@@ -31,12 +31,24 @@ impl Layout {
             key: newest.key.clone(),
             version: newest.version.clone(),
         });
-        if newest.as_ref().is_some_and(|newest| newest.key.is_empty() || newest.version.is_empty()) {
-            return Err(Failure::usage("keeping the newest rows needs a key and a version column")
-                .hint("write keep_newest_by = { key = [\"id\"], version = \"updated_at\" }"));
+        if newest
+            .as_ref()
+            .is_some_and(|newest| newest.key.is_empty() || newest.version.is_empty())
+        {
+            return Err(
+                Failure::usage("keeping the newest rows needs a key and a version column")
+                    .hint("write keep_newest_by = { key = [\"id\"], version = \"updated_at\" }"),
+            );
         }
-        let mut sort: Vec<SortColumn> = config.sort_by.iter().map(|text| sort_column(text)).collect();
-        if let Some(newest) = newest.as_ref().filter(|_| sort.is_empty() && config.z_order.is_empty()) {
+        let mut sort: Vec<SortColumn> = config
+            .sort_by
+            .iter()
+            .map(|text| sort_column(text))
+            .collect();
+        if let Some(newest) = newest
+            .as_ref()
+            .filter(|_| sort.is_empty() && config.z_order.is_empty())
+        {
             // In some order they must be.
             sort = newest.key.iter().map(|name| sort_column(name)).collect();
         }
@@ -48,7 +60,8 @@ impl Layout {
             z: config.z_order.clone(),
             newest,
         };
-        let constant = |name: &str| partition_by.is_none() && partition_columns.iter().any(|own| own == name);
+        let constant =
+            |name: &str| partition_by.is_none() && partition_columns.iter().any(|own| own == name);
         let named = order.sort.iter().map(|column| &column.name).chain(&order.z);
         if let Some(name) = named.into_iter().find(|name| constant(name)) {
             return Err(Failure::usage(format!(
@@ -60,7 +73,9 @@ impl Layout {
             order,
             partition_by: partition_by.map(<[String]>::to_vec),
             target_bytes: target,
-            small_bytes: config.smaller_than.map_or(target / 2, |small| small.as_u64()),
+            small_bytes: config
+                .smaller_than
+                .map_or(target / 2, |small| small.as_u64()),
         })
     }
 
@@ -78,7 +93,10 @@ impl Layout {
                 let direction = if column.descending { " desc" } else { "" };
                 format!("{}{direction}", column.name)
             });
-            parts.push(format!("sorted by {}", columns.collect::<Vec<_>>().join(", ")));
+            parts.push(format!(
+                "sorted by {}",
+                columns.collect::<Vec<_>>().join(", ")
+            ));
         }
         if !self.order.z.is_empty() {
             parts.push(format!("z-ordered by {}", self.order.z.join(", ")));

@@ -131,8 +131,13 @@ impl Pipeline for LakeCompact {
         let lake = open_lake(&config)?;
         context.runtime.block_on(async {
             if !Tables::find(&config, &lake).await?.are_ours {
-                let what = format!("{} is no lake of ours: its log has no seals to check", lake.url());
-                return Err(Failure::usage(what).hint("name the folder of a lake that table-backup keeps"));
+                let what = format!(
+                    "{} is no lake of ours: its log has no seals to check",
+                    lake.url()
+                );
+                return Err(
+                    Failure::usage(what).hint("name the folder of a lake that table-backup keeps")
+                );
             }
             verify_lake(&lake, &options).await
         })
@@ -175,7 +180,10 @@ fn record(config: &Config, context: &RunContext, lake: &Store, report: &mut RunR
     let written = serde_json::to_value(&*report).map_err(|error| error.to_string());
     let written = written.and_then(|json| {
         let put = ledger::put_report(lake, &report.started, context.run, &json);
-        context.runtime.block_on(put).map_err(|error| error.to_string())
+        context
+            .runtime
+            .block_on(put)
+            .map_err(|error| error.to_string())
     });
     if let Err(reason) = written {
         let warning = format!("the report was not written into the lake: {reason}");

@@ -63,7 +63,11 @@ impl Memory {
         let (row_groups, sorted) = (eighth / 2, if sorts { eighth / 2 } else { 0 });
         let windows = if others > 0 { eighth / 2 } else { 0 };
         let writing = budget - reading - gather - sort - row_groups - sorted - windows;
-        let part_bytes = if lake.folder().is_some() { MIB } else { 5 * MIB };
+        let part_bytes = if lake.folder().is_some() {
+            MIB
+        } else {
+            5 * MIB
+        };
         // As for a backup: columns, a part that is not full, a row group, its copy
         // when it is flushed, as much on its way, and as much slack.
         let of_worker = writing / workers;

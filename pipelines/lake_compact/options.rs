@@ -8,16 +8,52 @@ use highwater::run::{Config, Secret};
 /// Flags that may stand for a file.
 pub(super) static FLAGS: Flags = Flags {
     all: &[
-        flag("lake", "URL", "The lake, or one Delta table: file:folder, s3://bucket/prefix, ..."),
-        flag("sort-by", "COLUMNS", "Sort by these columns: id, \"created_at desc\""),
+        flag(
+            "lake",
+            "URL",
+            "The lake, or one Delta table: file:folder, s3://bucket/prefix, ...",
+        ),
+        flag(
+            "sort-by",
+            "COLUMNS",
+            "Sort by these columns: id, \"created_at desc\"",
+        ),
         flag("z-order", "COLUMNS", "Z-order by these columns"),
-        flag("newest-key", "COLUMNS", "Of rows with the same key keep only the newest ..."),
-        flag("newest-by", "COLUMN", "... which is the one with the greatest value here"),
-        flag("partition-by", "COLUMNS", "Partition by these columns; none to take partitions away"),
-        flag("commit", "WHAT", "What is published at once: table or partition [default: table]"),
-        flag("target", "SIZE", "The size that files should have [default: 128MiB]"),
-        flag("smaller-than", "SIZE", "Files below this size are small [default: half of the target]"),
-        flag("spill", "FOLDER", "A local folder for rows that do not fit into memory"),
+        flag(
+            "newest-key",
+            "COLUMNS",
+            "Of rows with the same key keep only the newest ...",
+        ),
+        flag(
+            "newest-by",
+            "COLUMN",
+            "... which is the one with the greatest value here",
+        ),
+        flag(
+            "partition-by",
+            "COLUMNS",
+            "Partition by these columns; none to take partitions away",
+        ),
+        flag(
+            "commit",
+            "WHAT",
+            "What is published at once: table or partition [default: table]",
+        ),
+        flag(
+            "target",
+            "SIZE",
+            "The size that files should have [default: 128MiB]",
+        ),
+        flag(
+            "smaller-than",
+            "SIZE",
+            "Files below this size are small [default: half of the target]",
+        ),
+        flag(
+            "spill",
+            "FOLDER",
+            "A local folder for rows that do not fit into memory",
+        ),
     ],
     base,
     set,
@@ -70,7 +106,11 @@ fn set(config: &mut Config, flag: &str, values: &[String]) -> Result<(), Failure
         "target" => compact.target = size()?,
         "smaller-than" => compact.smaller_than = size()?,
         "spill" => compact.spill = Some(first.into()),
-        other => return Err(Failure::failed(format!("--{other} is not known; please report this"))),
+        other => {
+            return Err(Failure::failed(format!(
+                "--{other} is not known; please report this"
+            )));
+        }
     }
     Ok(())
 }

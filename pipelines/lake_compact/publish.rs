@@ -91,7 +91,11 @@ fn parts(job: &Job, files: Vec<DataFile>) -> Vec<(Vec<String>, Vec<DataFile>)> {
         removed.extend(section.files.iter().map(|file| file.path.clone()));
     }
     for file in files {
-        parts.entry(place(&file.partition)).or_default().1.push(file);
+        parts
+            .entry(place(&file.partition))
+            .or_default()
+            .1
+            .push(file);
     }
     parts.into_values().collect()
 }

@@ -44,8 +44,10 @@ impl Tables {
         let named = found.into_iter().map(|table| (table.name, table.store));
         let all: Vec<(String, Store)> = named.filter(|(name, _)| !excluded(name)).collect();
         if all.is_empty() {
-            return Err(Failure::usage(format!("{} holds no table that is meant", lake.url()))
-                .hint("name a lake, or the folder of one Delta table"));
+            return Err(
+                Failure::usage(format!("{} holds no table that is meant", lake.url()))
+                    .hint("name a lake, or the folder of one Delta table"),
+            );
         }
         Ok(Self {
             all,

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::flags::Own;
 use super::cli::{ConfigArgs, OutputArgs, RestoreArgs};
+use super::flags::Own;
 use super::verbs::{WIDTH, ask_lake_within, event, load};
 use super::{Exit, Failure, Pipeline, Terminal};
 use crate::ledger::At;

@@ -47,7 +47,11 @@ pub(super) fn schedule(
         Some(table) => daemon.keep(table).map(|()| Exit::Done),
         None => Err(Failure::usage(format!(
             "{}: there is no schedule",
-            args.config.config.as_deref().unwrap_or(Path::new("flags")).display()
+            args.config
+                .config
+                .as_deref()
+                .unwrap_or(Path::new("flags"))
+                .display()
         ))
         .hint("add [schedule] with every = \"15m\" or cron = \"0 2 * * *\", or use --once-now")),
     };

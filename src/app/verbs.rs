@@ -302,7 +302,9 @@ pub(super) fn load(args: &ConfigArgs) -> Result<Config, Failure> {
         Some(file) => load_config::load(file)?,
         None => args.own.base()?,
     };
-    if args.own.apply(&mut config)? && let Some(problem) = config.problems().into_iter().next() {
+    if args.own.apply(&mut config)?
+        && let Some(problem) = config.problems().into_iter().next()
+    {
         return Err(Failure::usage(problem.message).hint(problem.hint));
     }
     if !args.tables.is_empty() {

@@ -267,7 +267,9 @@ impl Rewriter {
             new_layout: rewrite.partition_columns.is_some(),
             outcome: Arc::clone(&outcome),
         });
-        let domain = record.map(|record| serde_json::to_string(&record)).transpose();
+        let domain = record
+            .map(|record| serde_json::to_string(&record))
+            .transpose();
         let domain =
             domain.map_err(|error| LedgerError::Invalid(format!("the watermark: {error}")))?;
         let transaction = Transaction {
@@ -431,18 +433,24 @@ impl Transaction {
         let metrics = metrics.map(|(name, count)| (name, Some(count.to_string())));
         let mut transaction = self
             .snapshot
-            .update_table(UpdateTableOperation::Optimize, ENGINE_INFO, self.data_change)
+            .update_table(
+                UpdateTableOperation::Optimize,
+                ENGINE_INFO,
+                self.data_change,
+            )
             .with_operation_parameters([("order", self.order)])
             .with_operation_metrics(metrics);
         if let Some(domain) = self.domain {
             transaction = transaction.with_domain_metadata(DOMAIN, domain);
         }
-        Ok(transaction.build(engine, committer).and_then(|mut transaction| {
-            for files in removed {
-                transaction.remove_files(files);
-            }
-            transaction.commit(engine).and_then(settled)
-        }))
+        Ok(transaction
+            .build(engine, committer)
+            .and_then(|mut transaction| {
+                for files in removed {
+                    transaction.remove_files(files);
+                }
+                transaction.commit(engine).and_then(settled)
+            }))
     }
 
     /// The log's own words for the files to remove. All must be there.

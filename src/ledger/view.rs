@@ -197,7 +197,11 @@ pub(super) async fn refuse_foreign(store: &Store) -> Result<(), LedgerError> {
     }
 }
 
-pub(super) fn view(snapshot: SnapshotRef, engine: &dyn Engine, url: &str) -> Result<View, LedgerError> {
+pub(super) fn view(
+    snapshot: SnapshotRef,
+    engine: &dyn Engine,
+    url: &str,
+) -> Result<View, LedgerError> {
     let failed = |error: KernelError| kernel_error(url, &error);
     let version = snapshot.version();
     let commit = snapshot
@@ -289,10 +293,12 @@ pub(super) fn check_features(
         .protocol()
         .writer_features()
         .unwrap_or_default();
-    match features
-        .iter()
-        .find(|named| !KNOWN_FEATURES.iter().chain(also).any(|known| *known == named.as_ref()))
-    {
+    match features.iter().find(|named| {
+        !KNOWN_FEATURES
+            .iter()
+            .chain(also)
+            .any(|known| *known == named.as_ref())
+    }) {
         Some(feature) => unsupported(format!("the table feature `{feature}`")),
         None => Ok(()),
     }

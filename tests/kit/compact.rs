@@ -45,7 +45,9 @@ impl ForeignTable {
 
     /// The newest version.
     pub(crate) fn version(&self) -> u64 {
-        self.asks(json!({"do": "files"}))["version"].as_u64().unwrap()
+        self.asks(json!({"do": "files"}))["version"]
+            .as_u64()
+            .unwrap()
     }
 
     /// How many files there are.

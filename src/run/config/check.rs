@@ -225,7 +225,10 @@ fn check_compact(compact: &CompactConfig, found: &mut Vec<Problem>) {
             "keep one of them",
         ));
     }
-    let sizes = [("target", compact.target), ("smaller_than", compact.smaller_than)];
+    let sizes = [
+        ("target", compact.target),
+        ("smaller_than", compact.smaller_than),
+    ];
     for (key, size) in sizes {
         let least = ByteSize::kib(64);
         if let Some(size) = size.filter(|size| *size < least) {
@@ -236,7 +239,11 @@ fn check_compact(compact: &CompactConfig, found: &mut Vec<Problem>) {
             ));
         }
     }
-    if compact.keep_newest_by.as_ref().is_some_and(|newest| newest.key.is_empty()) {
+    if compact
+        .keep_newest_by
+        .as_ref()
+        .is_some_and(|newest| newest.key.is_empty())
+    {
         found.push(Problem::at(
             &["compact", "keep_newest_by", "key"],
             "`compact.keep_newest_by.key` names no column",
