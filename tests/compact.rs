@@ -152,14 +152,12 @@ fn the_newest_row_of_each_key_stays() {
 #[test]
 fn one_worker_or_two_leave_the_same_rows() {
     let table = ForeignTable::make(10, 1000, &[]);
-    let mut version = 9;
-    for workers in ["1", "2", "3"] {
+    for (version, workers) in (9..).zip(["1", "2", "3"]) {
         let sort = if workers == "2" { "id desc" } else { "id" };
         table
             .run(&["--sort-by", sort, "--target", "64KiB", "--workers", workers])
             .exits(0);
         table.same(version, version + 1);
-        version += 1;
         table.asks(json!({"do": "order", "by": [sort]}));
     }
 }

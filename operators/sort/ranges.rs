@@ -151,7 +151,7 @@ fn worker_cut(keys: &[Bound], sections: &[SectionShare], at: u64, least: u64) ->
             continue;
         }
         if section.bytes < least.saturating_mul(2) {
-            let nearer = u32::from(within * 2 > section.bytes);
+            let nearer = u32::from(within * 2 >= section.bytes);
             return Bound::start_of(number + nearer);
         }
         let within = within.clamp(least, section.bytes - least);

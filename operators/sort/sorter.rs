@@ -170,8 +170,10 @@ impl<'a> Sorter<'a> {
             return loaded.emit(self.share.batch_rows, emit);
         }
         self.counts.large_ranges += 1;
-        let run = self.run(loaded)?;
-        self.keep(&mut runs, run, 0)?;
+        if !loaded.batches.is_empty() {
+            let run = self.run(loaded)?;
+            self.keep(&mut runs, run, 0)?;
+        }
         let mut last: Vec<Spilled> = runs.0.into_iter().flatten().collect();
         while last.len() > self.share.fan_in {
             let rest = last.split_off(self.share.fan_in);

@@ -84,7 +84,9 @@ impl Ranked {
     /// The rank of a value, over the whole range of `bits`.
     fn rank(&self, value: u128, bits: usize) -> u64 {
         let below = self.values.partition_point(|known| *known < value) as u64;
-        (below << bits) / (self.values.len() as u64 + 1)
+        let rank = (below << bits) / (self.values.len() as u64).max(1);
+        // What is greater than all of the sample shares the last rank.
+        rank.min((1 << bits) - 1)
     }
 }
 

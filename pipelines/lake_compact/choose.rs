@@ -113,11 +113,26 @@ fn z_ordered(files: Vec<LoggedFile>, layout: &Layout) -> Vec<Vec<LoggedFile>> {
     if gains { vec![group] } else { Vec::new() }
 }
 
-/// Whether files of the wanted size would be fewer.
+/// Whether files of the wanted size would be fewer. What one compaction left small,
+/// one file for each of its workers, the next one would leave again; so it must be
+/// many times fewer, unless the files are of several.
 fn fewer(files: &[LoggedFile], layout: &Layout) -> bool {
     let bytes: u64 = files.iter().map(|file| file.bytes).sum();
-    (files.len() as u64) > bytes.div_ceil(layout.target_bytes.max(1))
+    let (now, after) = (
+        files.len() as u64,
+        bytes.div_ceil(layout.target_bytes.max(1)),
+    );
+    let wanted = layout.text();
+    let mut runs = files
+        .iter()
+        .map(|file| Ordered::of(file, &wanted).map(|ordered| ordered.run));
+    let first = runs.next();
+    let of_one = runs.all(|run| Some(run) == first);
+    now > if of_one { after * MANY_TIMES } else { after }
 }
+
+/// See [`fewer`].
+const MANY_TIMES: u64 = 4;
 
 /// A file's place in the order that it was left in.
 struct Ordered<'a> {

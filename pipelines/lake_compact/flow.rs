@@ -242,7 +242,7 @@ fn sorting(
     let looked = sample(&folder, &files, &job.columns, &columns);
     let looked = context.runtime.block_on(looked);
     let looked = looked.map_err(|error| {
-        let failure = Failure::failed(format!("table {}: {error}", job.name));
+        let failure = Failure::failed(error.to_string());
         if error.passes {
             return Failure {
                 exit: highwater::app::Exit::Retry,
@@ -251,7 +251,7 @@ fn sorting(
         }
         failure
     })?;
-    let usage = |reason: String| Failure::usage(format!("table {}: {reason}", job.name));
+    let usage = |reason: String| Failure::usage(reason);
     let rows: Vec<_> = looked.rows.iter().map(|(_, rows)| rows.clone()).collect();
     let order = Arc::new(Order::new(&job.columns, spec, &rows).map_err(usage)?);
     let in_memory = |bytes: u64| bytes.saturating_mul(looked.memory_percent) / 100;

@@ -42,7 +42,7 @@ impl Job {
             && head.watermark.mode == Mode::Mirror
             && layout.order.newest.is_some()
         {
-            let what = format!("table {name} is a mirror: it has one row for each key already");
+            let what = "the table is a mirror: it has one row for each key already";
             return Err(Failure::usage(what).hint("leave out keep_newest_by"));
         }
         let schema = table.schema()?;
@@ -52,7 +52,7 @@ impl Job {
             // Their values stay what the log says, to the letter.
             None => without(&schema, table.partition_columns()),
         };
-        check(name, &columns, &layout)?;
+        check(&columns, &layout)?;
         let files = table.files().await?;
         let choice = choose(&files, &layout);
         Ok(Self {
@@ -186,8 +186,8 @@ fn without(schema: &SchemaRef, columns: &[String]) -> SchemaRef {
 }
 
 /// Whether the wanted order exists, before anything is read.
-fn check(name: &str, columns: &SchemaRef, layout: &Layout) -> Result<(), Failure> {
+fn check(columns: &SchemaRef, layout: &Layout) -> Result<(), Failure> {
     Order::new(columns, &layout.order, &[])
         .map(drop)
-        .map_err(|reason| Failure::usage(format!("table {name}: {reason}")))
+        .map_err(Failure::usage)
 }

@@ -26,15 +26,15 @@ pub(super) async fn publish(
         splits,
     } = rewritten;
     if let Some(failure) = collected.failure {
-        return Err(told(&job.name, &failure));
+        return Err(told(&failure));
     }
     let written: u64 = collected.files.iter().map(|file| file.rows).sum();
     let dropped = sorted.rows_in - sorted.rows_out.min(sorted.rows_in);
     if collected.splits != splits || collected.rows != written + dropped {
         return Err(Failure::failed(format!(
-            "table {}: {} rows were read and {written} written, in {} of {splits} splits; nothing \
-             was published, please report this",
-            job.name, collected.rows, collected.splits
+            "{} rows were read and {written} written, in {} of {splits} splits; nothing was \
+             published, please report this",
+            collected.rows, collected.splits
         )));
     }
     let mut report = TableReport {
@@ -100,7 +100,7 @@ fn parts(job: &Job, files: Vec<DataFile>) -> Vec<(Vec<String>, Vec<DataFile>)> {
     parts.into_values().collect()
 }
 
-fn told(name: &str, failure: &TableFailure) -> Failure {
+fn told(failure: &TableFailure) -> Failure {
     let exit = match failure.kind {
         FailureKind::Usage => Exit::Usage,
         FailureKind::Retryable => Exit::Retry,
@@ -108,5 +108,5 @@ fn told(name: &str, failure: &TableFailure) -> Failure {
         FailureKind::Schema => Exit::SchemaRefused,
         FailureKind::Failed => Exit::Failed,
     };
-    Failure::new(exit, format!("table {name}: {}", failure.message))
+    Failure::new(exit, failure.message.clone())
 }

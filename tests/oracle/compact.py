@@ -86,6 +86,7 @@ def load(table, version, reader="deltalake"):
 
 def same(question):
     table, versions = question["table"], (question["before"], question["after"])
+    db = duckdb.connect()
     before, names = load(table, versions[0])
     found = {"rows": before.num_rows}
     for reader in ("deltalake", "polars"):
@@ -93,7 +94,7 @@ def same(question):
         assert names == after_names, (names, after_names)
         for key, sql in (("missing", "before except all select * from after"),
                          ("surplus", "after except all select * from before")):
-            count = duckdb.sql(f"select count(*) from (select * from {sql})").fetchone()[0]
+            count = db.execute(f"select count(*) from (select * from {sql})").fetchone()[0]
             found[key] = found.get(key, 0) + count
     found["ok"] = found["missing"] == found["surplus"] == 0 and found["rows"] > 0
     return found
@@ -103,12 +104,14 @@ def newest(question):
     before, names = load(question["table"], question["before"])
     after, _ = load(question["table"], question["after"])
     key, by = ", ".join(question["key"]), question["by"]
-    expected = duckdb.sql(
-        f"select {key}, max({by}::bigint)::varchar as v from before group by {key}"
-    ).arrow()
-    got = duckdb.sql(f"select {key}, {by} as v from after").arrow()
-    wrong = duckdb.sql("select count(*) from ((from expected except all from got) union all (from got except all from expected))").fetchone()[0]
-    invented = duckdb.sql("select count(*) from (from after except all from before)").fetchone()[0]
+    db = duckdb.connect()
+    db.register("before", before)
+    db.register("after", after)
+    db.execute(f"create table expected as select {key}, max({by}::bigint)::varchar as v from before group by {key}")
+    db.execute(f"create table got as select {key}, {by} as v from after")
+    ask = lambda sql: db.execute(f"select count(*) from ({sql})").fetchone()[0]  # noqa: E731
+    wrong = ask("(from expected except all from got) union all (from got except all from expected)")
+    invented = ask("from after except all from before")
     return {"rows": after.num_rows, "wrong": wrong, "invented": invented, "ok": wrong == invented == 0}
 
 

@@ -31,7 +31,7 @@ pub(super) struct Finished {
 }
 
 /// Partition column to value, in Delta's serialised form.
-pub(super) type PartitionValues = BTreeMap<String, Option<String>>;
+pub type PartitionValues = BTreeMap<String, Option<String>>;
 
 impl OpenFile {
     /// Begins a file; `first` are its first rows (they are not written yet).

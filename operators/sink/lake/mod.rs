@@ -34,6 +34,7 @@ use crate::transform::partition::Partitioning;
 use writers::{Uploaded, Writers};
 
 pub use encoding::FileFormat;
+pub use file::PartitionValues;
 
 /// What [`lake_sink`] writes, and how; shared by all workers of a process.
 #[derive(Clone)]
@@ -57,7 +58,7 @@ pub struct SinkTable {
     pub partitioning: Partitioning,
     /// Where rows come without their partition columns: the partition of each
     /// split, in Delta's serialised form.
-    pub partitions: Option<Arc<Vec<BTreeMap<String, Option<String>>>>>,
+    pub partitions: Option<Arc<Vec<PartitionValues>>>,
     /// A file is completed when it has reached this size, in bytes.
     pub file_bytes: u64,
     /// Whether a file holds rows of one split only, so that it covers no more of
