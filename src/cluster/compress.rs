@@ -24,22 +24,29 @@ pub(super) const SMALL_SAMPLE_BYTES: usize = 64;
 const SAMPLE_EVERY_BYTES: usize = 8 << 20;
 /// What is too short says nothing about the rest.
 const MIN_SAMPLE_BYTES: usize = 2 << 10;
-/// Timings are gathered over so many bytes, or over so much time.
+/// Timings are gathered over so many bytes, or over so much time: long enough
+/// that a thread which waited for a core does not make a link slow.
 const WINDOW_BYTES: usize = 1 << 20;
-const WINDOW: Duration = Duration::from_millis(20);
+const WINDOW: Duration = Duration::from_millis(200);
 /// Compression must win this much to begin, and this much to go on.
 const TO_BEGIN: f64 = 0.8;
 const TO_GO_ON: f64 = 0.92;
 /// Within one host a byte that LZ4 saves was a copy: the link must be slower
-/// than the codec by this factor, which no loopback is unless it is throttled.
+/// than the codec by this factor, and than so many seconds per byte (25 MB/s),
+/// which no loopback is unless it is throttled.
 const SAME_HOST: f64 = 8.0;
+const SAME_HOST_LINK: f64 = 40e-9;
+/// So many windows must agree before compression begins, also within one host,
+/// where threads wait for each other's cores.
+const AGREED: u32 = 2;
+const AGREED_SAME_HOST: u32 = 4;
 /// Raw windows of a trial: more than what a socket buffers.
 const TRIAL_WINDOWS: u32 = 16;
 /// Compressed windows before the first trial, and at most.
 const FIRST_TRIAL_AFTER: u32 = 64;
 const LAST_TRIAL_AFTER: u32 = 4096;
 /// A link is full when writing takes this share of the sender's time.
-const FULL_SHARE: f64 = 0.2;
+const FULL_SHARE: f64 = 0.5;
 /// The weight of what is new, and of one frame among many.
 const NEW: f64 = 0.25;
 const FRAME: f64 = 0.1;
@@ -80,6 +87,8 @@ pub(super) struct Choice {
     threshold: usize,
     since_sample: usize,
     window: Window,
+    /// Raw windows, one after the other, that speak for compression.
+    agreed: u32,
     /// Compressed windows in which the link was not full.
     idle_windows: u32,
     trial_after: u32,
@@ -114,6 +123,7 @@ impl Choice {
             threshold: MIN_SAMPLE_BYTES,
             since_sample: SAMPLE_EVERY_BYTES,
             window: Window::default(),
+            agreed: 0,
             idle_windows: 0,
             trial_after: FIRST_TRIAL_AFTER,
         }
@@ -156,7 +166,7 @@ impl Choice {
 
     /// A frame has been written: `packing` was spent on compression or samples,
     /// `writing` until the socket took it.
-    pub(super) fn sent(&mut self, _raw: usize, sent: usize, packing: Duration, writing: Duration) {
+    pub(super) fn sent(&mut self, sent: usize, packing: Duration, writing: Duration) {
         self.window.sent += sent;
         self.window.packing += packing;
         self.window.writing += writing;
@@ -173,7 +183,17 @@ impl Choice {
         match self.mode {
             Mode::Raw => {
                 self.link = Some(mix(self.link, per_byte(writing, window.sent), NEW));
-                if self.pays(TO_BEGIN) {
+                let needed = if self.same_host {
+                    AGREED_SAME_HOST
+                } else {
+                    AGREED
+                };
+                self.agreed = if self.pays(TO_BEGIN) {
+                    self.agreed + 1
+                } else {
+                    0
+                };
+                if self.agreed >= needed {
                     self.begin();
                 }
             }
@@ -214,6 +234,7 @@ impl Choice {
 
     fn begin(&mut self) {
         self.mode = Mode::Packing;
+        self.agreed = 0;
         self.idle_windows = 0;
         if let (Some(link), Some(codec)) = (self.link, self.codec) {
             let won = TO_BEGIN * link - codec;
@@ -230,7 +251,8 @@ impl Choice {
             return false;
         };
         let packed = codec.max(ratio * link);
-        packed < margin * link && (!self.same_host || codec * SAME_HOST < link)
+        let apart = !self.same_host || (link > SAME_HOST_LINK && link > codec * SAME_HOST);
+        packed < margin * link && apart
     }
 }
 
@@ -312,8 +334,7 @@ mod tests {
             self.buffered += sent as f64;
             let full = ((self.buffered - BUFFER) / self.link).max(0.0);
             self.pass(full);
-            self.choice
-                .sent(raw, sent, time(packing), time(copying + full));
+            self.choice.sent(sent, time(packing), time(copying + full));
             self.frames += 1;
             self.raw += raw as f64;
         }

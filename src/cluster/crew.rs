@@ -370,7 +370,7 @@ fn work(worker: &mut Worker, todo: &Receiver<Job>, finished: &Sender<()>) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use std::sync::atomic::{AtomicUsize, Ordering};
 

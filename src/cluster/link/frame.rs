@@ -101,15 +101,16 @@ pub(super) fn seed_of(link: u64, number: u64) -> u64 {
 
 impl Header {
     /// A header for `sent`, which stands for `raw` bytes. Both are at most
-    /// [`MAX_FRAME_BYTES`].
-    pub(super) fn new(kind: Kind, last: bool, raw: usize, sent: &[u8], seed: u64) -> Self {
+    /// [`MAX_FRAME_BYTES`]. Without a seed the contents have no checksum: on an
+    /// encrypted link each record has a better one.
+    pub(super) fn new(kind: Kind, last: bool, raw: usize, sent: &[u8], seed: Option<u64>) -> Self {
         Self {
             kind,
             packed: sent.len() != raw,
             last,
             raw,
             sent: sent.len(),
-            checksum: xxh3_64_with_seed(sent, seed),
+            checksum: seed.map_or(0, |seed| xxh3_64_with_seed(sent, seed)),
         }
     }
 
@@ -195,9 +196,11 @@ impl Header {
         Ok(header)
     }
 
-    /// Whether these are the bytes that the header speaks of.
-    pub(super) fn check(&self, sent: &[u8], seed: u64) -> Result<(), FrameError> {
-        if sent.len() == self.sent && xxh3_64_with_seed(sent, seed) == self.checksum {
+    /// Whether these are the bytes that the header speaks of; the seed as in
+    /// [`Header::new`].
+    pub(super) fn check(&self, sent: &[u8], seed: Option<u64>) -> Result<(), FrameError> {
+        let checksum = seed.map_or(0, |seed| xxh3_64_with_seed(sent, seed));
+        if sent.len() == self.sent && checksum == self.checksum {
             Ok(())
         } else {
             Err(FrameError::Contents)
@@ -240,7 +243,7 @@ mod tests {
         let Some(sent) = rest.get(..header.sent) else {
             return Ok(None);
         };
-        header.check(sent, seed)?;
+        header.check(sent, Some(seed))?;
         let contents = if header.packed {
             let mut raw = Vec::new();
             let contents = header.unpack(sent, &mut raw)?.to_vec();
@@ -260,7 +263,7 @@ mod tests {
         } else {
             contents
         };
-        let header = Header::new(kind, last, contents.len(), sent, seed);
+        let header = Header::new(kind, last, contents.len(), sent, Some(seed));
         [&header.encode(seed)[..], sent].concat()
     }
 

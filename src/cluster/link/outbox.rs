@@ -71,7 +71,9 @@ impl Outbox {
             Some(length) => self.packed.get(..length).unwrap_or(contents),
             None => contents,
         };
-        let header = Header::new(kind, last, contents.len(), sent, seed).encode(seed);
+        let summed = self.seal.is_none();
+        let header = Header::new(kind, last, contents.len(), sent, summed.then_some(seed));
+        let header = header.encode(seed);
         let before = Instant::now();
         match &mut self.seal {
             Some(sealer) => {
@@ -83,7 +85,7 @@ impl Outbox {
         let writing = before.elapsed();
         self.number += 1;
         let sent = sent.len();
-        self.choice.sent(contents.len(), sent, packing, writing);
+        self.choice.sent(sent, packing, writing);
         add(&tally.frames, 1);
         add(&tally.raw, contents.len());
         add(&tally.sent, sent);

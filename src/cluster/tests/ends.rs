@@ -1,13 +1,12 @@
 //! How runs end: well, many times; and otherwise, with one line that names the
 //! process.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::kit::*;
+use super::proxy::Proxy;
 use crate::cluster::{Crew, Lost, Membership};
 
 #[test]
@@ -46,100 +45,38 @@ fn a_run_that_idles_is_alive() {
     });
 }
 
-/// A proxy in front of one process, which can stop carrying one or both ways.
-struct Proxy {
-    address: String,
-    pairs: Arc<Mutex<Vec<(TcpStream, TcpStream)>>>,
-    stopped: Arc<Mutex<Stopped>>,
-}
-
-#[derive(Default, Clone, Copy)]
-struct Stopped {
-    to: bool,
-    from: bool,
-    garble: bool,
-}
-
-impl Proxy {
-    fn start(target: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let proxy = Self {
-            address: listener.local_addr().unwrap().to_string(),
-            pairs: Arc::default(),
-            stopped: Arc::default(),
-        };
-        let (pairs, stopped) = (Arc::clone(&proxy.pairs), Arc::clone(&proxy.stopped));
-        std::thread::spawn(move || {
-            for near in listener.incoming().flatten() {
-                let Ok(far) = TcpStream::connect(&target) else {
-                    continue;
-                };
-                let clone = |s: &TcpStream| s.try_clone().unwrap();
-                pairs.lock().unwrap().push((clone(&near), clone(&far)));
-                for (mut from, mut to, forth) in
-                    [(clone(&near), clone(&far), true), (far, near, false)]
-                {
-                    let stopped = Arc::clone(&stopped);
-                    std::thread::spawn(move || {
-                        let mut bytes = [0; 4096];
-                        while let Ok(read @ 1..) = from.read(&mut bytes) {
-                            let stopped = *stopped.lock().unwrap();
-                            if if forth { stopped.to } else { stopped.from } {
-                                continue;
-                            }
-                            if stopped.garble {
-                                bytes[read / 2] ^= 1;
-                            }
-                            if to.write_all(&bytes[..read]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = to.shutdown(Shutdown::Write);
-                    });
-                }
-            }
-        });
-        proxy
-    }
-
-    fn set(&self, change: impl FnOnce(&mut Stopped)) {
-        change(&mut self.stopped.lock().unwrap());
-    }
-
-    fn cut(&self) {
-        for (near, far) in self.pairs.lock().unwrap().iter() {
-            let _ = near.shutdown(Shutdown::Both);
-            let _ = far.shutdown(Shutdown::Both);
-        }
-    }
-}
+type Process = (Arc<Crew>, Receiver<Lost>);
 
 const SILENCE: Duration = Duration::from_millis(800);
 
 /// Two processes, of which the second reaches the first by a proxy.
-fn proxied(way: Way) -> (Proxy, Vec<(Arc<Crew>, Receiver<Lost>)>) {
+fn proxied(way: Way) -> (Proxy, Vec<Process>) {
     let mut all = memberships(2, way);
     let proxy = Proxy::start(all[0].addresses[0].clone());
     all[1].addresses[0] = proxy.address.clone();
     for membership in &mut all {
         membership.silence = SILENCE;
     }
-    let crews = std::thread::scope(|scope| {
-        let joining = |m: &Membership| {
-            let (crew, lost) = join(m).unwrap();
-            (Arc::new(crew), lost)
-        };
+    let crews = all_join(&all);
+    (proxy, crews)
+}
+
+fn all_join(all: &[Membership]) -> Vec<Process> {
+    let joining = |membership| {
+        let (crew, lost) = join(membership).unwrap();
+        (Arc::new(crew), lost)
+    };
+    std::thread::scope(|scope| {
         let threads: Vec<_> = all
             .iter()
             .map(|m| scope.spawn(move || joining(m)))
             .collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
-    });
-    (proxy, crews)
+    })
 }
 
 /// Both processes learn that the other one is lost, in time and once.
-fn both_lose(crews: Vec<(Arc<Crew>, Receiver<Lost>)>, why: &[&str]) {
+fn both_lose(crews: Vec<Process>, why: &[&str]) {
     let started = Instant::now();
     for (process, (crew, lost)) in crews.into_iter().enumerate() {
         let deadline = SILENCE + Duration::from_secs(2);
@@ -192,16 +129,31 @@ fn a_one_way_cut_ends_both() {
     }
 }
 
-#[test]
-fn a_cut_amid_a_flood_is_a_loss() {
-    let (proxy, crews) = proxied(Way::Encrypted);
+/// Both send as much as the link takes, and then something happens to it.
+fn amid_a_flood(way: Way, happens: impl FnOnce(&Proxy)) {
+    let (proxy, crews) = proxied(way);
     for (crew, _) in &crews {
         let crew = Arc::clone(crew);
         std::thread::spawn(move || exchange(&crew, 1 << 40));
     }
     std::thread::sleep(Duration::from_millis(300));
-    proxy.set(|stopped| (stopped.to, stopped.from) = (true, true));
-    both_lose(crews, &[SILENT, CLOSED]);
+    happens(&proxy);
+    both_lose(crews, &[SILENT, CLOSED, COUNTED]);
+}
+
+#[test]
+fn a_cut_amid_a_flood_is_a_loss() {
+    amid_a_flood(Way::Encrypted, |proxy| {
+        proxy.set(|stopped| (stopped.to, stopped.from) = (true, true));
+    });
+    amid_a_flood(Way::NoKey, Proxy::cut);
+}
+
+#[test]
+fn a_peer_that_takes_nothing_any_more_is_a_loss() {
+    for way in [Way::Encrypted, Way::Plaintext] {
+        amid_a_flood(way, |proxy| proxy.set(|stopped| stopped.frozen = true));
+    }
 }
 
 #[test]
@@ -211,4 +163,20 @@ fn changed_bytes_are_not_believed() {
         proxy.set(|stopped| stopped.garble = true);
         both_lose(crews, &["cannot be believed", COUNTED, CLOSED]);
     }
+}
+
+#[test]
+fn who_has_not_seen_a_loss_is_told_of_it() {
+    let mut all = memberships(3, Way::Encrypted);
+    let proxy = Proxy::start(all[1].addresses[1].clone());
+    all[2].addresses[1] = proxy.address.clone();
+    let crews = all_join(&all);
+    proxy.cut();
+    let told = crews[0].1.recv_timeout(Duration::from_secs(15)).unwrap();
+    let line = told.to_string();
+    let found = format!("(found by process {})", 3 - told.process);
+    assert!(told.process > 0 && line.ends_with(&found), "{line}");
+    assert!(crews[0].1.recv_timeout(Duration::from_millis(50)).is_err());
+    // As above.
+    std::mem::forget(crews);
 }

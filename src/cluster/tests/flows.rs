@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::kit::*;
+use super::proxy::Proxy;
 use crate::cluster::{ClusterError, Crew, MAX_NOTE_BYTES, Membership};
 
 fn with_workers(mut memberships: Vec<Membership>, workers: usize) -> Vec<Membership> {
@@ -131,5 +132,24 @@ fn links_count_what_crosses() {
             (link.compressed_frames, link.raw_bytes),
             (0, link.sent_bytes)
         );
+    }
+}
+
+#[test]
+fn a_slow_link_is_compressed_and_gives_the_right_sums() {
+    for way in [Way::NoKey, Way::Encrypted] {
+        let mut all = memberships(2, way);
+        let proxy = Proxy::start(all[0].addresses[0].clone());
+        proxy.set(|how| how.rate = Some(10_000_000));
+        all[1].addresses[0] = proxy.address.clone();
+        let rows = 6_000_000;
+        let ends = run(&all, |crew| (exchange(&crew, rows), crew.links()));
+        assert_eq!(ends[0].0 + ends[1].0, expected(rows, 2), "{way:?}");
+        for (_, links) in &ends {
+            let link = &links[0];
+            assert!(link.compressed_frames > 0, "{link:?}");
+            assert!(link.sent_bytes < link.raw_bytes, "{link:?}");
+            assert!(link.received_bytes < link.received_raw_bytes, "{link:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Processes as threads of a test, and peers that misbehave.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,13 +21,20 @@ pub(in crate::cluster) enum Way {
 
 pub(in crate::cluster) const WAYS: [Way; 3] = [Way::NoKey, Way::Plaintext, Way::Encrypted];
 
-/// Addresses that were free a moment ago.
+/// Addresses that nobody else will take: below the ports that the system gives
+/// to those who do not ask for one, and apart for each process that runs tests.
 pub(in crate::cluster) fn addresses(processes: usize) -> Vec<String> {
-    let listeners: Vec<TcpListener> = (0..processes)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    let address = |l: &TcpListener| l.local_addr().unwrap().to_string();
-    listeners.iter().map(address).collect()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut free = Vec::new();
+    while free.len() < processes {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + (std::process::id() * 97 + next) % 22_000;
+        let address = format!("127.0.0.1:{port}");
+        if TcpListener::bind(&address).is_ok() {
+            free.push(address);
+        }
+    }
+    free
 }
 
 /// The memberships of all processes of a run.
@@ -80,7 +88,7 @@ pub(in crate::cluster) fn run<T: Send>(
 /// A dataflow over all processes: each worker exchanges the numbers below
 /// `rows`; the sum of those that arrive in this process.
 pub(in crate::cluster) fn exchange(crew: &Crew, rows: u64) -> u64 {
-    let sum = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let sum = Arc::new(AtomicU64::new(0));
     let adding = Arc::clone(&sum);
     crew.run(move |scope| {
         let adding = Arc::clone(&adding);
@@ -89,11 +97,11 @@ pub(in crate::cluster) fn exchange(crew: &Crew, rows: u64) -> u64 {
             .container::<Vec<u64>>()
             .exchange(|row| *row)
             .inspect(move |row| {
-                adding.fetch_add(*row, std::sync::atomic::Ordering::Relaxed);
+                adding.fetch_add(*row, Ordering::Relaxed);
             });
     })
     .unwrap();
-    sum.load(std::sync::atomic::Ordering::Relaxed)
+    sum.load(Ordering::Relaxed)
 }
 
 /// What all processes together must have seen of [`exchange`].
