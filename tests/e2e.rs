@@ -26,6 +26,7 @@ mod late_commits;
 mod memory;
 mod merge_races;
 mod mirror;
+mod network;
 mod partition;
 mod pgbench;
 mod readme;

@@ -28,7 +28,10 @@ fn start(lake: &Lake, network: &Network, hosts: usize) -> Team {
         let mut command: Command = network.command(host, env!("CARGO_BIN_EXE_table-backup"));
         command.arg("run").arg(&config);
         command.args(["--json", "--progress", "never", "--join-timeout", "30s"]);
-        command.args(["--process", &host.to_string()]).arg("--hosts").arg(&file);
+        command
+            .args(["--process", &host.to_string()])
+            .arg("--hosts")
+            .arg(&file);
         command.arg("--cluster-key-file").arg(&key);
         Running::spawn(&mut command)
     };
@@ -36,7 +39,10 @@ fn start(lake: &Lake, network: &Network, hosts: usize) -> Team {
 }
 
 fn all_done(team: Team) -> Vec<Outcome> {
-    team.wait().into_iter().map(|outcome| outcome.exits(0)).collect()
+    team.wait()
+        .into_iter()
+        .map(|outcome| outcome.exits(0))
+        .collect()
 }
 
 fn lake(database: &Database) -> Lake {

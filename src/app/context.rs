@@ -72,7 +72,7 @@ impl RunContext {
         })?;
         let runtime = runtime(workers)?;
         let cancel = Cancel::new();
-        let (crew, heard) = join(members, workers, &cancel, &progress)?;
+        let (crew, heard) = join(members, workers, limit.bytes, &cancel, &progress)?;
         let run = crew.run_id();
         let context = Self {
             runtime: runtime.handle().clone(),
@@ -95,6 +95,7 @@ impl RunContext {
 fn join(
     members: Option<&Members>,
     workers: usize,
+    memory: ByteSize,
     cancel: &Cancel,
     progress: &Progress,
 ) -> Result<(Crew, Heard), Failure> {
@@ -103,7 +104,7 @@ fn join(
         let heard = Heard::listen(&crew, cancel, |_, _| ());
         return Ok((crew, heard));
     };
-    let membership = members.membership(workers)?;
+    let membership = members.membership(workers, memory)?;
     let crew = Crew::join(&membership, members.when_lost(progress.clone()))?;
     let heard = Heard::listen(&crew, cancel, members.when_failed(progress.clone()));
     Ok((crew, heard))

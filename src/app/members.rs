@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use bytesize::ByteSize;
+
 use super::cli::{ClusterArgs, OutputArgs};
 use super::{Exit, Failure};
 use crate::cluster::{ClusterError, ClusterKey, Lost, Membership};
@@ -46,8 +48,14 @@ impl Members {
         }))
     }
 
-    /// With so many worker threads in each process.
-    pub(super) fn membership(&self, workers: usize) -> Result<Membership, Failure> {
+    /// With so many worker threads and so much memory in each process: what one
+    /// of them plans for all must be there.
+    pub(super) fn membership(
+        &self,
+        workers: usize,
+        memory: ByteSize,
+    ) -> Result<Membership, Failure> {
+        let job = format!("{}, {memory} of memory", self.job);
         let ClusterArgs {
             process,
             processes,
@@ -65,13 +73,13 @@ impl Members {
                 let text = std::fs::read_to_string(file).map_err(|error| {
                     Failure::usage(format!("cannot read {}", file.display())).caused_by(&error)
                 })?;
-                Membership::from_hosts_file(&text, process, workers, self.job.clone(), key)?
+                Membership::from_hosts_file(&text, process, workers, job.clone(), key)?
             }
             None => {
                 let processes = processes.unwrap_or(1);
                 let encrypted = key.is_some();
                 let mut membership =
-                    Membership::loopback(process, processes, *base_port, workers, self.job.clone());
+                    Membership::loopback(process, processes, *base_port, workers, job.clone());
                 membership.key = key;
                 membership.plaintext = !encrypted;
                 membership
@@ -120,7 +128,7 @@ impl From<ClusterError> for Failure {
             ClusterError::WrongKey { .. } => Self::usage(error.to_string())
                 .hint("give all processes the same --cluster-key-file"),
             ClusterError::Refused { .. } => Self::usage(error.to_string())
-                .hint("give all processes the same configuration, flags and version"),
+                .hint("give all processes the same configuration, version, --workers and --memory"),
             ClusterError::Missing { .. } => Self::retry(error.to_string())
                 .hint("start the missing processes, or wait longer: --join-timeout"),
             ClusterError::Left { .. } | ClusterError::Lost(_) => Self::retry(error.to_string()),

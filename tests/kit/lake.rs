@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,7 @@ impl Lake {
 
     /// Writes the configuration and returns its path.
     pub(crate) fn config(&self) -> PathBuf {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let mut text = format!(
             "source = {:?}\nlake = {:?}\n",
             self.source,
@@ -99,7 +101,11 @@ impl Lake {
         text.push_str(&settings);
         text.push('\n');
         let path = self.folder.path().join("config.toml");
-        std::fs::write(&path, text).expect("the configuration");
+        // As a whole: another process may be reading it.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let new = path.with_extension(format!("new{number}"));
+        std::fs::write(&new, text).expect("the configuration");
+        std::fs::rename(&new, &path).expect("the configuration in its place");
         path
     }
 

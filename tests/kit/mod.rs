@@ -17,10 +17,12 @@
 pub(crate) mod compact;
 pub(crate) mod lake;
 pub(crate) mod load_log;
+pub(crate) mod network;
 pub(crate) mod oracle;
 pub(crate) mod outcome;
 pub(crate) mod place;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod s3;
 pub(crate) mod session;
 pub(crate) mod shop;

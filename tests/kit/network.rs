@@ -67,7 +67,17 @@ impl Network {
         let (to, nobody) = (address(to), "02:00:00:00:00:99");
         self.at(
             from,
-            &["neigh", "replace", &to, "lladdr", nobody, "dev", "eth0", "nud", "permanent"],
+            &[
+                "neigh",
+                "replace",
+                &to,
+                "lladdr",
+                nobody,
+                "dev",
+                "eth0",
+                "nud",
+                "permanent",
+            ],
         );
     }
 
@@ -81,7 +91,9 @@ impl Network {
         let rate = format!("{}bit", bytes_per_second * 8);
         for host in 0..self.hosts {
             let mut tc = self.command(host, "tc");
-            tc.args(["qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", &rate]);
+            tc.args([
+                "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", &rate,
+            ]);
             tc.args(["burst", "64kb", "latency", "200ms"]);
             succeed(&mut tc);
         }

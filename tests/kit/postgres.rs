@@ -65,7 +65,10 @@ impl Database {
     pub(crate) fn socket_url(&self) -> String {
         let folder = std::env::temp_dir();
         let (name, port) = (&self.name, self.port);
-        format!("postgres:///{name}?user=postgres&port={port}&host={}", folder.display())
+        format!(
+            "postgres:///{name}?user=postgres&port={port}&host={}",
+            folder.display()
+        )
     }
 
     /// The URL of the database for `login`: a role, or `role:password`.

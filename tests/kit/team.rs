@@ -64,7 +64,10 @@ impl Team {
             key.to_string_lossy(),
         );
         let mut arguments = vec!["--process", &process, "--hosts", &hosts];
-        arguments.extend(["--cluster-key-file", &key, "--join-timeout", "30s"]);
+        arguments.extend(["--cluster-key-file", &key]);
+        if !more.contains(&"--join-timeout") {
+            arguments.extend(["--join-timeout", "30s"]);
+        }
         arguments.extend(more);
         lake.verb_with(verb, &arguments)
     }

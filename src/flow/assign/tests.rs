@@ -5,7 +5,7 @@ use super::*;
 
 const SPLITS: u32 = 1000;
 
-/// Log-normal costs, the same in each run: the largest is some ten means.
+/// Log-normal costs, the same in each run: the largest is some fifteen means.
 fn mixed_costs(seed: u64, sigma: f64) -> Vec<f64> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut normal = || {
