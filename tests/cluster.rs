@@ -1,7 +1,7 @@
 //! One run in several processes: the same lake as one process makes, and when a
 //! process is lost, all of them end soon, and the next run goes on.
 //!
-//! `HIGHWATER_CLUSTER_KILLS` (6) and `HIGHWATER_SEED` set the kills.
+//! `HIGHWATER_CLUSTER_KILLS` (30) and `HIGHWATER_SEED` set the kills.
 
 use crate::kit;
 
@@ -92,50 +92,39 @@ fn all_agree(lake: &Lake) {
     }
 }
 
-/// Load, merge, nothing to do, and a load instead of a merge: with any number of
-/// processes and threads.
+/// Load, merge by every method, a load instead of a merge, nothing to do: with any
+/// number of processes and threads.
 fn same_lake(processes: usize, workers: usize) {
     let database = Database::create();
     tables(&database);
-    for (step, method) in (1..).zip(["xid", "diff", "cursor"]) {
-        let lake = Lake::local(database.url())
-            .with(r#"files.target = "256KiB""#)
-            .with(r#"epoch.bytes = "2MiB""#)
-            .with(r#"tables."public.pairs".cursor = "at""#)
-            .with(format!(r#"tables."public.pairs".method = "{method}""#))
-            .with(match method {
-                "cursor" => r#"tables."public.orders".history = true"#.to_owned(),
-                method => format!(r#"tables."public.orders".method = "{method}""#),
-            });
-        let first = run(&lake, processes, workers);
-        all_agree(&lake);
-        let report = first.report();
-        let shares: Vec<u64> = find(&report, "splits_by_process")
-            .and_then(Value::as_array)
-            .map_or_else(Vec::new, |shares| {
-                shares.iter().filter_map(Value::as_u64).collect()
-            });
-        if processes > 1 {
-            assert_eq!(shares.len(), processes, "{report:#}");
-        }
-        change(&database, step);
-        run(&lake, processes, workers);
-        all_agree(&lake);
-        database.sql("update orders set qty = qty + 1");
-        run(&lake, processes, workers);
-        all_agree(&lake);
-        run(&lake, processes, workers);
-        all_agree(&lake);
-        if method == "cursor" {
-            continue;
-        }
-        let verified = supervised(&lake, processes, workers, "verify").exits(0);
-        let report: Value = serde_json::from_str(&verified.stdout).unwrap();
-        let tables = report["tables"].as_array().unwrap();
-        assert_eq!(tables.len(), TABLES.len(), "{report:#}");
-        for table in tables {
-            assert_eq!(table["against_source"]["differing"], 0, "{report:#}");
-        }
+    let lake = Lake::local(database.url())
+        .with(r#"files.target = "256KiB""#)
+        .with(r#"epoch.bytes = "2MiB""#)
+        .with(r#"tables."public.orders".method = "xid""#)
+        .with(r#"tables."public.parts".method = "diff""#)
+        .with(r#"tables."public.parts".history = true"#)
+        .with(r#"tables."public.pairs".method = "cursor""#)
+        .with(r#"tables."public.pairs".cursor = "at""#);
+    let report = run(&lake, processes, workers).report();
+    let shares = find(&report, "splits_by_process").and_then(Value::as_array);
+    assert_eq!(shares.map_or(1, Vec::len), processes, "{report:#}");
+    change(&database, 1);
+    run(&lake, processes, workers);
+    all_agree(&lake);
+    change(&database, 2);
+    database.sql("update orders set qty = qty + 1");
+    run(&lake, processes, workers);
+    all_agree(&lake);
+    run(&lake, processes, workers);
+    let verified = supervised(&lake, processes, workers, "verify").exits(0);
+    let report: Value = serde_json::from_str(&verified.stdout).unwrap();
+    let tables = report["tables"].as_array().unwrap();
+    let compared = tables
+        .iter()
+        .filter(|table| table["against_source"].is_object());
+    assert_eq!(compared.clone().count(), TABLES.len(), "{report:#}");
+    for table in compared {
+        assert_eq!(table["against_source"]["differing"], 0, "{report:#}");
     }
 }
 
@@ -237,7 +226,7 @@ fn a_process_is_killed() {
     };
     let lake = loading(&database);
     let mut random = Random::seeded();
-    for kill in 0..size("HIGHWATER_CLUSTER_KILLS", 6) {
+    for kill in 0..size("HIGHWATER_CLUSTER_KILLS", 30) {
         let victim = usize::try_from(kill % 3).unwrap();
         let span = u64::try_from(whole.as_micros()).unwrap();
         let mut team = Team::start(&lake, "run", 3, &[]);
