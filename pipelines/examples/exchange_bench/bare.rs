@@ -108,8 +108,8 @@ pub(super) fn run(task: &Task) -> Duration {
         let peers = worker.peers();
         let here = worker.index();
         let count = Arc::new(Mutex::new(0));
-        let mut barrier = Barrier::new(worker);
-        barrier.wait();
+        // A barrier is a dataflow too, and lives as long as it does.
+        Barrier::new(worker).wait();
         let started = Instant::now();
         worker.dataflow::<u64, _, _>(|scope| {
             let mut left = task.batches;

@@ -175,6 +175,11 @@ fn contend(
             Command::new(std::env::current_exe().unwrap())
                 .args(task.arguments())
                 .stdout(Stdio::piped())
+                .stderr(if std::env::var_os("EXCHANGE_BENCH_TELL").is_some() {
+                    Stdio::inherit()
+                } else {
+                    Stdio::null()
+                })
                 .spawn()
                 .unwrap()
         })
@@ -183,7 +188,9 @@ fn contend(
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{name}: {:?}", output.status);
         let text = String::from_utf8(output.stdout).unwrap();
-        text.trim().parse::<f64>().unwrap()
+        // timely prints a line of its own while it joins.
+        let last = text.lines().last().unwrap();
+        last.parse::<f64>().unwrap()
     });
     ends.fold(0.0, f64::max)
 }

@@ -95,8 +95,8 @@ fn plain(task: &Task, flow: Flow) -> Duration {
     let ends = Mutex::new(ends);
     let guards = timely::execute(config, move |worker| {
         let pool = flow.pool();
-        let mut barrier = Barrier::new(worker);
-        barrier.wait();
+        // A barrier is a dataflow too, and lives as long as it does.
+        Barrier::new(worker).wait();
         let started = Instant::now();
         worker.dataflow(|scope| flow.build(scope, pool));
         while worker.has_dataflows() {
