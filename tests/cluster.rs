@@ -80,7 +80,6 @@ fn change(database: &Database, step: u32) {
          delete from log where ctid in (select ctid from log where at = {step} limit 2);
          update pairs set v = -v, at = now() where a % 50 = {step};
          insert into pairs (a, b, v) values ({step} + 100000, 'new', 0);
-         delete from pairs where a = {step} + 10;
          update parts set v = 'step {step}' where id % 500 = {step};
          insert into nothing values ({step})"
     ));
