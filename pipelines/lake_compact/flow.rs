@@ -1,6 +1,5 @@
 //! The dataflow of one table: read, divide by key range, sort, write.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -171,7 +170,7 @@ fn plan(
                 .collect(),
             epoch_bytes: u64::MAX,
             epoch_duration: ONE_EPOCH,
-            cancelled: cancel_flag(context),
+            cancelled: context.cancel_flag(),
         },
         ingest: Ingest {
             snapshot: Arc::new(snapshot),
@@ -327,15 +326,4 @@ fn sink(job: &Job, shown: &TableProgress) -> Result<SinkTable, Failure> {
         folder: job.table.store().objects(),
         progress: shown.clone(),
     })
-}
-
-/// A flag that is set when the user wants the run to end.
-fn cancel_flag(context: &RunContext) -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let (set, cancel) = (Arc::clone(&flag), context.cancel.clone());
-    context.runtime.spawn(async move {
-        cancel.cancelled().await;
-        set.store(true, Ordering::Relaxed);
-    });
-    flag
 }

@@ -18,10 +18,9 @@ mod tables;
 use std::process::ExitCode;
 
 use highwater::app::{self, Failure, Flags, Pipeline, RunContext};
-use highwater::ledger;
 use highwater::run::lake::open_lake;
 use highwater::run::report::{
-    MemoryPlan, PlanReport, RunReport, StatusReport, TablePlan, TableReport, VerifyReport,
+    PlanReport, RunReport, StatusReport, TablePlan, TableReport, VerifyReport,
 };
 use highwater::run::verify::{VerifyOptions, verify_lake};
 use highwater::run::{Config, Secret, status};
@@ -76,7 +75,7 @@ impl Pipeline for LakeCompact {
         context.progress.planned();
         report.conclude(context.started, chrono::Utc::now());
         if tables.are_ours {
-            record(&config, &context, &lake, &mut report);
+            context.record(&config, &lake, &mut report);
         }
         Ok(report)
     }
@@ -100,13 +99,7 @@ impl Pipeline for LakeCompact {
             source: lake.url().to_string(),
             lake: lake.url().to_string(),
             tables: tables.all.iter().map(plan).collect(),
-            memory: MemoryPlan {
-                limit_bytes: context.memory_limit.as_u64(),
-                origin: context.memory_origin.to_string(),
-                fixed_bytes: context.allowance.fixed.as_u64(),
-                budget_bytes: context.allowance.budget.as_u64(),
-                workers: context.workers() as u64,
-            },
+            memory: context.memory_plan(),
             warnings: context.warnings,
         })
     }
@@ -171,22 +164,4 @@ fn compact(
     }
     let published = publish::publish(&mut job, collected, context.run);
     context.runtime.block_on(published)
-}
-
-/// Puts the report into the lake: `verify` holds it against the log. The tables
-/// are committed already, so a failure here is worth a warning and no more.
-fn record(config: &Config, context: &RunContext, lake: &Store, report: &mut RunReport) {
-    report.scrub(config);
-    let written = serde_json::to_value(&*report).map_err(|error| error.to_string());
-    let written = written.and_then(|json| {
-        let put = ledger::put_report(lake, &report.started, context.run, &json);
-        context
-            .runtime
-            .block_on(put)
-            .map_err(|error| error.to_string())
-    });
-    if let Err(reason) = written {
-        let warning = format!("the report was not written into the lake: {reason}");
-        report.warnings.push(warning);
-    }
 }

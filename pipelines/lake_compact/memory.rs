@@ -12,9 +12,6 @@ use highwater_operators::sink::lake::FileFormat;
 
 const MIB: u64 = 1 << 20;
 
-/// What an open column holds beside its encoded pages. An estimate.
-const COLUMN_BYTES: u64 = MIB;
-
 /// Bytes for a row's key while it is sorted, beside the row. An estimate.
 const KEY_BYTES: u64 = 64;
 
@@ -63,17 +60,6 @@ impl Memory {
         let (row_groups, sorted) = (eighth / 2, if sorts { eighth / 2 } else { 0 });
         let windows = if others > 0 { eighth / 2 } else { 0 };
         let writing = budget - reading - gather - sort - row_groups - sorted - windows;
-        let part_bytes = if lake.folder().is_some() {
-            MIB
-        } else {
-            5 * MIB
-        };
-        // As for a backup: columns, a part that is not full, a row group, its copy
-        // when it is flushed, as much on its way, and as much slack.
-        let of_worker = writing / workers;
-        let row_group = of_worker.saturating_sub(columns as u64 * COLUMN_BYTES + part_bytes) / 4;
-        let row_group = row_group.clamp(MIB, 64 * MIB);
-        let wanted = config.files.row_group.map(|wanted| wanted.as_u64());
         Self {
             reading: MemoryBudget::new(reading),
             row_groups: MemoryBudget::new(row_groups),
@@ -83,13 +69,7 @@ impl Memory {
             gather_bytes: reading.min(2 * gather) / workers / 2,
             sort_bytes: sort / workers,
             batch_bytes: (reading / workers / 8).clamp(MIB / 4, MIB),
-            format: FileFormat {
-                compression: config.files.compression,
-                row_group_bytes: wanted.map_or(row_group, |wanted| wanted.min(row_group)),
-                open_bytes: row_group,
-                in_flight_bytes: row_group,
-                part_bytes: usize::try_from(part_bytes).unwrap_or(usize::MAX),
-            },
+            format: FileFormat::within(writing / workers, columns as u64, lake, &config.files),
         }
     }
 

@@ -24,7 +24,6 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
-use super::cancel_flag;
 use super::memory::Memory;
 use super::side::{ByTable, Noticed, Side, SideRead, check_cancelled, run_dataflow};
 use super::together::order::{CompareOrder, ComparedReply, DifferencesReply, Order, SideOrder};
@@ -140,7 +139,7 @@ impl Comparing {
         sides: &[Sides],
     ) -> Result<Self, Failure> {
         let noticed = Noticed::default();
-        let cancelled = cancel_flag(context);
+        let cancelled = context.cancel_flag();
         let side = |snapshot, doing, splits: &dyn Fn(&Sides) -> Vec<Split>| {
             let tables = sides.iter().map(|side| SideRead {
                 read: side.read.clone(),

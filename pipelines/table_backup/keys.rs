@@ -12,7 +12,6 @@ use highwater_operators::transform::changed_keys::{
     FoundKeys, Keep, KeyCollector, KeyLimit, collect_keys,
 };
 
-use super::cancel_flag;
 use super::memory::Memory;
 use super::side::{ByTable, Noticed, Side, SideRead, check_cancelled, run_dataflow};
 use super::together::order::{FoundReply, KeyReadOrder, KeysOrder, KeysReply, Order};
@@ -105,7 +104,7 @@ impl Collecting {
             tables.push(side);
         }
         let noticed = Noticed::default();
-        let cancelled = cancel_flag(context);
+        let cancelled = context.cancel_flag();
         Ok(Self {
             side: Side::new(
                 context, memory, snapshot, "changes", tables, &cancelled, &noticed,

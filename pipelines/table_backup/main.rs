@@ -15,7 +15,6 @@ mod together;
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -24,13 +23,12 @@ use find::Find;
 use highwater::app::{self, Exit, Failure, Pipeline, RunContext};
 use highwater::dataset::{Table, TableName};
 use highwater::flow::{Assign, Assignment, Ingest, IngestTable, Settle, assign, commit, ingest};
-use highwater::ledger;
 use highwater::run::config::SchemaPolicy;
 use highwater::run::lake::open_lake;
 use highwater::run::prepare::{Prepared, PreparedTable, TableShape, prepare, table_folder};
 use highwater::run::publish::Publisher;
 use highwater::run::report::{
-    MemoryPlan, PlanReport, RunReport, StatusReport, TablePlan, TableReport, VerifyReport,
+    PlanReport, RunReport, StatusReport, TablePlan, TableReport, VerifyReport,
 };
 use highwater::run::schedule::schedule_status;
 use highwater::run::stages::Stages;
@@ -100,7 +98,7 @@ impl Pipeline for TableBackup {
         report.seconds = stages.seconds();
         report.memory_waits = memory.reading.waits();
         report.conclude(context.started, chrono::Utc::now());
-        record(&config, &context, &lake, &mut report);
+        context.record(&config, &lake, &mut report);
         Ok(report)
     }
 
@@ -123,13 +121,7 @@ impl Pipeline for TableBackup {
             source: config.source.to_string(),
             lake: lake.url().to_string(),
             tables,
-            memory: MemoryPlan {
-                limit_bytes: context.memory_limit.as_u64(),
-                origin: context.memory_origin.to_string(),
-                fixed_bytes: context.allowance.fixed.as_u64(),
-                budget_bytes: context.allowance.budget.as_u64(),
-                workers: context.workers() as u64,
-            },
+            memory: context.memory_plan(),
             warnings: context.warnings,
         })
     }
@@ -499,7 +491,7 @@ impl FlowPlan {
                 splits: Vec::new(),
                 epoch_bytes: config.epoch.bytes.as_u64(),
                 epoch_duration: config.epoch.duration(),
-                cancelled: cancel_flag(context),
+                cancelled: context.cancel_flag(),
             },
             ingest: Ingest {
                 snapshot,
@@ -561,35 +553,4 @@ fn sink_table(
         folder: folder.objects(),
         progress: shown.clone(),
     })
-}
-
-/// A flag that is set when the user wants the run to end.
-fn cancel_flag(context: &RunContext) -> Arc<AtomicBool> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let (set, cancel) = (Arc::clone(&flag), context.cancel.clone());
-    context.runtime.spawn(async move {
-        cancel.cancelled().await;
-        set.store(true, Ordering::Relaxed);
-    });
-    flag
-}
-
-/// Puts the report into the lake. The tables are committed already, so a failure
-/// here is worth a warning and no more.
-fn record(config: &Config, context: &RunContext, lake: &Store, report: &mut RunReport) {
-    report.scrub(config);
-    let written = serde_json::to_value(&*report)
-        .map_err(|error| error.to_string())
-        .and_then(|json| {
-            let put = ledger::put_report(lake, &report.started, context.run, &json);
-            context
-                .runtime
-                .block_on(put)
-                .map_err(|error| error.to_string())
-        });
-    if let Err(reason) = written {
-        report.warnings.push(format!(
-            "the report was not written into the lake: {reason}"
-        ));
-    }
 }

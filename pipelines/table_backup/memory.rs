@@ -15,10 +15,6 @@ use super::together::order::Needs;
 
 const MIB: u64 = 1 << 20;
 
-/// What an open column holds beside its encoded pages: the state of the codec
-/// and the page being filled. An estimate, not a measurement.
-const COLUMN_BYTES: u64 = MIB;
-
 /// The size of files in bytes, unless the configuration names one.
 const FILE_BYTES: u64 = 128 * MIB;
 
@@ -82,19 +78,6 @@ impl Memory {
             (budget / 4, 0, 0)
         };
         let writing = budget - reading - row_groups - keys;
-        // 5 MiB is the least part that S3 takes; a folder takes any.
-        let part_bytes = if lake.folder().is_some() {
-            MIB
-        } else {
-            5 * MIB
-        };
-        // Of each worker: what its columns need however little they hold, a part
-        // that is not full, an open row group, its copy when it is flushed, as
-        // much again on its way to the store, and as much slack.
-        let of_worker = writing / workers;
-        let row_group = of_worker.saturating_sub(needs.widest * COLUMN_BYTES + part_bytes) / 4;
-        let row_group = row_group.clamp(MIB, 64 * MIB);
-        let wanted = config.files.row_group.map(|wanted| wanted.as_u64());
         // A comparison comes before any writing. It has an exchange for each of
         // its sides, and each of them twice the window.
         let others = context.crew.place().processes.saturating_sub(1) as u64;
@@ -108,13 +91,7 @@ impl Memory {
             elements: writing.saturating_sub(windows) / ELEMENT_BYTES,
             // Small batches stay in the cache between decoding and encoding.
             batch_bytes: (reading / workers / 8).clamp(MIB / 4, MIB),
-            format: FileFormat {
-                compression: config.files.compression,
-                row_group_bytes: wanted.map_or(row_group, |wanted| wanted.min(row_group)),
-                open_bytes: row_group,
-                in_flight_bytes: row_group,
-                part_bytes: usize::try_from(part_bytes).unwrap_or(usize::MAX),
-            },
+            format: FileFormat::within(writing / workers, needs.widest, lake, &config.files),
             file_target: config.files.target,
             needs,
         }

@@ -1,6 +1,7 @@
 //! What a pipeline is given besides its configuration.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
@@ -12,6 +13,10 @@ use super::orders::Heard;
 use super::{Cancel, Failure};
 use crate::budget::{Allowance, LimitOrigin, MemoryLimit, default_workers};
 use crate::cluster::Crew;
+use crate::ledger;
+use crate::run::report::MemoryPlan;
+use crate::run::{Config, RunReport};
+use crate::store::Store;
 use crate::telemetry::Progress;
 
 /// What a pipeline is given besides its configuration. Everything in it is
@@ -54,6 +59,59 @@ impl RunContext {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.crew.place().workers
+    }
+
+    /// A flag that is set when the user wants the run to end.
+    #[must_use]
+    pub fn cancel_flag(&self) -> Arc<AtomicBool> {
+        let flag = Arc::new(AtomicBool::new(false));
+        let (set, cancel) = (Arc::clone(&flag), self.cancel.clone());
+        self.runtime.spawn(async move {
+            cancel.cancelled().await;
+            set.store(true, Ordering::Relaxed);
+        });
+        flag
+    }
+
+    /// How the memory limit is divided, for a plan.
+    #[must_use]
+    pub fn memory_plan(&self) -> MemoryPlan {
+        MemoryPlan {
+            limit_bytes: self.memory_limit.as_u64(),
+            origin: self.memory_origin.to_string(),
+            fixed_bytes: self.allowance.fixed.as_u64(),
+            budget_bytes: self.allowance.budget.as_u64(),
+            workers: self.workers() as u64,
+        }
+    }
+
+    /// Puts the report into the lake, where `verify` holds it against the log. The
+    /// tables are committed already, so a failure is worth a warning and no more.
+    pub fn record(&self, config: &Config, lake: &Store, report: &mut RunReport) {
+        report.scrub(config);
+        let written = serde_json::to_value(&*report).map_err(|error| error.to_string());
+        let written = written.and_then(|json| {
+            let put = ledger::put_report(lake, &report.started, self.run, &json);
+            self.runtime
+                .block_on(put)
+                .map_err(|error| error.to_string())
+        });
+        if let Err(reason) = written {
+            report.warnings.push(format!(
+                "the report was not written into the lake: {reason}"
+            ));
+        }
+    }
+
+    /// Passes the wish to end on to the first process of the run.
+    pub(super) fn pass_on(&self, cancel: Cancel) {
+        let crew = Arc::downgrade(&self.crew);
+        self.runtime.spawn(async move {
+            cancel.cancelled().await;
+            if let Some(crew) = crew.upgrade() {
+                Self::ask_to_stop(&crew);
+            }
+        });
     }
 
     /// Finds limits, starts a runtime that lives as long as the second value, and

@@ -73,13 +73,13 @@ impl Members {
                 let text = std::fs::read_to_string(file).map_err(|error| {
                     Failure::usage(format!("cannot read {}", file.display())).caused_by(&error)
                 })?;
-                Membership::from_hosts_file(&text, process, workers, job.clone(), key)?
+                Membership::from_hosts_file(&text, process, workers, job, key)?
             }
             None => {
                 let processes = processes.unwrap_or(1);
                 let encrypted = key.is_some();
                 let mut membership =
-                    Membership::loopback(process, processes, *base_port, workers, job.clone());
+                    Membership::loopback(process, processes, *base_port, workers, job);
                 membership.key = key;
                 membership.plaintext = !encrypted;
                 membership
@@ -105,7 +105,7 @@ impl Members {
 }
 
 /// Says why the run is over and ends the process, which is safe at any instant.
-pub(super) fn abandon(what: String, progress: &Progress, json: bool) -> ! {
+fn abandon(what: String, progress: &Progress, json: bool) -> ! {
     progress.finish();
     let failure = Failure::retry(what)
         .because("a run goes on with all of its processes or with none; what is committed stays")

@@ -92,21 +92,8 @@ fn follow_schedule(
             Err(failure) => return Err(failure),
         };
         daemon.busy.store(true, Ordering::Relaxed);
-        let (cancel, crew) = (daemon.cancel.clone(), Arc::downgrade(&context.crew));
-        let asking = runtime.spawn(async move {
-            cancel.cancelled().await;
-            if let Some(crew) = crew.upgrade() {
-                RunContext::ask_to_stop(&crew);
-            }
-        });
-        let followed = pipeline.follow(daemon.config.clone(), context.clone());
-        asking.abort();
-        if let Err(failure) = followed {
-            let failure = failure.map_texts(|text| daemon.config.scrub(text));
-            context.give_up(&failure);
-            let exit = daemon.terminal.fail(&failure, output.json);
-            std::process::exit(i32::from(exit.code()));
-        }
+        context.pass_on(daemon.cancel.clone());
+        verbs::follow_orders(pipeline, &daemon.config, &context, output, daemon.terminal);
         drop(context);
         runtime.shutdown_timeout(AFTER_RUN);
         daemon.busy.store(false, Ordering::Relaxed);

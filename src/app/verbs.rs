@@ -3,7 +3,6 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -85,7 +84,7 @@ fn run(
         terminal,
     )?;
     if !session.context.crew.place().leads() {
-        return follow(pipeline, config, session, output, terminal);
+        return Ok(follow(pipeline, &config, session, output, terminal));
     }
     let clean = config.clone();
     let outcome = pipeline.run(config, session.context.clone());
@@ -113,26 +112,33 @@ pub(super) fn exit_of_run(outcome: &Result<RunReport, Failure>) -> Exit {
 /// Does what the first process orders. Its exit is this one's too.
 fn follow(
     pipeline: &dyn Pipeline,
-    config: Config,
+    config: &Config,
     session: Session,
     output: OutputArgs,
     terminal: &mut Terminal,
-) -> Result<Exit, Failure> {
-    let clean = config.clone();
-    match pipeline.follow(config, session.context.clone()) {
-        Ok(exit) => {
-            session.close();
-            Ok(exit)
-        }
-        Err(failure) => {
-            let failure = failure.map_texts(|text| clean.scrub(text));
-            session.context.give_up(&failure);
-            session.context.progress.finish();
-            let exit = terminal.fail(&failure, output.json);
-            // Without a goodbye: the others must not take this for a clean end.
-            std::process::exit(i32::from(exit.code()));
-        }
-    }
+) -> Exit {
+    let exit = follow_orders(pipeline, config, &session.context, output, terminal);
+    session.close();
+    exit
+}
+
+/// The same; does not come back from an order that cannot be followed.
+pub(super) fn follow_orders(
+    pipeline: &dyn Pipeline,
+    config: &Config,
+    context: &RunContext,
+    output: OutputArgs,
+    terminal: &mut Terminal,
+) -> Exit {
+    let failure = match pipeline.follow(config.clone(), context.clone()) {
+        Ok(exit) => return exit,
+        Err(failure) => failure.map_texts(|text| config.scrub(text)),
+    };
+    context.give_up(&failure);
+    context.progress.finish();
+    let exit = terminal.fail(&failure, output.json);
+    // Without a goodbye: the others must not take this for a clean end.
+    std::process::exit(i32::from(exit.code()));
 }
 
 fn tell(report: &RunReport, output: OutputArgs, terminal: &mut Terminal) -> Result<(), Failure> {
@@ -225,7 +231,7 @@ fn verify(
         terminal,
     )?;
     if !session.context.crew.place().leads() {
-        return follow(pipeline, config, session, output, terminal);
+        return Ok(follow(pipeline, &config, session, output, terminal));
     }
     let clean = config.clone();
     let outcome = pipeline.verify(config, options, session.context.clone());
@@ -438,13 +444,7 @@ impl Session {
             runtime.spawn(watch);
         }
         if !context.crew.place().leads() {
-            let (cancel, crew) = (context.cancel.clone(), Arc::downgrade(&context.crew));
-            runtime.spawn(async move {
-                cancel.cancelled().await;
-                if let Some(crew) = crew.upgrade() {
-                    RunContext::ask_to_stop(&crew);
-                }
-            });
+            context.pass_on(context.cancel.clone());
         }
         for warning in &context.warnings {
             tracing::warn!("{warning}");

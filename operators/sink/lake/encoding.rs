@@ -6,6 +6,8 @@ use std::hash::BuildHasher;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use highwater::run::Compression;
+use highwater::run::config::FilesConfig;
+use highwater::store::Store;
 use parquet::basic::ZstdLevel;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -25,6 +27,38 @@ pub struct FileFormat {
     pub in_flight_bytes: u64,
     /// The size of a part of a multipart upload.
     pub part_bytes: usize,
+}
+
+const MIB: u64 = 1 << 20;
+
+/// What an open column holds beside its encoded pages: the state of the codec
+/// and the page being filled. An estimate, not a measurement.
+const COLUMN_BYTES: u64 = MIB;
+
+impl FileFormat {
+    /// For a worker that may use so many bytes to write tables of so many columns
+    /// to `lake`: what its columns need however little they hold, a part that is
+    /// not full, an open row group, its copy when it is flushed, as much again on
+    /// its way to the store, and as much slack.
+    #[must_use]
+    pub fn within(of_worker_bytes: u64, columns: u64, lake: &Store, files: &FilesConfig) -> Self {
+        // 5 MiB is the least part that S3 takes; a folder takes any.
+        let part_bytes = if lake.folder().is_some() {
+            MIB
+        } else {
+            5 * MIB
+        };
+        let row_group = of_worker_bytes.saturating_sub(columns * COLUMN_BYTES + part_bytes) / 4;
+        let row_group = row_group.clamp(MIB, 64 * MIB);
+        let wanted = files.row_group.map(|wanted| wanted.as_u64());
+        Self {
+            compression: files.compression,
+            row_group_bytes: wanted.map_or(row_group, |wanted| wanted.min(row_group)),
+            open_bytes: row_group,
+            in_flight_bytes: row_group,
+            part_bytes: usize::try_from(part_bytes).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 fn codec(compression: Compression) -> parquet::basic::Compression {
