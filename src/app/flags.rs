@@ -54,7 +54,10 @@ pub(super) fn extend(mut command: Command, flags: Option<&'static Flags>) -> Com
             }))
         });
     }
-    command
+    // Each process is given them, after `--`.
+    command.mut_subcommand("cluster", |verb| {
+        verb.mut_arg("config", |config| config.required(false))
+    })
 }
 
 /// Keeps what the user gave beside the name of the file.

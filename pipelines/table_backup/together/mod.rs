@@ -4,7 +4,6 @@
 
 mod nobody;
 pub(crate) mod order;
-mod packed;
 
 use std::sync::Arc;
 
