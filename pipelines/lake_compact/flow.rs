@@ -155,7 +155,7 @@ impl TableFlow<'_> {
         Ok(FlowPlan {
             assign: self.assign(&splits),
             ingest: Ingest {
-                snapshot: Arc::new(snapshot),
+                readers: Arc::new(snapshot),
                 tables: Arc::new(vec![self.table(splits)]),
                 budget: memory.reading.clone(),
                 batch_bytes: memory.batch_bytes,
