@@ -192,7 +192,7 @@ pub(super) struct SuperviseArgs {
     #[arg(long, value_enum, default_value_t = Supervised::Run, value_name = "VERB")]
     pub(super) verb: Supervised,
     /// More flags for each process, after `--`: --workers, --memory, --table, ...
-    #[arg(last = true, value_name = "FLAGS")]
+    #[arg(last = true, index = 2, value_name = "FLAGS")]
     pub(super) flags: Vec<String>,
 }
 
