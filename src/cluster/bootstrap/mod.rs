@@ -232,7 +232,7 @@ impl Joining {
             if let Some(error) = self.table.failure() {
                 return Err(error);
             }
-            for peer in self.table.sweep() {
+            for peer in self.table.sweep(said_ready) {
                 // It may come again, but who has named the run names another.
                 if peer == 0 {
                     return Err(ClusterError::Left {

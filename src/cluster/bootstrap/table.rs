@@ -117,11 +117,15 @@ impl Table {
         let _ = self.changed.wait_timeout(self.lock(), TICK);
     }
 
-    /// Frees the seats of those who have left, and says who they are.
-    pub(super) fn sweep(&self) -> Vec<usize> {
+    /// Frees the seats of those who have left, and says who they are. Who has said
+    /// that he is ready looks at process 0 alone: it may have told everybody to go,
+    /// and one who went and died is lost like any other. His seat is free for him
+    /// all the same, should he come again.
+    pub(super) fn sweep(&self, ready: bool) -> Vec<usize> {
         let mut left = Vec::new();
         for (peer, seat) in self.lock().seats.iter_mut().enumerate() {
-            if seat.session.is_some() && !seat.is_taken() {
+            let looked_at = peer == 0 || !ready;
+            if looked_at && seat.session.is_some() && !seat.is_taken() {
                 *seat = Seat::default();
                 left.push(peer);
             }
