@@ -13,8 +13,10 @@
 //! | `s3` | [`S3Objects`]: one bucket, over HTTP |
 //! | `folder` | [`FolderObjects`]: one local folder, walked in the order of keys |
 //! | `path` | [`PathObjects`]: what only `object_store` speaks to |
+//! | `counted` | [`Counted`]: around any of them, counts requests and keeps to caps |
 //! | `open` | a URL becomes one of these |
 
+mod counted;
 mod error;
 mod folder;
 mod key;
@@ -30,6 +32,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::HeaderMap;
 
+pub use counted::{Caps, Counted, RequestCounts};
 pub use error::{ObjectError, ObjectErrorKind};
 pub use folder::FolderObjects;
 pub use key::{KeyRange, OUR_OWN};
