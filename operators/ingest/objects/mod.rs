@@ -16,6 +16,7 @@
 //! | `batch` | differences as Arrow columns |
 //! | `extras` | keys that only the target has |
 //! | `operator` | [`compare_objects`] |
+//! | `packed/` | small objects as rows of a table, and back |
 
 mod batch;
 mod cursor;
@@ -24,6 +25,7 @@ mod extras;
 mod filter;
 mod merge;
 mod operator;
+mod packed;
 mod ranges;
 mod recorded;
 
@@ -32,5 +34,6 @@ pub use decide::Rules;
 pub use extras::Extras;
 pub use filter::KeyFilter;
 pub use operator::{CompareObjects, compare_objects};
+pub use packed::{PackPlan, PackRanges, PackedObjects, PackedTable, packed_schema};
 pub use ranges::find_ranges;
 pub use recorded::{Record, recorded_schema};

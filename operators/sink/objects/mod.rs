@@ -23,3 +23,5 @@ mod small;
 
 pub use copier::{CopyObjects, Lane};
 pub use operator::{Copied, copy_objects};
+pub use read::BodyReader;
+pub(crate) use read::hex;

@@ -1,38 +1,54 @@
 //! A body, whole and checked.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use highwater::store::objects::{Got, Listed, ObjectError, ObjectErrorKind, patience};
+use highwater::store::objects::{
+    Got, Listed, ObjectError, ObjectErrorKind, Objects, patience,
+};
+use highwater::store::pace::{Pace, Retries};
 use http::HeaderMap;
 use md5::{Digest as _, Md5};
 
 use super::copier::{CopyObjects, Lane, Trouble};
 
 /// A body and what was told with it.
-pub(super) struct Body {
-    pub(super) bytes: Bytes,
-    pub(super) attributes: HeaderMap,
+pub(crate) struct Body {
+    pub(crate) bytes: Bytes,
+    pub(crate) attributes: HeaderMap,
     /// MD5 in hexadecimal, where it was compared with the source's tag.
-    pub(super) md5: Option<String>,
+    pub(crate) md5: Option<String>,
 }
 
-impl CopyObjects {
+/// Reads bodies out of one place.
+#[derive(Debug, Clone)]
+pub struct BodyReader {
+    /// The place.
+    pub source: Arc<dyn Objects>,
+    /// How many at once.
+    pub pace: Pace,
+    /// How often each.
+    pub retries: Retries,
+}
+
+impl BodyReader {
     /// Reads an object or a part of it, as often as it takes. What comes back is
     /// as long as it should be and, where the source names an MD5, has that.
-    pub(super) async fn read(
+    ///
+    /// # Errors
+    /// The last failure.
+    pub(crate) async fn read(
         &self,
-        lane: &Lane,
         object: &Listed,
         range: Option<Range<u64>>,
-    ) -> Result<Body, Trouble> {
+    ) -> Result<Body, ObjectError> {
         // A tag may look like an MD5 and be none: then each reading differs from it
         // in the same way.
         let before: Mutex<Option<String>> = Mutex::default();
         let once = || async {
-            let mut slot = lane.read.slot().await;
+            let mut slot = self.pace.slot().await;
             let read = self.read_once(object, range.clone(), &before).await;
             match &read {
                 Ok(body) => slot.moved(body.bytes.len() as u64),
@@ -41,7 +57,12 @@ impl CopyObjects {
             }
             read
         };
-        self.retries.ask(once, |_| ()).await.map_err(Trouble::Source)
+        self.retries.ask(once, |_| ()).await
+    }
+
+    /// The object as it is now.
+    pub(crate) async fn look_again(&self, key: &str) -> Result<Listed, ObjectError> {
+        self.retries.ask(|| self.source.head(key), |_| ()).await
     }
 
     async fn read_once(
@@ -69,6 +90,23 @@ impl CopyObjects {
             attributes,
             md5,
         })
+    }
+}
+
+impl CopyObjects {
+    /// Reads by the slots of a lane; see [`BodyReader::read`].
+    pub(super) async fn read(
+        &self,
+        lane: &Lane,
+        object: &Listed,
+        range: Option<Range<u64>>,
+    ) -> Result<Body, Trouble> {
+        let reader = BodyReader {
+            source: Arc::clone(&self.source),
+            pace: lane.read.clone(),
+            retries: self.retries.clone(),
+        };
+        reader.read(object, range).await.map_err(Trouble::Source)
     }
 }
 
@@ -121,7 +159,7 @@ fn check_md5(
 }
 
 /// Bytes in lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let text = String::with_capacity(bytes.len() * 2);
     bytes.iter().fold(text, |mut text, byte| {
