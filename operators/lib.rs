@@ -5,6 +5,7 @@
 
 pub mod ingest;
 pub mod lake;
+pub mod packed;
 pub mod restore;
 pub mod sink;
 pub mod sort;

@@ -1,9 +1,9 @@
 //! What a source must offer to be kept in a lake.
 //!
 //! A [`Source`] names itself, discovers its tables and opens a [`Snapshot`]; the
-//! snapshot cuts tables into [`Split`]s and opens [`Reader`]s that all see the
-//! same state (T1). Implementations live in the `operators` crate; nothing here
-//! knows a database.
+//! snapshot cuts tables into [`Split`]s and, as all [`Readers`] do, opens
+//! [`Reader`]s that see the same state (T1). Implementations live in the
+//! `operators` crate; nothing here knows a database.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,11 +42,11 @@ pub trait Source: Send + Sync {
     ) -> Result<View, SourceError>;
 
     /// The view that another process of this run has opened; `shared` is what
-    /// its [`Snapshot::share`] says. Only [`Snapshot::reader`] is asked of it.
+    /// its [`Readers::share`] says.
     ///
     /// # Errors
     /// The source cannot be reached, or no view of it can be shared.
-    fn join(&self, shared: &str, readers: usize) -> Result<Arc<dyn Snapshot>, SourceError> {
+    fn join(&self, shared: &str, readers: usize) -> Result<Arc<dyn Readers>, SourceError> {
         let (_, _) = (shared, readers);
         Err(SourceError::new(
             SourceErrorKind::Failed,
@@ -69,19 +69,33 @@ pub struct View {
     pub tables: Vec<Discovered>,
 }
 
+/// Opens readers that all see the same rows, as long as this value lives: those of
+/// a source, of files, or of both.
+#[async_trait]
+pub trait Readers: Send + Sync {
+    /// How many readers there can be at once (of a source's view at least 1, and
+    /// at most what was asked of [`Source::view`]; 0 where others read).
+    fn max_readers(&self) -> usize;
+
+    /// What other processes need to know to see the same rows; `None` where only
+    /// this one can.
+    fn share(&self) -> Option<String> {
+        None
+    }
+
+    /// Opens a reader.
+    async fn reader(&self) -> Result<Box<dyn Reader>, SourceError>;
+}
+
 /// One consistent view of a source; it lives as long as this value.
 #[async_trait]
-pub trait Snapshot: Send + Sync {
+pub trait Snapshot: Readers {
     /// What this view contains: everything that was visible at this bound.
     fn bound(&self) -> &Bound;
 
     /// Cuts what `read` asks for into splits of about `target_bytes` each, in
     /// the order in which they are best read.
     async fn split(&self, read: &TableRead, target_bytes: u64) -> Result<SplitPlan, SourceError>;
-
-    /// How many readers can see this snapshot at once (at least 1, at most what
-    /// was asked of [`Source::snapshot`]).
-    fn max_readers(&self) -> usize;
 
     /// How many rows of `read` this view holds; `read`'s range of changes is not
     /// looked at.
@@ -103,15 +117,6 @@ pub trait Snapshot: Send + Sync {
         column: &str,
         margin: Duration,
     ) -> Result<CursorBound, SourceError>;
-
-    /// What other processes need to know to see the same view; `None` where only
-    /// the process that opened it can.
-    fn share(&self) -> Option<String> {
-        None
-    }
-
-    /// Opens a reader on this snapshot.
-    async fn reader(&self) -> Result<Box<dyn Reader>, SourceError>;
 }
 
 /// Reads splits, one at a time, into Arrow batches.
@@ -129,13 +134,19 @@ pub trait Reader: Send {
     /// Emits the rows whose key is among `keys` (a batch of the key columns, in
     /// key order, without repeats) as whole rows, in any order. Keys that the
     /// view does not hold are passed over, and so are rows that do not meet the
-    /// condition.
+    /// condition. Only sources are asked for them.
     async fn fetch(
         &mut self,
         read: &TableRead,
         keys: &RecordBatch,
         out: &mut dyn Emit,
-    ) -> Result<(), SourceError>;
+    ) -> Result<(), SourceError> {
+        let (_, _, _) = (read, keys, out);
+        Err(SourceError::new(
+            SourceErrorKind::Failed,
+            "rows are read as a whole here, not by key; please report this",
+        ))
+    }
 }
 
 /// How far a cursor column can be trusted, or why it cannot (T3).

@@ -162,6 +162,55 @@ fn one_worker_or_two_leave_the_same_rows() {
     }
 }
 
+/// The processes of `cluster`, and the threads of each.
+fn in_processes(processes: usize, workers: usize) {
+    let table = ForeignTable::make(10, 1000, &["tiny"]);
+    let processes = processes.to_string();
+    let workers = workers.to_string();
+    let lake = format!("file:{}", table.path().display());
+    let layouts: [&[&str]; 5] = [
+        &[],
+        &["--sort-by", "id desc"],
+        &["--partition-by", "short", "--sort-by", "words,id"],
+        &["--partition-by", "none", "--z-order", "id,amount"],
+        &["--sort-by", "id", "--target", "64KiB"],
+    ];
+    for (version, layout) in (9..).zip(layouts) {
+        let mut arguments = vec!["cluster", "--processes", &processes, "--json", "--"];
+        arguments.extend(["--lake", &lake, "--workers", &workers]);
+        arguments.extend(["--memory", "256MiB", "--progress", "never"]);
+        arguments.extend(layout);
+        let outcome = kit::compact::command(&arguments).wait().exits(0);
+        assert!(outcome.number("replaced_files") > 0, "{layout:?}");
+        table.same(version, version + 1);
+    }
+    table.asks(json!({"do": "order", "by": ["id"]}));
+    assert!(table.files() > 2);
+    let newest = ["--newest-key", "short,tiny", "--newest-by", "version"];
+    for outcome in table.team(2, &newest).wait() {
+        outcome.exits(0);
+    }
+    let question = json!({
+        "do": "newest", "before": 14, "after": 15, "key": ["short", "tiny"], "by": "version",
+    });
+    table.asks(question);
+}
+
+#[test]
+fn two_processes_of_one_worker_leave_the_same_rows() {
+    in_processes(2, 1);
+}
+
+#[test]
+fn two_processes_of_two_workers_leave_the_same_rows() {
+    in_processes(2, 2);
+}
+
+#[test]
+fn three_processes_leave_the_same_rows() {
+    in_processes(3, 1);
+}
+
 /// A table that does not fit: everything goes by way of the disk, and of the spill
 /// folder nothing is left.
 #[test]

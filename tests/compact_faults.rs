@@ -85,6 +85,37 @@ fn a_delete_in_between_wins() {
     assert_eq!(table.same(20, 21)["rows"], left);
 }
 
+/// One of three processes dies in the middle of it: all end, the table is as it was.
+#[test]
+fn a_process_is_lost() {
+    let table = ForeignTable::make(20, 5000, &[]);
+    for lost in [1, 0] {
+        let before = data_files(&table);
+        let more = ["--sort-by", "words,id", "--target", "64KiB"];
+        let mut team = table.team(3, &more);
+        while team.process(2).is_running() && data_files(&table) <= before {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        team.take(lost).kill();
+        for outcome in team.wait_within(Duration::from_secs(15)) {
+            outcome.exits(4).says(&[&format!("process {lost}")]);
+        }
+        assert_eq!(
+            table.version(),
+            19,
+            "a run without process {lost} published"
+        );
+        assert_eq!(table.same(19, 19)["rows"], 100_000);
+        let spilled = std::fs::read_dir(table.spill()).map_or(0, Iterator::count);
+        assert_eq!(spilled, 0, "spill files outlived their process");
+    }
+    for outcome in table.team(2, &["--sort-by", "words,id"]).wait() {
+        outcome.exits(0);
+    }
+    table.same(19, 20);
+    table.asks(json!({"do": "order", "by": ["words", "id"]}));
+}
+
 #[test]
 fn a_kill_leaves_the_table_and_no_leftovers() {
     let mut random = kit::Random::seeded();

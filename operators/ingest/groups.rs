@@ -2,17 +2,12 @@
 //! other, the next ones opened while one is decoded.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use highwater::budget::MemoryBudget;
 use highwater::ledger::LoggedFile;
-use highwater::source::{
-    CursorBound, Emit, Reader, Snapshot, SourceError, SourceErrorKind, Split, SplitPlan, TableRead,
-};
-use highwater::watermark::Bound;
+use highwater::source::{Emit, Reader, Readers, SourceError, SourceErrorKind, Split, TableRead};
 use object_store::ObjectStore;
 
 use super::lake::{FileBatches, source_error};
@@ -29,7 +24,6 @@ pub struct FileGroups {
     folder: Arc<dyn ObjectStore>,
     groups: Arc<Vec<Vec<LoggedFile>>>,
     row_groups: MemoryBudget,
-    bound: Bound,
 }
 
 impl FileGroups {
@@ -45,7 +39,6 @@ impl FileGroups {
             folder,
             groups: Arc::new(groups),
             row_groups,
-            bound: Bound::default(),
         }
     }
 
@@ -72,43 +65,9 @@ fn not_here() -> SourceError {
 }
 
 #[async_trait]
-impl Snapshot for FileGroups {
-    fn bound(&self) -> &Bound {
-        &self.bound
-    }
-
-    async fn split(&self, _read: &TableRead, _target_bytes: u64) -> Result<SplitPlan, SourceError> {
-        Ok(SplitPlan {
-            splits: self.splits(),
-            cursor_max: None,
-            layout: String::new(),
-        })
-    }
-
+impl Readers for FileGroups {
     fn max_readers(&self) -> usize {
         usize::MAX
-    }
-
-    async fn count(&self, _read: &TableRead) -> Result<u64, SourceError> {
-        let files = self.groups.iter().flatten();
-        Ok(files.map(LoggedFile::rows).sum())
-    }
-
-    async fn can_read_since(
-        &self,
-        _read: &TableRead,
-        _position: &str,
-    ) -> Result<Result<(), String>, SourceError> {
-        Err(not_here())
-    }
-
-    async fn cursor_bound(
-        &self,
-        _read: &TableRead,
-        _column: &str,
-        _margin: Duration,
-    ) -> Result<CursorBound, SourceError> {
-        Err(not_here())
     }
 
     async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {
@@ -144,14 +103,5 @@ impl Reader for GroupReader {
             }
         }
         Ok(())
-    }
-
-    async fn fetch(
-        &mut self,
-        _read: &TableRead,
-        _keys: &RecordBatch,
-        _out: &mut dyn Emit,
-    ) -> Result<(), SourceError> {
-        Err(not_here())
     }
 }

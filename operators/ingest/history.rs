@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -17,10 +16,7 @@ use arrow::error::ArrowError;
 use async_trait::async_trait;
 use highwater::budget::MemoryBudget;
 use highwater::dataset::{Column, Fidelity, TableName};
-use highwater::source::{
-    CursorBound, Emit, Reader, Snapshot, SourceError, SourceErrorKind, Split, SplitPlan, TableRead,
-};
-use highwater::watermark::Bound;
+use highwater::source::{Emit, Reader, Readers, SourceError, SourceErrorKind, Split, TableRead};
 
 use super::lake::{FileBatches, LakeTable};
 use super::merge::not_counted;
@@ -87,18 +83,15 @@ pub fn history_columns() -> [Column; 3] {
 pub struct HistorySnapshot {
     change: Arc<VersionChange>,
     row_groups: MemoryBudget,
-    bound: Bound,
 }
 
 impl HistorySnapshot {
-    /// A view of `change`, which became true at `bound`; `row_groups` pays for
-    /// what is read from files.
+    /// A view of `change`; `row_groups` pays for what is read from files.
     #[must_use]
-    pub fn new(change: VersionChange, bound: Bound, row_groups: MemoryBudget) -> Self {
+    pub fn new(change: VersionChange, row_groups: MemoryBudget) -> Self {
         Self {
             change: Arc::new(change),
             row_groups,
-            bound,
         }
     }
 
@@ -127,42 +120,9 @@ fn not_here() -> SourceError {
 }
 
 #[async_trait]
-impl Snapshot for HistorySnapshot {
-    fn bound(&self) -> &Bound {
-        &self.bound
-    }
-
-    async fn split(&self, _read: &TableRead, _target_bytes: u64) -> Result<SplitPlan, SourceError> {
-        Ok(SplitPlan {
-            splits: self.splits(),
-            cursor_max: None,
-            layout: String::new(),
-        })
-    }
-
+impl Readers for HistorySnapshot {
     fn max_readers(&self) -> usize {
         usize::MAX
-    }
-
-    async fn count(&self, _read: &TableRead) -> Result<u64, SourceError> {
-        Err(not_here())
-    }
-
-    async fn can_read_since(
-        &self,
-        _read: &TableRead,
-        _position: &str,
-    ) -> Result<Result<(), String>, SourceError> {
-        Err(not_here())
-    }
-
-    async fn cursor_bound(
-        &self,
-        _read: &TableRead,
-        _column: &str,
-        _margin: Duration,
-    ) -> Result<CursorBound, SourceError> {
-        Err(not_here())
     }
 
     async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {
@@ -209,15 +169,6 @@ impl Reader for HistoryReader {
             out.batch(told, permit, 0).await?;
         }
         Ok(())
-    }
-
-    async fn fetch(
-        &mut self,
-        _read: &TableRead,
-        _keys: &RecordBatch,
-        _out: &mut dyn Emit,
-    ) -> Result<(), SourceError> {
-        Err(not_here())
     }
 }
 

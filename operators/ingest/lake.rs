@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -17,11 +16,8 @@ use futures::stream::BoxStream;
 use highwater::budget::{MemoryBudget, Permit};
 use highwater::dataset::TableName;
 use highwater::ledger::LoggedFile;
-use highwater::source::{
-    CursorBound, Emit, Reader, Snapshot, SourceError, SourceErrorKind, Split, SplitPlan, TableRead,
-};
+use highwater::source::{Emit, Reader, Readers, SourceError, SourceErrorKind, Split, TableRead};
 use highwater::store::Store;
-use highwater::watermark::Bound;
 
 use crate::lake::{LakeReadError, TableFile};
 
@@ -55,7 +51,6 @@ impl LakeTable {
 pub struct LakeSnapshot {
     tables: Arc<BTreeMap<TableName, LakeTable>>,
     row_groups: MemoryBudget,
-    bound: Bound,
 }
 
 impl LakeSnapshot {
@@ -66,10 +61,6 @@ impl LakeSnapshot {
         Self {
             tables: Arc::new(tables),
             row_groups,
-            bound: Bound {
-                position: String::new(),
-                at: String::new(),
-            },
         }
     }
 
@@ -83,51 +74,10 @@ impl LakeSnapshot {
     }
 }
 
-fn has_no_changes(what: &str) -> SourceError {
-    SourceError::new(
-        SourceErrorKind::Failed,
-        format!("the lake has no {what}; please report this"),
-    )
-}
-
 #[async_trait]
-impl Snapshot for LakeSnapshot {
-    fn bound(&self) -> &Bound {
-        &self.bound
-    }
-
-    async fn split(&self, read: &TableRead, _target_bytes: u64) -> Result<SplitPlan, SourceError> {
-        Ok(SplitPlan {
-            splits: self.table(&read.table.name)?.splits(),
-            cursor_max: None,
-            layout: String::new(),
-        })
-    }
-
+impl Readers for LakeSnapshot {
     fn max_readers(&self) -> usize {
         usize::MAX
-    }
-
-    async fn count(&self, read: &TableRead) -> Result<u64, SourceError> {
-        let table = self.table(&read.table.name)?;
-        Ok(table.files.iter().map(LoggedFile::rows).sum())
-    }
-
-    async fn can_read_since(
-        &self,
-        _read: &TableRead,
-        _position: &str,
-    ) -> Result<Result<(), String>, SourceError> {
-        Err(has_no_changes("positions"))
-    }
-
-    async fn cursor_bound(
-        &self,
-        _read: &TableRead,
-        _column: &str,
-        _margin: Duration,
-    ) -> Result<CursorBound, SourceError> {
-        Err(has_no_changes("cursors"))
     }
 
     async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {
@@ -153,7 +103,10 @@ impl Reader for LakeReader {
         let table = self.snapshot.table(&read.table.name)?;
         let ordinal = usize::try_from(split.ordinal).unwrap_or(usize::MAX);
         let Some(file) = table.files.get(ordinal) else {
-            return Err(has_no_changes("such file"));
+            return Err(SourceError::new(
+                SourceErrorKind::Failed,
+                "the lake has no such file; please report this",
+            ));
         };
         let row_groups = &self.snapshot.row_groups;
         let mut batches = FileBatches::open(read, table, file, &read.schema(), row_groups).await?;
@@ -161,15 +114,6 @@ impl Reader for LakeReader {
             out.batch(rows, permit, batches.read_bytes()).await?;
         }
         Ok(())
-    }
-
-    async fn fetch(
-        &mut self,
-        _read: &TableRead,
-        _keys: &RecordBatch,
-        _out: &mut dyn Emit,
-    ) -> Result<(), SourceError> {
-        Err(has_no_changes("rows by key"))
     }
 }
 

@@ -9,7 +9,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{
@@ -20,10 +19,8 @@ use async_trait::async_trait;
 use highwater::budget::{MemoryBudget, Permit};
 use highwater::dataset::TableName;
 use highwater::source::{
-    BadRow, CursorBound, Emit, Reader, Snapshot, SourceError, SourceErrorKind, Split, SplitPlan,
-    TableRead,
+    BadRow, Emit, Reader, Readers, SourceError, SourceErrorKind, Split, TableRead,
 };
-use highwater::watermark::Bound;
 
 use super::lake::{FileBatches, LakeTable};
 use crate::transform::fingerprint::{Encoder, Fingerprint, Hash, hash_key};
@@ -71,7 +68,7 @@ pub struct ChangedRows {
 
 /// The source, with the files of tables that are merged.
 pub struct MergeSnapshot {
-    source: Arc<dyn Snapshot>,
+    source: Arc<dyn Readers>,
     merges: Arc<HashMap<TableName, Merge>>,
     row_groups: MemoryBudget,
 }
@@ -80,7 +77,7 @@ impl MergeSnapshot {
     /// A view of `source` in which the tables of `merges` are read unit by unit.
     #[must_use]
     pub fn new(
-        source: Arc<dyn Snapshot>,
+        source: Arc<dyn Readers>,
         merges: HashMap<TableName, Merge>,
         row_groups: MemoryBudget,
     ) -> Self {
@@ -93,38 +90,9 @@ impl MergeSnapshot {
 }
 
 #[async_trait]
-impl Snapshot for MergeSnapshot {
-    fn bound(&self) -> &Bound {
-        self.source.bound()
-    }
-
-    async fn split(&self, read: &TableRead, target_bytes: u64) -> Result<SplitPlan, SourceError> {
-        self.source.split(read, target_bytes).await
-    }
-
+impl Readers for MergeSnapshot {
     fn max_readers(&self) -> usize {
         self.source.max_readers()
-    }
-
-    async fn count(&self, read: &TableRead) -> Result<u64, SourceError> {
-        self.source.count(read).await
-    }
-
-    async fn can_read_since(
-        &self,
-        read: &TableRead,
-        position: &str,
-    ) -> Result<Result<(), String>, SourceError> {
-        self.source.can_read_since(read, position).await
-    }
-
-    async fn cursor_bound(
-        &self,
-        read: &TableRead,
-        column: &str,
-        margin: Duration,
-    ) -> Result<CursorBound, SourceError> {
-        self.source.cursor_bound(read, column, margin).await
     }
 
     async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {

@@ -20,7 +20,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use highwater::budget::{MemoryBudget, Permit};
 use highwater::dataset::Table;
-use highwater::source::{BadRow, Emit, Snapshot as _, SourceError, SourceErrorKind, TableRead};
+use highwater::source::{BadRow, Emit, Readers as _, SourceError, SourceErrorKind, TableRead};
 
 use crate::ingest::lake::{LakeSnapshot, LakeTable};
 use crate::ingest::{postgres, sqlite};

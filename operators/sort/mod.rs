@@ -35,3 +35,4 @@ pub use order::{Newest, Order, OrderSpec, SortColumn};
 pub use ranges::{Cutting, Ranges, SectionShare};
 pub use sample::{Sample, sample};
 pub use scatter::{Scatter, scatter};
+pub use zorder::Ranks;

@@ -4,12 +4,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::row::Rows;
+use serde::{Deserialize, Serialize};
 
 use super::keys::{Encoder, Keys};
-use super::zorder::ZOrder;
+use super::zorder::{Ranks, ZOrder};
 
 /// One column to sort by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SortColumn {
     /// Its name.
     pub name: String,
@@ -18,7 +19,7 @@ pub struct SortColumn {
 }
 
 /// Of rows with the same key only the one with the greatest version is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Newest {
     /// The key columns.
     pub key: Vec<String>,
@@ -27,7 +28,7 @@ pub struct Newest {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderSpec {
     /// Columns that come before all others: rows are cut where one changes.
     pub cut: Vec<String>,
@@ -48,6 +49,26 @@ impl OrderSpec {
         let all = self.cut.iter().chain(sort).chain(&self.z).chain(newest);
         all.map(String::as_str)
     }
+
+    /// What a Z-order of rows of `schema` needs to know of them; `sample` holds
+    /// some.
+    ///
+    /// # Errors
+    /// A column does not exist, or cannot be sorted by. In words.
+    pub fn ranks(&self, schema: &SchemaRef, sample: &[RecordBatch]) -> Result<Ranks, String> {
+        let columns = self.z.iter().map(|name| position(schema, name));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        Ranks::new(schema, &columns, sample).map_err(refused)
+    }
+}
+
+fn position(schema: &SchemaRef, name: &str) -> Result<usize, String> {
+    let found = schema.column_with_name(name).map(|(position, _)| position);
+    found.ok_or_else(|| format!("there is no column {name}"))
+}
+
+fn refused(error: ArrowError) -> String {
+    format!("rows cannot be put in that order: {error}")
 }
 
 /// Which row comes before which. Equal keys of a [`Newest`] are neighbours, the
@@ -64,21 +85,14 @@ pub struct Order {
 }
 
 impl Order {
-    /// The order that `spec` asks for, of rows of `schema`. For a Z-order,
-    /// `sample` holds some of the rows.
+    /// The order that `spec` asks for, of rows of `schema`. A Z-order needs
+    /// `ranks`; without them it can only be checked.
     ///
     /// # Errors
     /// A column does not exist, or cannot be sorted by; the key of the newest
     /// rows does not lead the order. In words.
-    pub fn new(
-        schema: &SchemaRef,
-        spec: &OrderSpec,
-        sample: &[RecordBatch],
-    ) -> Result<Self, String> {
-        let find = |name: &String| {
-            let found = schema.column_with_name(name).map(|(position, _)| position);
-            found.ok_or_else(|| format!("there is no column {name}"))
-        };
+    pub fn new(schema: &SchemaRef, spec: &OrderSpec, ranks: Ranks) -> Result<Self, String> {
+        let find = |name: &String| position(schema, name);
         let up = |names: &[String]| -> Result<Vec<(usize, bool)>, String> {
             names.iter().map(|name| Ok((find(name)?, false))).collect()
         };
@@ -103,10 +117,9 @@ impl Order {
             full.push((find(&newest.version)?, true));
             key = Some(names);
         }
-        let refused = |error: ArrowError| format!("rows cannot be put in that order: {error}");
         let encoder = |columns: &[(usize, bool)]| Encoder::new(schema, columns).map_err(refused);
         let positions: Vec<usize> = z.iter().map(|(column, _)| *column).collect();
-        let z = (!z.is_empty()).then(|| ZOrder::new(schema, &positions, sample));
+        let z = (!z.is_empty()).then(|| ZOrder::new(schema, &positions, ranks));
         Ok(Self {
             z: z.transpose().map_err(refused)?,
             route: encoder(&route)?,

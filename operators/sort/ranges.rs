@@ -2,9 +2,11 @@
 //! sorted at once.
 
 use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use super::keys::{Keys, section_of, section_start};
 use super::order::Order;
+use crate::packed::{self, Packed};
 
 /// Ranges of all workers together, at most: each may have a spill file open.
 const MOST_RANGES: u64 = 256;
@@ -29,9 +31,10 @@ pub struct Cutting {
 }
 
 /// The ranges, in the order of their keys.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ranges {
     /// Where one ends and the next begins, the latter included.
+    #[serde(with = "packed")]
     bounds: Vec<Bound>,
     /// Who has each; one more than there are bounds.
     workers: Vec<usize>,
@@ -49,6 +52,29 @@ impl Bound {
             prefix: section_start(section),
             rest: Vec::new(),
         }
+    }
+}
+
+/// The prefix and the rest of each.
+impl Packed for Vec<Bound> {
+    fn pack(&self) -> Vec<u8> {
+        let bytes = |bound: &Bound| {
+            let prefix = bound.prefix.to_le_bytes().into_iter();
+            prefix.chain(bound.rest.iter().copied()).collect()
+        };
+        self.iter().map(bytes).collect::<Vec<Box<[u8]>>>().pack()
+    }
+
+    fn unpack(bytes: &[u8]) -> Option<Self> {
+        let bounds = Vec::<Box<[u8]>>::unpack(bytes)?;
+        let bounds = bounds.iter().map(|bytes| {
+            let (prefix, rest) = bytes.split_first_chunk()?;
+            Some(Bound {
+                prefix: u128::from_le_bytes(*prefix),
+                rest: rest.to_vec(),
+            })
+        });
+        bounds.collect()
     }
 }
 

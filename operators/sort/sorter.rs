@@ -6,6 +6,7 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch};
 use arrow::error::ArrowError;
 use arrow::row::OwnedRow;
+use serde::{Deserialize, Serialize};
 
 use super::keys::{Keys, section_of};
 use super::merge::merge;
@@ -27,7 +28,7 @@ pub(super) struct Share {
 }
 
 /// What became of the rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SortCounts {
     /// Rows that came.
     pub rows_in: u64,
@@ -37,6 +38,17 @@ pub struct SortCounts {
     pub large_ranges: u64,
     /// Times that runs were merged into a longer run, because there were too many.
     pub merges: u64,
+}
+
+impl std::iter::Sum for SortCounts {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            rows_in: sum.rows_in + one.rows_in,
+            rows_out: sum.rows_out + one.rows_out,
+            large_ranges: sum.large_ranges + one.large_ranges,
+            merges: sum.merges + one.merges,
+        })
+    }
 }
 
 /// A range's rows that are not written: the piece that is spilled first must be

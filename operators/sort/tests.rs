@@ -14,6 +14,7 @@ use super::order::{Newest, Order, OrderSpec, SortColumn};
 use super::ranges::{Cutting, Ranges, SectionShare};
 use super::sorter::{Share, SortCounts, Sorter};
 use super::spill::{SpillError, SpillFolder};
+use super::zorder::Ranks;
 
 /// A row: a number, a text, and a number that only this row has.
 type Row = (Option<i64>, Option<String>, i64);
@@ -79,7 +80,8 @@ fn sorted(
     ranges: &Ranges,
     share: Share,
 ) -> (Vec<(u32, Row)>, SortCounts) {
-    let order = Order::new(&batches[0].schema(), spec, batches).unwrap();
+    let ranks = spec.ranks(&batches[0].schema(), batches).unwrap();
+    let order = Order::new(&batches[0].schema(), spec, ranks).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let spill = SpillFolder::new(folder.path().to_owned());
     let mut sorter = Sorter::new(&order, ranges, &spill, share);
@@ -141,11 +143,13 @@ proptest! {
     fn ranges_follow_each_other(rows in some_rows(), pieces in 1_u64..20) {
         let spec = spec(vec![up("n"), up("t")]);
         let batches: Vec<_> = rows.chunks(50).map(batch).collect();
-        let order = Order::new(&batches[0].schema(), &spec, &[]).unwrap();
+        let order = Order::new(&batches[0].schema(), &spec, Ranks::default()).unwrap();
         let sample: Vec<_> = batches.iter().map(|batch| (0, batch.clone())).collect();
         let cutting = Cutting { workers: 3, least_bytes: 10, range_bytes: (1000 / pieces).max(1) };
         let shares = [SectionShare { bytes: 1000 }];
         let ranges = Ranges::cut(&order, &sample, &shares, cutting).unwrap();
+        let text = serde_json::to_string(&ranges).unwrap();
+        let ranges: Ranges = serde_json::from_str(&text).unwrap();
         let workers: Vec<usize> = (0..ranges.len()).map(|range| ranges.worker(range)).collect();
         prop_assert!(workers.is_sorted() && workers.last() <= Some(&2), "{workers:?}");
         let (out, _) = sorted(&spec, &batches, &ranges, share(2000));
@@ -210,7 +214,12 @@ fn rows_are_cut_where_the_cut_columns_change() {
 #[test]
 fn sections_are_never_mixed() {
     let rows: Vec<Row> = (0..10).map(|i| (Some(i), None, i)).collect();
-    let order = Order::new(&batch(&rows).schema(), &spec(vec![up("n")]), &[]).unwrap();
+    let order = Order::new(
+        &batch(&rows).schema(),
+        &spec(vec![up("n")]),
+        Ranks::default(),
+    )
+    .unwrap();
     let spill = SpillFolder::new(std::env::temp_dir());
     let ranges = Ranges::one();
     let mut sorter = Sorter::new(&order, &ranges, &spill, share(1));
@@ -234,7 +243,7 @@ fn sections_are_never_mixed() {
 fn a_little_of_a_section_is_not_divided_among_workers() {
     let rows: Vec<Row> = (0..1000).map(|i| (Some(i), None, i)).collect();
     let rows = batch(&rows);
-    let order = Order::new(&rows.schema(), &spec(vec![up("n")]), &[]).unwrap();
+    let order = Order::new(&rows.schema(), &spec(vec![up("n")]), Ranks::default()).unwrap();
     let workers = |bytes, least_bytes| {
         let cutting = Cutting {
             workers: 2,
@@ -265,7 +274,7 @@ fn an_order_in_which_keys_lie_apart_is_refused() {
             newest: Some(newest.clone()),
             ..spec(sort)
         };
-        Order::new(&rows.schema(), &spec, &[]).is_err()
+        Order::new(&rows.schema(), &spec, Ranks::default()).is_err()
     };
     assert!(!refused(vec![up("t")]) && !refused(vec![up("t"), down("n"), up("own")]));
     assert!(refused(vec![up("own")]) && refused(vec![up("n"), up("own")]));

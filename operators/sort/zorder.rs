@@ -8,14 +8,25 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
 
 use super::keys::{Encoder, Keys, section_start, wide};
+use crate::packed;
 
 /// Bits of all ranks together: what a prefix has room for.
 const ALL_BITS: usize = 96;
 
 /// Bits of a rank: more than a sample can tell apart are of no use.
 const MOST_BITS: usize = 14;
+
+/// What gives values of some columns their rank. Whoever orders rows of the same
+/// table must have the same.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Ranks(
+    /// For each column the different values of a sample, in order.
+    #[serde(with = "packed")]
+    Vec<Vec<u128>>,
+);
 
 /// Ranks of some columns, interleaved.
 #[derive(Debug)]
@@ -27,20 +38,30 @@ pub(super) struct ZOrder {
 #[derive(Debug)]
 struct Ranked {
     encoder: Encoder,
-    /// The different values of the sample, in order.
     values: Vec<u128>,
 }
 
-impl ZOrder {
-    /// Ranks by `sample`, whose columns stand where those of the rows do.
+fn encoders(
+    schema: &SchemaRef,
+    columns: &[usize],
+) -> impl Iterator<Item = Result<Encoder, ArrowError>> {
+    let encoder = |column: &usize| Encoder::new(schema, &[(*column, false)]);
+    columns.iter().map(encoder)
+}
+
+fn bits(columns: usize) -> usize {
+    (ALL_BITS / columns.max(1)).clamp(1, MOST_BITS)
+}
+
+impl Ranks {
+    /// By `sample`, whose columns stand where those of the rows do.
     pub(super) fn new(
         schema: &SchemaRef,
         columns: &[usize],
         sample: &[RecordBatch],
     ) -> Result<Self, ArrowError> {
-        let bits = (ALL_BITS / columns.len().max(1)).clamp(1, MOST_BITS);
-        let ranked = columns.iter().map(|&column| {
-            let encoder = Encoder::new(schema, &[(column, false)])?;
+        let ranks = encoders(schema, columns).map(|encoder| {
+            let encoder = encoder?;
             let mut values = Vec::new();
             for batch in sample {
                 values.extend(encoder.rows(batch)?.iter().map(|row| wide(row.data())));
@@ -48,13 +69,30 @@ impl ZOrder {
             values.sort_unstable();
             values.dedup();
             // No more ranks than bits can hold, evenly.
-            let step = values.len().div_ceil((1 << bits) - 1).max(1);
-            let values = values.into_iter().step_by(step).collect();
-            Ok(Ranked { encoder, values })
+            let step = values.len().div_ceil((1 << bits(columns.len())) - 1);
+            Ok(values.into_iter().step_by(step.max(1)).collect())
+        });
+        ranks.collect::<Result<_, ArrowError>>().map(Self)
+    }
+}
+
+impl ZOrder {
+    /// Orders by `ranks`; a column without any has one rank.
+    pub(super) fn new(
+        schema: &SchemaRef,
+        columns: &[usize],
+        ranks: Ranks,
+    ) -> Result<Self, ArrowError> {
+        let mut values = ranks.0.into_iter();
+        let ranked = encoders(schema, columns).map(|encoder| {
+            Ok(Ranked {
+                encoder: encoder?,
+                values: values.next().unwrap_or_default(),
+            })
         });
         Ok(Self {
             columns: ranked.collect::<Result<_, ArrowError>>()?,
-            bits,
+            bits: bits(columns.len()),
         })
     }
 
@@ -113,6 +151,14 @@ mod tests {
 
     use super::*;
 
+    fn order_of(batch: &RecordBatch) -> ZOrder {
+        let sample = std::slice::from_ref(batch);
+        let ranks = Ranks::new(&batch.schema(), &[0, 1], sample).unwrap();
+        let text = serde_json::to_string(&ranks).unwrap();
+        let ranks = serde_json::from_str(&text).unwrap();
+        ZOrder::new(&batch.schema(), &[0, 1], ranks).unwrap()
+    }
+
     fn points(x: Vec<i64>, y: Vec<i64>) -> RecordBatch {
         let x: ArrayRef = Arc::new(Int64Array::from(x));
         let y: ArrayRef = Arc::new(Int64Array::from(y));
@@ -127,7 +173,7 @@ mod tests {
             y.push(at / 8);
         }
         let batch = points(x, y);
-        let order = ZOrder::new(&batch.schema(), &[0, 1], std::slice::from_ref(&batch)).unwrap();
+        let order = order_of(&batch);
         let keys = order.keys(3, &batch).unwrap();
         let mut rows: Vec<usize> = (0..64).collect();
         rows.sort_by_key(|&row| keys.prefix(row));
@@ -143,7 +189,7 @@ mod tests {
         let mut x: Vec<i64> = (0..990).collect();
         x.extend((1..=10).map(|far| far * 1_000_000_000));
         let batch = points(x, vec![0; 1000]);
-        let order = ZOrder::new(&batch.schema(), &[0, 1], std::slice::from_ref(&batch)).unwrap();
+        let order = order_of(&batch);
         let keys = order.keys(0, &batch).unwrap();
         let different: std::collections::HashSet<_> = keys.prefix.iter().collect();
         assert_eq!(different.len(), 1000);

@@ -1,66 +1,92 @@
-//! The dataflow of one table: read, divide by key range, sort, write.
+//! The dataflow of one table: read, divide by key range, sort, write. Every
+//! process of a run builds the same.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use highwater::app::{Failure, RunContext};
 use highwater::flow::{
     Assign, Assignment, Exchange, Ingest, IngestTable, Settle, assign, commit, exchange, ingest,
 };
-use highwater::ledger::LoggedFile;
-use highwater::run::report::RunReport;
 use highwater::run::stages::Stages;
 use highwater::run::{Config, PartitionBy};
+use highwater::source::Split;
+use highwater::store::Store;
 use highwater::telemetry::progress::TableProgress;
 use highwater_operators::ingest::groups::FileGroups;
 use highwater_operators::sink::lake::{LakeSink, SinkTable, lake_sink};
 use highwater_operators::sort::spill::SpillFolder;
-use highwater_operators::sort::{
-    Cutting, Order, Ranges, Scatter, SectionShare, Sort, SortCounts, sample, scatter, sort,
-};
+use highwater_operators::sort::{Order, Scatter, Sort, SortCounts, scatter, sort};
 use highwater_operators::transform::partition::Partitioning;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::choose::Partition;
-use super::collect::{Collected, Collector};
-use super::job::Job;
 use super::memory::Memory;
-
-/// Splits that each worker gets, at least: the slowest must not hold the rest.
-const SPLITS_OF_A_WORKER: u64 = 16;
+use super::order::{FlowOrder, SortOrder};
 
 /// Longer than any run: a table is one epoch, published as a whole.
 const ONE_EPOCH: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// A table's rows in new files, none of them published.
-pub(super) struct Rewritten {
-    /// What the dataflow said.
-    pub(super) collected: Collected,
-    /// What sorting did, of all workers together.
+/// What one process has done.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Done {
+    /// What sorting did, of all workers of the process.
     pub(super) sorted: SortCounts,
-    /// Splits that had to be read.
-    pub(super) splits: u64,
+    /// Times that a reader waited for memory.
+    pub(super) memory_waits: u64,
+    /// Seconds by stage.
+    pub(super) stages: BTreeMap<String, f64>,
 }
 
-/// Runs the dataflow of `job` to its end.
+/// Runs the dataflow of `order` to its end. `settle` is given what came of it, in
+/// the first process.
 pub(super) fn run(
     config: &Config,
     context: &RunContext,
-    job: &Job,
-    report: &mut RunReport,
-) -> Result<Rewritten, Failure> {
-    let shown = context.progress.table(&job.name, job.rows(), job.bytes());
+    lake: &Store,
+    order: &FlowOrder,
+    settle: Option<Box<dyn Settle>>,
+) -> Result<Done, Failure> {
+    let shown = context
+        .progress
+        .table(&order.name, order.rows, order.bytes());
     context.progress.planned();
     shown.state("reading");
     let stages = Arc::new(Stages::default());
-    let collector = Collector::default();
-    let (plan, counts) = plan(config, context, job, &shown, &stages)?;
-    let splits = plan.assign.splits.len() as u64;
+    let (counts, mut counted) = unbounded_channel();
+    let table = TableFlow {
+        config,
+        context,
+        order,
+        store: order.store(lake),
+        shown: shown.clone(),
+        stages: Arc::clone(&stages),
+    };
+    let plan = table.plan(counts)?;
     let reading = plan.ingest.budget.clone();
-    let settle: Mutex<Option<Box<dyn Settle>>> = Mutex::new(Some(Box::new(collector.clone())));
+    build_and_run(context, plan, settle)?;
+    shown.done();
+    let mut sorted = Vec::new();
+    while let Ok(one) = counted.try_recv() {
+        sorted.push(one);
+    }
+    Ok(Done {
+        sorted: sorted.into_iter().sum(),
+        memory_waits: reading.waits(),
+        stages: stages.seconds(),
+    })
+}
+
+fn build_and_run(
+    context: &RunContext,
+    plan: FlowPlan,
+    settle: Option<Box<dyn Settle>>,
+) -> Result<(), Failure> {
+    let settle = Mutex::new(settle);
     let runtime = context.runtime.clone();
-    context.crew.run(move |scope| {
+    Ok(context.crew.run(move |scope| {
         let settle = if scope.worker().index() == 0 {
             settle.lock().unwrap_or_else(PoisonError::into_inner).take()
         } else {
@@ -85,29 +111,7 @@ pub(super) fn run(
         let done = commit(scope, scope.concatenate(events), settle, &runtime);
         read.requests.connect_loop(more);
         done.connect_loop(forget);
-    })?;
-    shown.done();
-    for (stage, seconds) in stages.seconds() {
-        report.spend(&stage, seconds);
-    }
-    report.memory_waits += reading.waits();
-    Ok(Rewritten {
-        collected: collector.take(),
-        sorted: sum(counts),
-        splits,
-    })
-}
-
-fn sum(mut counts: UnboundedReceiver<SortCounts>) -> SortCounts {
-    let mut all = SortCounts::default();
-    while let Ok(one) = counts.try_recv() {
-        all.rows_in += one.rows_in;
-        all.rows_out += one.rows_out;
-        all.large_ranges += one.large_ranges;
-        all.merges += one.merges;
-    }
-    tracing::debug!(?all, "sorted");
-    all
+    })?)
 }
 
 /// What the operators are given; shared by all workers.
@@ -124,206 +128,137 @@ struct Sorting {
     sort: Sort,
 }
 
-fn plan(
-    config: &Config,
-    context: &RunContext,
-    job: &Job,
-    shown: &TableProgress,
-    stages: &Arc<Stages>,
-) -> Result<(FlowPlan, UnboundedReceiver<SortCounts>), Failure> {
-    let started = Instant::now();
-    let sorts = !job.layout.joins();
-    let memory = Memory::divide(
-        config,
-        context,
-        job.table.store(),
-        job.columns.fields().len(),
-        sorts,
-    );
-    let (counts, counted) = unbounded_channel();
-    let (groups, sections) = groups(job, context, sorts);
-    let sorting = match sorts {
-        true => Some(sorting(config, context, job, &memory, sections, counts)?),
-        false => None,
-    };
-    let folder = job.table.store().objects();
-    let snapshot = FileGroups::new(folder, groups, memory.row_groups.clone());
-    let splits = snapshot.splits();
-    let table = IngestTable {
-        read: job.read(),
-        splits: splits
-            .iter()
-            .map(|split| (split.ordinal, split.clone()))
-            .collect(),
-        progress: shown.clone(),
-    };
-    stages.plan.add(started.elapsed());
-    let plan = FlowPlan {
-        assign: Assign {
-            splits: splits
-                .iter()
-                .map(|split| Assignment {
-                    table: 0,
-                    split: split.ordinal,
-                    estimated_bytes: split.estimated_bytes,
-                })
-                .collect(),
-            epoch_bytes: u64::MAX,
-            epoch_duration: ONE_EPOCH,
-            cancelled: context.cancel_flag(),
-        },
-        ingest: Ingest {
-            snapshot: Arc::new(snapshot),
-            tables: Arc::new(vec![table]),
-            budget: memory.reading.clone(),
-            batch_bytes: memory.batch_bytes,
-            fail_on_bad_row: true,
-            process: context.crew.place().process,
-            runtime: context.runtime.clone(),
-            stages: Arc::clone(stages),
-        },
-        sorting,
-        sink: LakeSink {
-            tables: Arc::new(vec![sink(job, shown)?]),
-            format: memory.format,
-            runtime: context.runtime.clone(),
-            stages: Arc::clone(stages),
-        },
-    };
-    Ok((plan, counted))
+/// One table in one process.
+struct TableFlow<'a> {
+    config: &'a Config,
+    context: &'a RunContext,
+    order: &'a FlowOrder,
+    store: Store,
+    shown: TableProgress,
+    stages: Arc<Stages>,
 }
 
-/// Files that are read one after the other, and the section of each group. Where
-/// files are only joined a group is a section, and becomes a file.
-fn groups(job: &Job, context: &RunContext, sorts: bool) -> (Vec<Vec<LoggedFile>>, Vec<u32>) {
-    let (mut groups, mut sections) = (Vec::new(), Vec::new());
-    let share = job.bytes() / (context.crew.place().peers() as u64 * SPLITS_OF_A_WORKER).max(1);
-    for (number, section) in (0_u32..).zip(&job.choice.sections) {
-        let mut bytes = u64::MAX;
-        for file in &section.files {
-            if bytes == u64::MAX || (sorts && bytes >= share) {
-                groups.push(Vec::new());
-                sections.push(number);
-                bytes = 0;
-            }
-            bytes += file.bytes;
-            if let Some(group) = groups.last_mut() {
-                group.push(file.clone());
-            }
+impl TableFlow<'_> {
+    fn plan(&self, counts: UnboundedSender<SortCounts>) -> Result<FlowPlan, Failure> {
+        let (order, context) = (self.order, self.context);
+        let columns = order.columns.fields().len();
+        let sorts = order.sort.is_some();
+        let memory = Memory::divide(self.config, context, &self.store, columns, sorts);
+        let sorting = order.sort.as_ref();
+        let sorting = sorting.map(|sort| self.sorting(sort, &memory, counts));
+        let snapshot = FileGroups::new(
+            self.store.objects(),
+            order.groups.clone(),
+            memory.row_groups.clone(),
+        );
+        let splits = snapshot.splits();
+        Ok(FlowPlan {
+            assign: self.assign(&splits),
+            ingest: Ingest {
+                readers: Arc::new(snapshot),
+                tables: Arc::new(vec![self.table(splits)]),
+                budget: memory.reading.clone(),
+                batch_bytes: memory.batch_bytes,
+                fail_on_bad_row: true,
+                process: context.crew.place().process,
+                runtime: context.runtime.clone(),
+                stages: Arc::clone(&self.stages),
+            },
+            sorting: sorting.transpose()?,
+            sink: LakeSink {
+                tables: Arc::new(vec![self.sink()?]),
+                format: memory.format,
+                runtime: context.runtime.clone(),
+                stages: Arc::clone(&self.stages),
+            },
+        })
+    }
+
+    fn table(&self, splits: Vec<Split>) -> IngestTable {
+        let by_ordinal = splits.into_iter().map(|split| (split.ordinal, split));
+        IngestTable {
+            read: self.order.read(),
+            splits: by_ordinal.collect(),
+            progress: self.shown.clone(),
         }
     }
-    (groups, sections)
-}
 
-fn sorting(
-    config: &Config,
-    context: &RunContext,
-    job: &Job,
-    memory: &Memory,
-    sections: Vec<u32>,
-    counts: tokio::sync::mpsc::UnboundedSender<SortCounts>,
-) -> Result<Sorting, Failure> {
-    let spill = config
-        .compact
-        .as_ref()
-        .and_then(|compact| compact.spill.clone());
-    let spill = SpillFolder::new(spill.unwrap_or_else(std::env::temp_dir));
-    spill
-        .check()
-        .map_err(|error| Failure::failed("there is no place to sort in").caused_by(&error))?;
-    let files: Vec<(u32, LoggedFile)> = (0_u32..)
-        .zip(&job.choice.sections)
-        .flat_map(|(number, section)| section.files.iter().map(move |file| (number, file.clone())))
-        .collect();
-    let spec = &job.layout.order;
-    let columns: Vec<&str> = spec.columns().collect();
-    let folder = job.table.store().objects();
-    let looked = sample(&folder, &files, &job.columns, &columns);
-    let looked = context.runtime.block_on(looked);
-    let looked = looked.map_err(|error| {
-        let failure = Failure::failed(error.to_string());
-        if error.passes {
-            return Failure {
-                exit: highwater::app::Exit::Retry,
-                ..failure
-            };
+    fn assign(&self, splits: &[Split]) -> Assign {
+        let splits = splits.iter().map(|split| Assignment {
+            table: 0,
+            split: split.ordinal,
+            estimated_bytes: split.estimated_bytes,
+        });
+        Assign {
+            splits: splits.collect(),
+            epoch_bytes: u64::MAX,
+            epoch_duration: ONE_EPOCH,
+            cancelled: self.context.cancel_flag(),
         }
-        failure
-    })?;
-    let usage = |reason: String| Failure::usage(reason);
-    let rows: Vec<_> = looked.rows.iter().map(|(_, rows)| rows.clone()).collect();
-    let order = Arc::new(Order::new(&job.columns, spec, &rows).map_err(usage)?);
-    let in_memory = |bytes: u64| bytes.saturating_mul(looked.memory_percent) / 100;
-    let shares: Vec<SectionShare> = job
-        .choice
-        .sections
-        .iter()
-        .map(|section| SectionShare {
-            bytes: in_memory(section.bytes()),
-        })
-        .collect();
-    let place = context.crew.place();
-    let cutting = Cutting {
-        workers: place.peers(),
-        least_bytes: in_memory(job.layout.target_bytes / 2).max(1),
-        range_bytes: memory.range_bytes(looked.row_bytes),
-    };
-    let ranges = Ranges::cut(&order, &looked.rows, &shares, cutting).map_err(usage)?;
-    tracing::debug!(
-        table = job.name,
-        ranges = ranges.len(),
-        row_bytes = looked.row_bytes,
-        memory_percent = looked.memory_percent,
-        "cut the key space"
-    );
-    let ranges = Arc::new(ranges);
-    Ok(Sorting {
-        scatter: Scatter {
-            order: Arc::clone(&order),
-            ranges: Arc::clone(&ranges),
-            sections: Arc::new(sections),
-            share_bytes: memory.gather_bytes,
-        },
-        exchange: Exchange::new(
-            place,
-            memory.window_bytes,
-            memory.reading.clone(),
-            context.runtime.clone(),
-        ),
-        sort: Sort {
-            order,
-            ranges,
-            spill,
-            share_bytes: memory.sort_bytes,
-            row_bytes: looked.row_bytes,
-            sorted: memory.sorted.clone(),
-            runtime: context.runtime.clone(),
-            counts,
-        },
-    })
-}
+    }
 
-/// How rows become files: a file holds rows of one section.
-fn sink(job: &Job, shown: &TableProgress) -> Result<SinkTable, Failure> {
-    let by = job.layout.partition_by.as_deref().unwrap_or_default();
-    let by: Vec<PartitionBy> = by.iter().cloned().map(PartitionBy::Column).collect();
-    let partitioning = Partitioning::new(&job.columns, &by);
-    let partitioning = partitioning.map_err(Failure::usage)?;
-    let sections = job.choice.sections.iter();
-    let partitions: Vec<Partition> = sections.map(|section| section.partition.clone()).collect();
-    let target = job.layout.target_bytes;
-    Ok(SinkTable {
-        file_schema: partitioning.file_schema(),
-        partitioning,
-        partitions: by.is_empty().then(|| Arc::new(partitions)),
-        // What is joined becomes one file, however its size was guessed.
-        file_bytes: if job.layout.joins() {
-            target.saturating_mul(4)
-        } else {
-            target
-        },
-        by_split: true,
-        folder: job.table.store().objects(),
-        progress: shown.clone(),
-    })
+    fn sorting(
+        &self,
+        wanted: &SortOrder,
+        memory: &Memory,
+        counts: UnboundedSender<SortCounts>,
+    ) -> Result<Sorting, Failure> {
+        let order = Order::new(&self.order.columns, &wanted.spec, wanted.ranks.clone());
+        let order = Arc::new(order.map_err(Failure::usage)?);
+        let ranges = Arc::new(wanted.ranges.clone());
+        Ok(Sorting {
+            scatter: Scatter {
+                order: Arc::clone(&order),
+                ranges: Arc::clone(&ranges),
+                sections: Arc::new(self.order.sections.clone()),
+                share_bytes: memory.gather_bytes,
+            },
+            exchange: Exchange::new(
+                self.context.crew.place(),
+                memory.window_bytes,
+                memory.reading.clone(),
+                self.context.runtime.clone(),
+            ),
+            sort: Sort {
+                order,
+                ranges,
+                spill: self.spill()?,
+                share_bytes: memory.sort_bytes,
+                row_bytes: wanted.row_bytes,
+                sorted: memory.sorted.clone(),
+                runtime: self.context.runtime.clone(),
+                counts,
+            },
+        })
+    }
+
+    /// Each process spills on its own host.
+    fn spill(&self) -> Result<SpillFolder, Failure> {
+        let wanted = self.config.compact.as_ref();
+        let wanted = wanted.and_then(|compact| compact.spill.clone());
+        let folder = SpillFolder::new(wanted.unwrap_or_else(std::env::temp_dir));
+        let checked = folder.check();
+        checked
+            .map_err(|error| Failure::failed("there is no place to sort in").caused_by(&error))?;
+        Ok(folder)
+    }
+
+    /// How rows become files: a file holds rows of one section.
+    fn sink(&self) -> Result<SinkTable, Failure> {
+        let by = self.order.partition_by.iter().cloned();
+        let by: Vec<PartitionBy> = by.map(PartitionBy::Column).collect();
+        let partitioning = Partitioning::new(&self.order.columns, &by);
+        let partitioning = partitioning.map_err(Failure::usage)?;
+        Ok(SinkTable {
+            file_schema: partitioning.file_schema(),
+            partitioning,
+            partitions: by
+                .is_empty()
+                .then(|| Arc::new(self.order.partitions.clone())),
+            file_bytes: self.order.file_bytes,
+            by_split: true,
+            folder: self.store.objects(),
+            progress: self.shown.clone(),
+        })
+    }
 }

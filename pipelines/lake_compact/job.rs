@@ -2,23 +2,24 @@
 
 use arrow::datatypes::{Schema, SchemaRef};
 use highwater::app::Failure;
-use highwater::dataset::{Column, Fidelity, SOURCE_TYPE, Table, TableName};
+use highwater::dataset::TableName;
 use highwater::ledger::{LoggedFile, Rewriter};
 use highwater::run::Config;
 use highwater::run::config::CompactCommit;
 use highwater::run::report::{LayoutPlan, TableOutcome, TablePlan, TableReport};
-use highwater::source::TableRead;
-use highwater::store::Store;
 use highwater::watermark::Mode;
-use highwater_operators::sort::Order;
+use highwater_operators::sort::{Order, Ranks};
 
 use super::choose::{Choice, choose};
 use super::layout::Layout;
+use super::tables::Found;
 
 /// One table to lay out anew.
 pub(super) struct Job {
     /// Its name.
     pub(super) name: String,
+    /// Which table of the lake it is; `None` where the lake is this one table.
+    pub(super) in_lake: Option<TableName>,
     /// Its log.
     pub(super) table: Rewriter,
     /// What is wanted.
@@ -34,9 +35,9 @@ pub(super) struct Job {
 
 impl Job {
     /// Opens the table and chooses what to rewrite.
-    pub(super) async fn find(config: &Config, name: &str, store: &Store) -> Result<Self, Failure> {
+    pub(super) async fn find(config: &Config, found: &Found) -> Result<Self, Failure> {
         let wanted = config.compact.clone().unwrap_or_default();
-        let table = Rewriter::open(store.clone()).await?;
+        let table = Rewriter::open(found.store.clone()).await?;
         let layout = Layout::new(&wanted, table.partition_columns())?;
         if let Some(head) = table.head()
             && head.watermark.mode == Mode::Mirror
@@ -56,7 +57,8 @@ impl Job {
         let files = table.files().await?;
         let choice = choose(&files, &layout);
         Ok(Self {
-            name: name.to_owned(),
+            name: found.name.clone(),
+            in_lake: found.in_lake.clone(),
             table,
             layout,
             choice,
@@ -92,32 +94,6 @@ impl Job {
             .iter()
             .map(|section| section.files.len())
             .sum()
-    }
-
-    /// The table as it is read.
-    pub(super) fn read(&self) -> TableRead {
-        let columns = self.columns.fields().iter().map(|field| Column {
-            name: field.name().clone(),
-            source_type: field
-                .metadata()
-                .get(SOURCE_TYPE)
-                .cloned()
-                .unwrap_or_default(),
-            lake_type: field.data_type().clone(),
-            nullable: true,
-            fidelity: Fidelity::Exact,
-        });
-        let table = Table {
-            name: TableName {
-                schema: None,
-                name: self.name.clone(),
-            },
-            columns: columns.collect(),
-            key: Vec::new(),
-            estimated_rows: Some(self.rows()),
-            estimated_bytes: self.bytes(),
-        };
-        TableRead::all(table, None)
     }
 
     /// What would be done.
@@ -187,7 +163,7 @@ fn without(schema: &SchemaRef, columns: &[String]) -> SchemaRef {
 
 /// Whether the wanted order exists, before anything is read.
 fn check(columns: &SchemaRef, layout: &Layout) -> Result<(), Failure> {
-    Order::new(columns, &layout.order, &[])
+    Order::new(columns, &layout.order, Ranks::default())
         .map(drop)
         .map_err(Failure::usage)
 }

@@ -1,9 +1,9 @@
 //! `lake-compact`: the rows of Delta tables in fewer files, in an order that
 //! readers can use.
 //!
-//! Groups of files are read, their rows divided by key range among the workers and
-//! sorted there, and written as files that take the place of the old ones in one
-//! commit.
+//! Groups of files are read, their rows divided by key range among the workers of
+//! all processes and sorted there, and written as files that take the place of the
+//! old ones in one commit. The first process chooses and commits.
 
 mod choose;
 mod collect;
@@ -12,12 +12,14 @@ mod job;
 mod layout;
 mod memory;
 mod options;
+mod order;
 mod publish;
 mod tables;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
-use highwater::app::{self, Failure, Flags, Pipeline, RunContext};
+use highwater::app::{self, Exit, Failure, Flags, Pipeline, RunContext};
 use highwater::run::lake::open_lake;
 use highwater::run::report::{
     PlanReport, RunReport, StatusReport, TablePlan, TableReport, VerifyReport,
@@ -25,8 +27,14 @@ use highwater::run::report::{
 use highwater::run::verify::{VerifyOptions, verify_lake};
 use highwater::run::{Config, Secret, status};
 use highwater::store::Store;
+use highwater_operators::sort::SortCounts;
+
+use collect::Collector;
+use flow::Done;
 use job::Job;
-use tables::Tables;
+use order::FlowOrder;
+use publish::Rewritten;
+use tables::{Found, Tables};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -62,11 +70,11 @@ impl Pipeline for LakeCompact {
             context.memory_limit.as_u64(),
         );
         report.warnings.clone_from(&context.warnings);
-        for (name, store) in &tables.all {
-            let done = compact(&config, &context, name, store, &mut report);
+        for found in &tables.all {
+            let done = compact(&config, &context, &lake, found, &mut report);
             report.tables.push(match done {
                 Ok(table) => table,
-                Err(failure) => TableReport::failed(name, failure),
+                Err(failure) => TableReport::failed(&found.name, failure),
             });
             if context.cancel.is_cancelled() {
                 break;
@@ -80,15 +88,28 @@ impl Pipeline for LakeCompact {
         Ok(report)
     }
 
+    fn follow(&self, config: Config, context: RunContext) -> Result<Exit, Failure> {
+        let lake = open_lake(&config)?;
+        loop {
+            match context.next_order::<FlowOrder>()? {
+                Ok(order) => {
+                    let done = flow::run(&config, &context, &lake, &order, None)?;
+                    context.reply(&done)?;
+                }
+                Err(exit) => return Ok(exit),
+            }
+        }
+    }
+
     fn plan(&self, config: Config, context: RunContext) -> Result<PlanReport, Failure> {
         let lake = open_lake(&config)?;
         let tables = context.runtime.block_on(Tables::find(&config, &lake))?;
-        let plan = |(name, store): &(String, Store)| {
-            let job = context.runtime.block_on(Job::find(&config, name, store));
+        let plan = |found: &Found| {
+            let job = context.runtime.block_on(Job::find(&config, found));
             match job {
                 Ok(job) => job.plan(),
                 Err(failure) => TablePlan {
-                    name: name.clone(),
+                    name: found.name.clone(),
                     error: Some(failure.into()),
                     ..TablePlan::default()
                 },
@@ -147,21 +168,52 @@ impl Pipeline for LakeCompact {
 fn compact(
     config: &Config,
     context: &RunContext,
-    name: &str,
-    store: &Store,
+    lake: &Store,
+    found: &Found,
     report: &mut RunReport,
 ) -> Result<TableReport, Failure> {
-    let mut job = context.runtime.block_on(Job::find(config, name, store))?;
+    let mut job = context.runtime.block_on(Job::find(config, found))?;
     if job.choice.sections.is_empty() {
         return Ok(job.unchanged());
     }
-    context.runtime.block_on(store.check())?;
-    let collected = flow::run(config, context, &job, report)?;
+    context.runtime.block_on(found.store.check())?;
+    let rewritten = rewrite(config, context, lake, &job, report)?;
     if context.cancel.is_cancelled() {
         return Err(Failure::interrupted(
             "interrupted before anything was published; the table is as it was",
         ));
     }
-    let published = publish::publish(&mut job, collected, context.run);
+    let published = publish::publish(&mut job, rewritten, context.run);
     context.runtime.block_on(published)
+}
+
+/// Has every process of the run write its share of the table's rows in new files.
+fn rewrite(
+    config: &Config,
+    context: &RunContext,
+    lake: &Store,
+    job: &Job,
+    report: &mut RunReport,
+) -> Result<Rewritten, Failure> {
+    let started = Instant::now();
+    let order = FlowOrder::of(config, context, job)?;
+    report.spend("plan", started.elapsed().as_secs_f64());
+    context.order(&order)?;
+    let collector = Collector::default();
+    let settle = Box::new(collector.clone());
+    let mut done = vec![flow::run(config, context, lake, &order, Some(settle))?];
+    done.extend(context.replies::<Done>()?);
+    for process in &done {
+        report.memory_waits += process.memory_waits;
+        for (stage, seconds) in &process.stages {
+            report.spend(stage, *seconds);
+        }
+    }
+    let sorted: SortCounts = done.iter().map(|process| process.sorted).sum();
+    tracing::debug!(?sorted, "sorted");
+    Ok(Rewritten {
+        collected: collector.take(),
+        sorted,
+        splits: order.groups.len() as u64,
+    })
 }

@@ -8,11 +8,22 @@ use highwater::flow::event::FailureKind;
 use highwater::ledger::{DataFile, Rewrite, RewriteKind};
 use highwater::run::config::CompactCommit;
 use highwater::run::report::{TableOutcome, TableReport};
+use highwater_operators::sort::SortCounts;
 use uuid::Uuid;
 
 use super::choose::Partition;
-use super::flow::Rewritten;
+use super::collect::Collected;
 use super::job::Job;
+
+/// A table's rows in new files, none of them published.
+pub(super) struct Rewritten {
+    /// What the dataflow said.
+    pub(super) collected: Collected,
+    /// What sorting did, of all workers together.
+    pub(super) sorted: SortCounts,
+    /// Splits that had to be read.
+    pub(super) splits: u64,
+}
 
 /// Checks that every row is accounted for, and publishes.
 pub(super) async fn publish(

@@ -3,6 +3,7 @@
 
 use futures::{StreamExt as _, stream};
 use highwater::app::Failure;
+use highwater::dataset::TableName;
 use highwater::ledger::{LedgerError, LoggedFile, Rewriter};
 use highwater::run::Config;
 use highwater::run::lake::{Wanted, lake_tables};
@@ -12,10 +13,20 @@ use highwater::store::Store;
 /// Tables that are opened at once.
 const OPENED_AT_ONCE: usize = 8;
 
+/// One of them.
+pub(super) struct Found {
+    /// What it is called in messages.
+    pub(super) name: String,
+    /// Which table of the lake it is; `None` where the lake is this one table.
+    pub(super) in_lake: Option<TableName>,
+    /// Its folder.
+    pub(super) store: Store,
+}
+
 /// Tables to lay out anew.
 pub(super) struct Tables {
-    /// Their names and folders.
-    pub(super) all: Vec<(String, Store)>,
+    /// The tables.
+    pub(super) all: Vec<Found>,
     /// Whether the lake is one of ours; else it is a single table.
     pub(super) are_ours: bool,
 }
@@ -30,7 +41,11 @@ impl Tables {
                 let path = lake.url().path().trim_end_matches('/');
                 let name = path.rsplit('/').next().unwrap_or_default().to_owned();
                 return Ok(Self {
-                    all: vec![(name, lake.clone())],
+                    all: vec![Found {
+                        name,
+                        in_lake: None,
+                        store: lake.clone(),
+                    }],
                     are_ours: false,
                 });
             }
@@ -41,8 +56,14 @@ impl Tables {
         let found = lake_tables(lake, &dotted(&config.include)).await?;
         let without = Wanted::new(&dotted(&config.exclude))?;
         let excluded = |name: &str| !config.exclude.is_empty() && without.takes(name);
-        let named = found.into_iter().map(|table| (table.name, table.store));
-        let all: Vec<(String, Store)> = named.filter(|(name, _)| !excluded(name)).collect();
+        let meant = found.into_iter().filter(|table| !excluded(&table.name));
+        let all: Vec<Found> = meant
+            .map(|table| Found {
+                name: table.name,
+                in_lake: Some(table.source_name),
+                store: table.store,
+            })
+            .collect();
         if all.is_empty() {
             return Err(
                 Failure::usage(format!("{} holds no table that is meant", lake.url()))
@@ -58,7 +79,7 @@ impl Tables {
     /// What single tables hold.
     pub(super) async fn status(&self, lake: &Store) -> Result<StatusReport, Failure> {
         let tables = stream::iter(&self.all)
-            .map(|(name, store)| async move {
+            .map(|Found { name, store, .. }| async move {
                 match state(store).await {
                     Ok((version, files)) => TableStatus {
                         name: name.clone(),

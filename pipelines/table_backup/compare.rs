@@ -14,7 +14,7 @@ use highwater::batch::Batch;
 use highwater::flow::event::FailureKind;
 use highwater::flow::{Batches, Epoch, Exchange, TableFailure};
 use highwater::ledger::LoggedFile;
-use highwater::source::{BadRow, Snapshot, Split, TableRead};
+use highwater::source::{BadRow, Readers, Split, TableRead};
 use highwater_operators::ingest::lake::{LakeSnapshot, LakeTable};
 use highwater_operators::transform::changes::{Count, Counted, Element, changes};
 use highwater_operators::transform::fingerprint::{Fingerprint, Hash};
@@ -70,8 +70,8 @@ pub(super) struct Differences {
 
 /// What the lake is compared with.
 pub(super) enum Newer {
-    /// The source.
-    Source(Arc<dyn Snapshot>),
+    /// A view of the source.
+    Source(Arc<dyn Readers>),
     /// Files of the lake, for each of the sides.
     Lake(Vec<LakeTable>),
 }
@@ -90,7 +90,7 @@ pub(super) fn compare(
     let passes = rows.div_ceil(elements.max(1)).max(1);
     context.order(&Order::Compare(CompareOrder {
         view: match newer {
-            Newer::Source(snapshot) => snapshot.share(),
+            Newer::Source(readers) => readers.share(),
             Newer::Lake(_) => None,
         },
         newer: match newer {
@@ -140,14 +140,14 @@ impl Comparing {
     ) -> Result<Self, Failure> {
         let noticed = Noticed::default();
         let cancelled = context.cancel_flag();
-        let side = |snapshot, doing, splits: &dyn Fn(&Sides) -> Vec<Split>| {
+        let side = |readers, doing, splits: &dyn Fn(&Sides) -> Vec<Split>| {
             let tables = sides.iter().map(|side| SideRead {
                 read: side.read.clone(),
                 splits: splits(side),
             });
             let tables = tables.collect();
             Side::new(
-                context, memory, snapshot, doing, tables, &cancelled, &noticed,
+                context, memory, readers, doing, tables, &cancelled, &noticed,
             )
         };
         let in_lake = |tables: &mut dyn Iterator<Item = &LakeTable>| {
@@ -156,8 +156,8 @@ impl Comparing {
             Arc::new(LakeSnapshot::new(tables, memory.row_groups.clone()))
         };
         let older = in_lake(&mut sides.iter().map(|side| &side.lake));
-        let newer: Arc<dyn Snapshot> = match newer {
-            Newer::Source(snapshot) => Arc::clone(snapshot),
+        let newer: Arc<dyn Readers> = match newer {
+            Newer::Source(readers) => Arc::clone(readers),
             Newer::Lake(tables) => in_lake(&mut tables.iter()),
         };
         Ok(Self {

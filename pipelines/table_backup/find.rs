@@ -175,7 +175,8 @@ impl Find<'_> {
         if sides.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let source = Newer::Source(Arc::clone(&self.snapshot));
+        let snapshot = Arc::clone(&self.snapshot);
+        let source = Newer::Source(snapshot);
         let compared = compare(self.context, self.memory, &source, &sides)?;
         self.failed.extend(compared.failed);
         Ok(compared.found)

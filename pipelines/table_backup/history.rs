@@ -5,7 +5,7 @@
 //! whose watermark is the version: what a kill leaves undone, the next run does,
 //! once.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::Field;
@@ -23,12 +23,12 @@ use highwater::watermark::{HISTORY_CURSOR, Mode};
 use highwater_operators::ingest::history::{
     ChangedVersionRows, HistorySnapshot, VersionChange, history_columns,
 };
-use highwater_operators::ingest::lake::{LakeSnapshot, LakeTable};
+use highwater_operators::ingest::lake::LakeTable;
 
 use super::compare::{Compared, Newer, Sides, compare};
 use super::memory::Memory;
 use super::together::order::Needs;
-use super::{Shared, flow};
+use super::{Reading, flow};
 
 /// A table that has a history.
 pub(super) struct Followed {
@@ -182,18 +182,17 @@ impl History<'_> {
             version: i64::try_from(version).unwrap_or(i64::MAX),
             from_micros: from.map_or(0, |time| time.timestamp_micros()),
         };
-        let snapshot = HistorySnapshot::new(change, bound, memory.row_groups.clone());
+        let snapshot = HistorySnapshot::new(change, memory.row_groups.clone());
         for table in &mut prepared.tables {
             table.splits = snapshot.splits();
         }
-        prepared.snapshot = Arc::new(snapshot);
         let stages = Arc::new(Stages::default());
         let reports = flow(
             self.config,
             self.context,
             self.lake,
             prepared,
-            Shared::default(),
+            Reading::alone(Arc::new(snapshot)),
             &memory,
             &stages,
         )?;
@@ -282,7 +281,6 @@ impl History<'_> {
         let from = ledger.head().map_or(0, |head| head.commit);
         let load_log = self.wait(LoadLog::open(&self.folder(&self.name()), from))?;
         let bound = head.watermark.bound.clone();
-        let tables = BTreeMap::new();
         let table = PreparedTable {
             mode: Mode::Append,
             config: TableConfig::default(),
@@ -304,11 +302,6 @@ impl History<'_> {
         };
         Ok(Prepared {
             identity: head.watermark.source.clone(),
-            // Replaced when it is known what has changed.
-            snapshot: Arc::new(LakeSnapshot::new(
-                tables,
-                highwater::budget::MemoryBudget::new(0),
-            )),
             tables: vec![table],
             failed: Vec::new(),
         })

@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 use highwater::app::{Failure, RunContext};
 use highwater::flow::TableFailure;
 use highwater::flow::event::FailureKind;
-use highwater::source::{Snapshot, Split, TableRead};
+use highwater::source::{Readers, Snapshot, Split, TableRead};
 use highwater_operators::transform::changed_keys::{
     FoundKeys, Keep, KeyCollector, KeyLimit, collect_keys,
 };
@@ -93,7 +93,7 @@ impl Collecting {
     pub(super) fn new(
         context: &RunContext,
         memory: &Memory,
-        snapshot: Arc<dyn Snapshot>,
+        readers: Arc<dyn Readers>,
         reads: Vec<(usize, Keep, SideRead)>,
         limit: &Arc<KeyLimit>,
     ) -> Result<Self, Failure> {
@@ -107,7 +107,7 @@ impl Collecting {
         let cancelled = context.cancel_flag();
         Ok(Self {
             side: Side::new(
-                context, memory, snapshot, "changes", tables, &cancelled, &noticed,
+                context, memory, readers, "changes", tables, &cancelled, &noticed,
             ),
             collectors: Arc::new(collectors),
             noticed,

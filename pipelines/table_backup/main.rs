@@ -13,7 +13,7 @@ mod restore;
 mod side;
 mod together;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -35,11 +35,11 @@ use highwater::run::stages::Stages;
 use highwater::run::template::Template;
 use highwater::run::verify::{VerifyOptions, verify_lake};
 use highwater::run::{Config, RestoreOptions, RestoreReport, Secret, TableConfig, status};
-use highwater::source::{Discovered, Selection, Snapshot, Source};
+use highwater::source::{Discovered, Readers, Selection, Snapshot, Source};
 use highwater::store::{Conditional, Store, probe_conditional_put};
 use highwater::telemetry::progress::TableProgress;
 use highwater_operators::ingest as sources;
-use highwater_operators::ingest::merge::{Merge, MergeSnapshot};
+use highwater_operators::ingest::merge::MergeSnapshot;
 use highwater_operators::sink::lake::{LakeSink, SinkTable, lake_sink};
 use highwater_operators::transform::changed_keys::KeyLimit;
 use highwater_operators::transform::partition::Partitioning;
@@ -72,7 +72,7 @@ impl Pipeline for TableBackup {
         let started = Instant::now();
         let source = sources::open(config.source.expose())?;
         let lake = context.runtime.block_on(open_lake_to_write(&config))?;
-        let mut prepared = context
+        let (mut prepared, snapshot) = context
             .runtime
             .block_on(prepare_run(&config, &context, &*source, &lake))?;
         stages.plan.add(started.elapsed());
@@ -89,10 +89,12 @@ impl Pipeline for TableBackup {
         let needs = Needs::of(&prepared, merges);
         let memory = Memory::divide(&config, &context, &lake, needs);
         let started = Instant::now();
-        let shared = merge_what_changed(&context, &lake, &mut prepared, &memory)?;
+        let reading = merge_what_changed(&context, &lake, &mut prepared, snapshot, &memory)?;
         stages.find.add(started.elapsed());
         let followed = history::followed(&prepared);
-        report.tables = flow(&config, &context, &lake, prepared, shared, &memory, &stages)?;
+        report.tables = flow(
+            &config, &context, &lake, prepared, reading, &memory, &stages,
+        )?;
         let histories = history::catch_up(&config, &context, &lake, &followed);
         report.tables.extend(histories);
         report.seconds = stages.seconds();
@@ -109,7 +111,7 @@ impl Pipeline for TableBackup {
     fn plan(&self, config: Config, context: RunContext) -> Result<PlanReport, Failure> {
         let source = sources::open(config.source.expose())?;
         let lake = open_lake(&config)?;
-        let prepared = context
+        let (prepared, _) = context
             .runtime
             .block_on(prepare_run(&config, &context, &*source, &lake))?;
         let mut tables: Vec<TablePlan> = prepared.tables.iter().map(plan_table).collect();
@@ -200,7 +202,7 @@ async fn prepare_run(
     context: &RunContext,
     source: &dyn Source,
     lake: &Store,
-) -> Result<Prepared, Failure> {
+) -> Result<(Prepared, Arc<dyn Snapshot>), Failure> {
     let shape = |table: &Table, options: &TableConfig| {
         let partitioning = Partitioning::new(&table.schema(), &options.partition_by)?;
         Ok(TableShape {
@@ -253,7 +255,7 @@ fn compare_with_source(
         ..config
     };
     let source = sources::open(config.source.expose())?;
-    let mut prepared = context
+    let (mut prepared, snapshot) = context
         .runtime
         .block_on(prepare_run(&config, context, &*source, lake))?;
     for table in std::mem::take(&mut prepared.tables) {
@@ -266,7 +268,7 @@ fn compare_with_source(
         context,
         lake,
         memory: &memory,
-        snapshot: Arc::clone(&prepared.snapshot),
+        snapshot,
         limit: KeyLimit::new(memory.keys_bytes),
         failed: BTreeMap::new(),
     };
@@ -279,56 +281,57 @@ fn compare_with_source(
     Ok(())
 }
 
-/// What other processes need to know to read as this one does.
-#[derive(Default)]
-struct Shared {
+/// How rows are read: here, and by what the other processes are told.
+struct Reading {
+    readers: Arc<dyn Readers>,
     view: SharedView,
     merges: Vec<MergeOrder>,
 }
 
-/// Finds the changes of mirrored tables, and lets the snapshot read their
-/// rewriting.
+impl Reading {
+    /// By this process alone.
+    fn alone(readers: Arc<dyn Readers>) -> Self {
+        Self {
+            readers,
+            view: None,
+            merges: Vec::new(),
+        }
+    }
+}
+
+/// Finds the changes of mirrored tables, whose rewriting is then read beside the
+/// tables of the source.
 fn merge_what_changed(
     context: &RunContext,
     lake: &Store,
     prepared: &mut Prepared,
+    snapshot: Arc<dyn Snapshot>,
     memory: &Memory,
-) -> Result<Shared, Failure> {
+) -> Result<Reading, Failure> {
     let mut find = Find {
         context,
         lake,
         memory,
-        snapshot: Arc::clone(&prepared.snapshot),
+        snapshot: Arc::clone(&snapshot),
         limit: KeyLimit::new(memory.keys_bytes),
         failed: BTreeMap::new(),
     };
     let merges = find.all(prepared)?;
-    let source = Arc::clone(&prepared.snapshot);
-    let shared = share(context, &*source, &merges);
-    let row_groups = memory.row_groups.clone();
-    prepared.snapshot = Arc::new(MergeSnapshot::new(source, merges, row_groups));
-    Ok(shared)
-}
-
-/// Where not all that is merged can be read by other processes, nothing is.
-fn share(
-    context: &RunContext,
-    source: &dyn Snapshot,
-    merges: &HashMap<TableName, Merge>,
-) -> Shared {
-    if context.crew.place().processes == 1 {
-        return Shared::default();
-    }
+    // Where not all that is merged can be read by other processes, nothing is.
     let orders = merges
         .iter()
         .map(|(name, merge)| MergeOrder::of(name, merge));
-    match orders.collect() {
-        Some(merges) => Shared {
-            view: source.share(),
-            merges,
-        },
-        None => Shared::default(),
-    }
+    let orders: Option<Vec<MergeOrder>> = match context.crew.place().processes {
+        1 => None,
+        _ => orders.collect(),
+    };
+    let view = orders.as_ref().and_then(|_| snapshot.share());
+    let row_groups = memory.row_groups.clone();
+    Ok(Reading {
+        readers: Arc::new(MergeSnapshot::new(snapshot, merges, row_groups)),
+        view,
+        merges: orders.unwrap_or_default(),
+    })
 }
 
 /// Runs the dataflow to its end. Returns what became of each table.
@@ -337,7 +340,7 @@ fn flow(
     context: &RunContext,
     lake: &Store,
     prepared: Prepared,
-    shared: Shared,
+    reading: Reading,
     memory: &Memory,
     stages: &Arc<Stages>,
 ) -> Result<Vec<TableReport>, Failure> {
@@ -345,13 +348,12 @@ fn flow(
     let progress: Vec<TableProgress> = tables.map(|table| show(context, table)).collect();
     context.progress.planned();
     let order = Arc::new(FlowOrder {
-        view: shared.view,
-        merges: shared.merges,
+        view: reading.view,
+        merges: reading.merges,
         tables: table_orders(context, lake, &prepared, memory)?,
         needs: memory.needs,
     });
     let splits = splits_to_read(&prepared);
-    let snapshot = Arc::clone(&prepared.snapshot);
     let (mut publisher, reports) = Publisher::new(
         context.run,
         lake.clone(),
@@ -367,7 +369,7 @@ fn flow(
         context,
         lake,
         &order.tables,
-        snapshot,
+        reading.readers,
         progress,
         memory,
         stages,
@@ -466,7 +468,7 @@ impl FlowPlan {
         context: &RunContext,
         lake: &Store,
         tables: &[TableOrder],
-        snapshot: Arc<dyn Snapshot>,
+        readers: Arc<dyn Readers>,
         progress: Vec<TableProgress>,
         memory: &Memory,
         stages: &Arc<Stages>,
@@ -494,7 +496,7 @@ impl FlowPlan {
                 cancelled: context.cancel_flag(),
             },
             ingest: Ingest {
-                snapshot,
+                readers,
                 tables: Arc::new(reads),
                 budget: memory.reading.clone(),
                 batch_bytes: memory.batch_bytes,

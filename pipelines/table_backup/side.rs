@@ -12,7 +12,7 @@ use highwater::flow::{
     ingest,
 };
 use highwater::run::stages::Stages;
-use highwater::source::{BadRow, Snapshot, Split, TableRead};
+use highwater::source::{BadRow, Readers, Split, TableRead};
 use timely::dataflow::Scope;
 use timely::dataflow::operators::vec::Input as _;
 use timely::dataflow::operators::{ConnectLoop, Feedback, Inspect};
@@ -84,7 +84,7 @@ impl Noticed {
     }
 }
 
-/// Reads tables from one snapshot.
+/// Reads tables, all as they are in one view.
 #[derive(Clone)]
 pub(super) struct Side {
     assign: Assign,
@@ -96,7 +96,7 @@ impl Side {
     pub(super) fn new(
         context: &RunContext,
         memory: &Memory,
-        snapshot: Arc<dyn Snapshot>,
+        readers: Arc<dyn Readers>,
         doing: &str,
         tables: Vec<SideRead>,
         cancelled: &Arc<AtomicBool>,
@@ -128,7 +128,7 @@ impl Side {
                 cancelled: Arc::clone(cancelled),
             },
             ingest: Ingest {
-                snapshot,
+                readers,
                 tables: Arc::new(reads),
                 budget: memory.reading.clone(),
                 batch_bytes: memory.batch_bytes,

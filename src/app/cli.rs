@@ -180,8 +180,8 @@ pub(super) struct ClusterArgs {
 #[derive(Debug, Args)]
 pub(super) struct SuperviseArgs {
     /// The configuration file (TOML)
-    #[arg(value_name = "CONFIG", value_hint = ValueHint::FilePath)]
-    pub(super) config: PathBuf,
+    #[arg(value_name = "CONFIG", value_hint = ValueHint::FilePath, required = true, index = 1)]
+    pub(super) config: Option<PathBuf>,
     /// How many processes, on this host
     #[arg(long, value_name = "N", value_parser = workers)]
     pub(super) processes: usize,

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::runtime::{Builder, Handle, Runtime};
 use uuid::Uuid;
 
+use super::cli::SizeArgs;
 use super::members::Members;
 use super::orders::Heard;
 use super::{Cancel, Failure};
@@ -49,9 +50,22 @@ pub struct RunContext {
 
 /// What the user said about size, flags first.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Told {
+pub(super) struct WantedSize {
     pub(super) workers: Option<usize>,
     pub(super) memory: Option<(ByteSize, LimitOrigin)>,
+}
+
+impl WantedSize {
+    /// Flag before environment (clap does that) before file.
+    pub(super) fn new(size: &SizeArgs, config: &Config) -> Self {
+        let flag = size
+            .memory
+            .map(|memory: ByteSize| (memory, LimitOrigin::Flag));
+        Self {
+            workers: size.workers.or(config.workers),
+            memory: flag.or(config.memory.map(|memory| (memory, LimitOrigin::Config))),
+        }
+    }
 }
 
 impl RunContext {
@@ -117,12 +131,14 @@ impl RunContext {
     /// Finds limits, starts a runtime that lives as long as the second value, and
     /// joins the other processes, where there are any.
     pub(super) fn create(
-        told: Told,
+        wanted: WantedSize,
         members: Option<&Members>,
         progress: Progress,
     ) -> Result<(Self, Runtime), Failure> {
-        let limit = MemoryLimit::find(told.memory);
-        let workers = told.workers.unwrap_or_else(|| default_workers(limit.bytes));
+        let limit = MemoryLimit::find(wanted.memory);
+        let workers = wanted
+            .workers
+            .unwrap_or_else(|| default_workers(limit.bytes));
         let allowance = Allowance::split(limit.bytes, workers).map_err(|message| {
             Failure::usage(message).because(format!("the limit is {limit}")).hint(
                 "give more (--memory, or `memory` in the configuration), or use fewer --workers",

@@ -72,7 +72,10 @@ pub(super) fn extend(
                 )
         });
     }
-    command
+    // Each process is given them, after `--`.
+    command.mut_subcommand("cluster", |verb| {
+        verb.mut_arg("config", |config| config.required(false))
+    })
 }
 
 fn argument(flag: &Flag) -> Arg {

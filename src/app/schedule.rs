@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use self::renewing::Renewing;
 use super::cli::{OutputArgs, ScheduleArgs, When};
-use super::context::Told;
+use super::context::WantedSize;
 use super::members::Members;
 use super::{Cancel, Exit, Failure, Pipeline, RunContext, Terminal, cancel, verbs};
 use crate::run::config::duration;
@@ -84,8 +83,8 @@ fn follow_schedule(
     daemon.stop_while_idle();
     while !daemon.cancel.is_cancelled() {
         let progress = Progress::hidden();
-        let told = daemon.told.clone();
-        let (context, runtime) = match RunContext::create(told, Some(members), progress) {
+        let wanted = daemon.wanted.clone();
+        let (context, runtime) = match RunContext::create(wanted, Some(members), progress) {
             Ok(joined) => joined,
             // The next run is not due yet, or the first process starts again.
             Err(failure) if failure.exit == Exit::Retry => continue,
@@ -106,7 +105,7 @@ fn follow_schedule(
 struct Daemon<'a> {
     pipeline: &'a dyn Pipeline,
     config: Config,
-    told: Told,
+    wanted: WantedSize,
     /// The processes of each run, where there are several.
     members: Option<Members>,
     /// Whether a run is being followed.
@@ -143,13 +142,13 @@ impl<'a> Daemon<'a> {
             (When::Always, true) => ProgressStyle::Json,
             (When::Auto | When::Never, _) => ProgressStyle::Nothing,
         };
-        let told = Told::new(&args.size, &config);
+        let wanted = WantedSize::new(&args.size, &config);
         // What cannot work is said now, not when the first run is due.
-        let (_, trial) = RunContext::create(told.clone(), None, Progress::hidden())?;
+        let (_, trial) = RunContext::create(wanted.clone(), None, Progress::hidden())?;
         trial.shutdown_background();
         Ok(Self {
             pipeline,
-            told,
+            wanted,
             members: None,
             busy: Arc::default(),
             config,
@@ -267,7 +266,7 @@ impl<'a> Daemon<'a> {
     fn run(&self, run: Uuid, held: Held, turn: Option<&Turn>) -> Result<Ran, Failure> {
         let progress = Progress::start(self.style);
         let (mut context, runtime) =
-            RunContext::create(self.told.clone(), self.members.as_ref(), progress)?;
+            RunContext::create(self.wanted.clone(), self.members.as_ref(), progress)?;
         if self.members.is_none() {
             context.run = run;
         }
@@ -405,19 +404,5 @@ fn ran(
             failure: Some(clean(failure)),
             ..nothing
         },
-    }
-}
-
-impl Told {
-    /// Flag before environment (clap does that) before file.
-    pub(super) fn new(size: &super::cli::SizeArgs, config: &Config) -> Self {
-        use crate::budget::LimitOrigin;
-        let flag = size
-            .memory
-            .map(|memory: ByteSize| (memory, LimitOrigin::Flag));
-        Self {
-            workers: size.workers.or(config.workers),
-            memory: flag.or(config.memory.map(|memory| (memory, LimitOrigin::Config))),
-        }
     }
 }

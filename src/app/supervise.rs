@@ -249,7 +249,8 @@ fn flags_of(args: &SuperviseArgs, output: OutputArgs) -> Vec<OsString> {
         Supervised::Schedule => "schedule",
         Supervised::Verify => "verify",
     };
-    let mut flags: Vec<OsString> = vec![verb.into(), args.config.clone().into()];
+    let mut flags: Vec<OsString> = vec![verb.into()];
+    flags.extend(args.config.clone().map(OsString::from));
     let given = |name: &str| {
         let with_value = format!("{name}=");
         args.flags

@@ -12,7 +12,7 @@ use super::cli::{
     Cli, ConfigArgs, InitArgs, OutputArgs, PlanArgs, PruneArgs, RunArgs, SizeArgs, Verb,
     VerifyArgs, When,
 };
-use super::context::Told;
+use super::context::WantedSize;
 use super::members::Members;
 use super::restore::restore;
 use super::schedule::schedule;
@@ -433,12 +433,12 @@ impl Session {
         output: OutputArgs,
         terminal: &Terminal,
     ) -> Result<Self, Failure> {
-        let told = Told::new(size, config);
+        let wanted = WantedSize::new(size, config);
         let progress = Progress::start(style);
         if terminal.whole_process {
             logs::start(output.log, output.json, pipeline.name(), &progress);
         }
-        let (context, runtime) = RunContext::create(told, members, progress)?;
+        let (context, runtime) = RunContext::create(wanted, members, progress)?;
         if terminal.whole_process {
             let watch = cancel::watch_signals(context.cancel.clone(), context.progress.clone());
             runtime.spawn(watch);

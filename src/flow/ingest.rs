@@ -23,7 +23,7 @@ use crate::batch::Batch;
 use crate::budget::{MemoryBudget, Permit};
 use crate::run::stages::Stages;
 use crate::source::{
-    BadRow, Emit, Reader, Snapshot, SourceError, SourceErrorKind, Split, TableRead,
+    BadRow, Emit, Reader, Readers, SourceError, SourceErrorKind, Split, TableRead,
 };
 use crate::telemetry::progress::TableProgress;
 
@@ -38,8 +38,8 @@ const MAILBOX_BATCHES: usize = 4;
 /// What [`ingest`] needs to know; shared by all workers of a process.
 #[derive(Clone)]
 pub struct Ingest {
-    /// The view of the source that every reader sees (T1).
-    pub snapshot: Arc<dyn Snapshot>,
+    /// What opens readers; all see the same rows (T1).
+    pub readers: Arc<dyn Readers>,
     /// The tables, by position in the plan.
     pub tables: Arc<Vec<IngestTable>>,
     /// Pays for batches.
@@ -110,7 +110,7 @@ pub fn ingest<'scope>(
         .worker()
         .sync_activator_for(builder.operator_info().address.to_vec());
     let (mail, mut mailbox) = mailbox(activator, MAILBOX_BATCHES);
-    let asks_for = if worker < plan.snapshot.max_readers() {
+    let asks_for = if worker < plan.readers.max_readers() {
         SPLITS_PER_WORKER
     } else {
         0
@@ -236,7 +236,7 @@ async fn read_split(
     };
     let reader = match reader {
         Some(reader) => reader,
-        none => none.insert(plan.snapshot.reader().await?),
+        none => none.insert(plan.readers.reader().await?),
     };
     let started = std::time::Instant::now();
     let mut outlet = Outlet {

@@ -36,8 +36,6 @@ pub type Shape<'a> = &'a (dyn Fn(&Table, &TableConfig) -> Result<TableShape, Str
 pub struct Prepared {
     /// Who the source is.
     pub identity: Identity,
-    /// The one view that every reader of this run sees (T1).
-    pub snapshot: Arc<dyn Snapshot>,
     /// The tables, in name order.
     pub tables: Vec<PreparedTable>,
     /// Tables that cannot be done, and why.
@@ -277,7 +275,7 @@ pub async fn prepare(
     lake: &Store,
     readers: usize,
     shape: Shape<'_>,
-) -> Result<Prepared, Failure> {
+) -> Result<(Prepared, Arc<dyn Snapshot>), Failure> {
     let identity = source.identity().await?;
     let discovered = source.discover(&config.selection()).await?;
     check_names(config, &discovered)?;
@@ -314,12 +312,12 @@ pub async fn prepare(
             Err(failure) => failed.push((name, failure)),
         }
     }
-    Ok(Prepared {
+    let prepared = Prepared {
         identity,
-        snapshot,
         tables,
         failed,
-    })
+    };
+    Ok((prepared, snapshot))
 }
 
 /// A table by its name, and what came of opening it.

@@ -83,7 +83,6 @@ impl Publisher {
             identity,
             tables,
             failed,
-            ..
         } = prepared;
         let failed = failed.into_iter();
         let reports = failed

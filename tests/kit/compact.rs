@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::lake::Running;
 use super::oracle::ask;
 use super::outcome::Outcome;
+use super::team::{Team, hosts_file, key_file};
 
 /// One Delta table of many small files.
 pub(crate) struct ForeignTable {
@@ -66,6 +67,22 @@ impl ForeignTable {
         start(&self.path(), &self.spill(), verb, more)
     }
 
+    /// Starts a run in so many processes of two workers.
+    pub(crate) fn team(&self, processes: usize, more: &[&str]) -> Team {
+        let folder = self.folder.path();
+        let hosts = hosts_file(folder, processes);
+        let key = key_file(folder, "key");
+        let (hosts, key) = (hosts.to_string_lossy(), key.to_string_lossy());
+        let member = |process: usize| {
+            let process = process.to_string();
+            let mut arguments = vec!["--process", &process, "--hosts", &hosts];
+            arguments.extend(["--cluster-key-file", &key, "--join-timeout", "30s"]);
+            arguments.extend(more);
+            self.start("run", &arguments)
+        };
+        Team::of((0..processes).map(member).collect())
+    }
+
     /// Runs to the end.
     #[track_caller]
     pub(crate) fn run(&self, more: &[&str]) -> Outcome {
@@ -97,4 +114,9 @@ pub(crate) fn start(lake: &Path, spill: &Path, verb: &str, more: &[&str]) -> Run
     }
     command.arg("--spill").arg(spill);
     Running::spawn(command.args(more))
+}
+
+/// Starts the binary with these arguments and no others.
+pub(crate) fn command(arguments: &[&str]) -> Running {
+    Running::spawn(Command::new(env!("CARGO_BIN_EXE_lake-compact")).args(arguments))
 }

@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use highwater::dataset::TableName;
-use highwater::source::{Discovered, Selection, Snapshot, Source, SourceError, View};
+use highwater::source::{Discovered, Readers, Selection, Source, SourceError, View};
 use highwater::watermark::Identity;
 
 pub(crate) use literal::text as value_text;
@@ -139,7 +139,7 @@ impl Source for Postgres {
         catalog::discover(&mut self.session().await?, selection).await
     }
 
-    fn join(&self, shared: &str, readers: usize) -> Result<Arc<dyn Snapshot>, SourceError> {
+    fn join(&self, shared: &str, readers: usize) -> Result<Arc<dyn Readers>, SourceError> {
         Ok(Arc::new(PgSnapshot::join(&self.target, shared, readers)?))
     }
 

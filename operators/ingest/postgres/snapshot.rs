@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use highwater::dataset::TableName;
 use highwater::source::{
-    CursorBound, Discovered, Reader, Selection, Snapshot, SourceError, SourceErrorKind, SplitPlan,
-    TableRead,
+    CursorBound, Discovered, Reader, Readers, Selection, Snapshot, SourceError, SourceErrorKind,
+    SplitPlan, TableRead,
 };
 use highwater::watermark::Bound;
 use serde::{Deserialize, Serialize};
@@ -227,6 +227,27 @@ pub(super) fn gone() -> SourceError {
 }
 
 #[async_trait]
+impl Readers for PgSnapshot {
+    fn max_readers(&self) -> usize {
+        self.0.readers
+    }
+
+    fn share(&self) -> Option<String> {
+        let joining = Joining {
+            exported: self.0.exported.clone()?,
+            endpoint: self.0.endpoint.clone(),
+            bound: self.0.bound.clone(),
+            lock: self.0.lock.clone(),
+        };
+        serde_json::to_string(&joining).ok()
+    }
+
+    async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {
+        Ok(Box::new(PgReader::open(Arc::clone(&self.0)).await?))
+    }
+}
+
+#[async_trait]
 impl Snapshot for PgSnapshot {
     fn bound(&self) -> &Bound {
         &self.0.bound
@@ -245,10 +266,6 @@ impl Snapshot for PgSnapshot {
             cursor_max,
             layout: layout.token,
         })
-    }
-
-    fn max_readers(&self) -> usize {
-        self.0.readers
     }
 
     async fn count(&self, read: &TableRead) -> Result<u64, SourceError> {
@@ -276,19 +293,5 @@ impl Snapshot for PgSnapshot {
         let mut guard = self.0.coordinator().await;
         let session = guard.as_mut().ok_or_else(gone)?;
         writers::cursor_bound(session, read, column, margin, &self.0.writers).await
-    }
-
-    fn share(&self) -> Option<String> {
-        let joining = Joining {
-            exported: self.0.exported.clone()?,
-            endpoint: self.0.endpoint.clone(),
-            bound: self.0.bound.clone(),
-            lock: self.0.lock.clone(),
-        };
-        serde_json::to_string(&joining).ok()
-    }
-
-    async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {
-        Ok(Box::new(PgReader::open(Arc::clone(&self.0)).await?))
     }
 }

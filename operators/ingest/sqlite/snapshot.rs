@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use highwater::source::{
-    CursorBound, Discovered, Reader, Selection, Snapshot, SourceError, SourceErrorKind, SplitPlan,
-    TableRead,
+    CursorBound, Discovered, Reader, Readers, Selection, Snapshot, SourceError, SourceErrorKind,
+    SplitPlan, TableRead,
 };
 use highwater::watermark::Bound;
 use rusqlite::Connection;
@@ -146,6 +146,32 @@ fn count(connection: &Connection, read: &TableRead) -> Result<u64, Problem> {
 }
 
 #[async_trait]
+impl Readers for SqliteSnapshot {
+    fn max_readers(&self) -> usize {
+        self.readers
+    }
+
+    async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {
+        let free = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let line = free.ok_or_else(|| {
+            SourceError::new(
+                SourceErrorKind::Failed,
+                format!(
+                    "{}: all {} readers of this snapshot are in use",
+                    self.control.path().display(),
+                    self.readers
+                ),
+            )
+        })?;
+        Ok(Box::new(SqliteReader::new(line, Arc::clone(&self.idle))))
+    }
+}
+
+#[async_trait]
 impl Snapshot for SqliteSnapshot {
     fn bound(&self) -> &Bound {
         &self.bound
@@ -155,10 +181,6 @@ impl Snapshot for SqliteSnapshot {
         let (control, read) = (Arc::clone(&self.control), read.clone());
         blocking(move || control.with(|connection| split::plan(connection, &read, target_bytes)))
             .await
-    }
-
-    fn max_readers(&self) -> usize {
-        self.readers
     }
 
     async fn count(&self, read: &TableRead) -> Result<u64, SourceError> {
@@ -191,24 +213,5 @@ impl Snapshot for SqliteSnapshot {
             })
         })
         .await
-    }
-
-    async fn reader(&self) -> Result<Box<dyn Reader>, SourceError> {
-        let free = self
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
-        let line = free.ok_or_else(|| {
-            SourceError::new(
-                SourceErrorKind::Failed,
-                format!(
-                    "{}: all {} readers of this snapshot are in use",
-                    self.control.path().display(),
-                    self.readers
-                ),
-            )
-        })?;
-        Ok(Box::new(SqliteReader::new(line, Arc::clone(&self.idle))))
     }
 }

@@ -4,7 +4,6 @@
 
 mod nobody;
 pub(crate) mod order;
-mod packed;
 
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use highwater::app::{Exit, Failure, RunContext};
 use highwater::run::Config;
 use highwater::run::lake::open_lake;
 use highwater::run::stages::Stages;
-use highwater::source::{Snapshot, Source};
+use highwater::source::{Readers, Source};
 use highwater::store::Store;
 use highwater_operators::ingest as sources;
 use highwater_operators::ingest::merge::MergeSnapshot;
@@ -74,13 +73,13 @@ impl Follower<'_> {
         Memory::divide(self.config, self.context, &self.lake, needs)
     }
 
-    fn view(&self, shared: &SharedView) -> Result<Arc<dyn Snapshot>, Failure> {
+    fn view(&self, shared: &SharedView) -> Result<Arc<dyn Readers>, Failure> {
         match shared {
             Some(shared) => {
                 let readers = self.context.crew.place().peers();
                 Ok(self.source.join(shared, readers)?)
             }
-            None => Ok(Arc::new(Nobody::default())),
+            None => Ok(Arc::new(Nobody)),
         }
     }
 

@@ -13,12 +13,12 @@ use highwater::source::{BadRow, Split, TableRead};
 use highwater::store::Store;
 use highwater_operators::ingest::lake::LakeTable;
 use highwater_operators::ingest::merge::{Changed, Merge};
+use highwater_operators::packed;
 use highwater_operators::transform::changed_keys::{Digest, FoundKeys, Keep};
 use highwater_operators::transform::fingerprint::Hash;
 use highwater_operators::transform::touched::{ChangedKeys, Unit};
 use serde::{Deserialize, Serialize};
 
-use super::packed;
 use crate::compare::{Differences, Sides};
 use crate::side::SideRead;
 

@@ -1,29 +1,40 @@
-//! Keys and hashes inside of JSON: as one text each, not as a list of numbers.
+//! Keys, hashes and schemas inside of JSON, as processes of one run tell them to
+//! each other: as one text each (base64), not as a list of numbers. For
+//! `#[serde(with = "packed")]`. What a list means is not known here.
 
 use std::collections::{HashMap, HashSet};
 
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::convert::{IpcSchemaEncoder, try_fb_to_schema};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use highwater_operators::transform::fingerprint::Hash;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::transform::fingerprint::Hash;
+
 /// A value as bytes that need no description.
-pub(super) trait Packed: Sized {
+pub trait Packed: Sized {
+    /// The bytes.
     fn pack(&self) -> Vec<u8>;
+
+    /// The value that was packed; `None` where the bytes are none.
     fn unpack(bytes: &[u8]) -> Option<Self>;
 }
 
-pub(super) fn serialize<T: Packed, S: Serializer>(
-    value: &T,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+/// Writes a value as one text.
+///
+/// # Errors
+/// What the serializer refuses.
+pub fn serialize<T: Packed, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     STANDARD.encode(value.pack()).serialize(serializer)
 }
 
-pub(super) fn deserialize<'de, T: Packed, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
+/// Reads what [`serialize`] wrote.
+///
+/// # Errors
+/// The text is no base64, or no such value.
+pub fn deserialize<'de, T: Packed, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     let text = String::deserialize(deserializer)?;
     let bytes = STANDARD.decode(text).map_err(D::Error::custom)?;
     T::unpack(&bytes).ok_or_else(|| D::Error::custom("packed bytes end too early"))
@@ -50,6 +61,24 @@ impl Packed for Vec<Box<[u8]>> {
             bytes = rest;
         }
         Some(keys)
+    }
+}
+
+/// Each list with its length before it.
+impl Packed for Vec<Vec<u128>> {
+    fn pack(&self) -> Vec<u8> {
+        let bytes = |list: &Vec<u128>| list.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.iter().map(bytes).collect::<Vec<Box<[u8]>>>().pack()
+    }
+
+    fn unpack(bytes: &[u8]) -> Option<Self> {
+        let lists = Vec::<Box<[u8]>>::unpack(bytes)?;
+        let lists = lists.iter().map(|bytes| {
+            let (values, rest) = bytes.as_chunks();
+            let values = values.iter().map(|value| u128::from_le_bytes(*value));
+            rest.is_empty().then(|| values.collect())
+        });
+        lists.collect()
     }
 }
 
@@ -86,10 +115,24 @@ impl Packed for HashMap<Hash, u64> {
     }
 }
 
+/// As Arrow IPC has it: metadata and nested types come back to the letter.
+impl Packed for SchemaRef {
+    fn pack(&self) -> Vec<u8> {
+        let encoded = IpcSchemaEncoder::new().schema_to_fb(self);
+        encoded.finished_data().to_vec()
+    }
+
+    fn unpack(bytes: &[u8]) -> Option<Self> {
+        let schema = arrow::ipc::root_as_schema(bytes).ok()?;
+        try_fb_to_schema(schema).ok().map(Self::new)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
     use proptest::prelude::*;
 
     use super::*;
@@ -102,7 +145,9 @@ mod tests {
         ) {
             let keys: Vec<Box<[u8]>> = keys.into_iter().map(Into::into).collect();
             let hashes: HashSet<Hash> = counts.keys().copied().collect();
-            prop_assert_eq!(Vec::unpack(&keys.pack()).unwrap(), keys);
+            let lists = vec![Vec::new(), counts.keys().copied().collect()];
+            prop_assert_eq!(Vec::<Vec<u128>>::unpack(&lists.pack()).unwrap(), lists);
+            prop_assert_eq!(Vec::<Box<[u8]>>::unpack(&keys.pack()).unwrap(), keys);
             prop_assert_eq!(HashSet::unpack(&hashes.pack()).unwrap(), hashes);
             prop_assert_eq!(HashMap::unpack(&counts.pack()).unwrap(), counts);
         }
@@ -112,8 +157,27 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..64),
         ) {
             let _: Option<Vec<Box<[u8]>>> = Packed::unpack(&bytes);
+            let _: Option<Vec<Vec<u128>>> = Packed::unpack(&bytes);
+            let _: Option<SchemaRef> = Packed::unpack(&bytes);
             let _: Option<HashSet<Hash>> = Packed::unpack(&bytes);
             let _: Option<HashMap<Hash, u64>> = Packed::unpack(&bytes);
         }
+    }
+
+    #[test]
+    fn a_schema_comes_back_with_all_that_it_says() {
+        let item = Field::new("item", DataType::Decimal128(12, 2), true);
+        let fields = vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("list", DataType::List(item.into()), true),
+            Field::new(
+                "at",
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                true,
+            )
+            .with_metadata([("source".to_owned(), "timestamptz".to_owned())]),
+        ];
+        let schema: SchemaRef = Schema::new(fields).into();
+        assert_eq!(SchemaRef::unpack(&schema.pack()).unwrap(), schema);
     }
 }
