@@ -92,9 +92,7 @@ impl Reader for PackReader {
         let number = usize::try_from(split.ordinal).unwrap_or(usize::MAX);
         let differs = plan.differs(number).await.map_err(|error| failed(plan, &error))?;
         if differs {
-            let mut rewritten = plan.rewritten.lock().unwrap_or_else(PoisonError::into_inner);
-            rewritten.insert(split.ordinal);
-            drop(rewritten);
+            plan.goes(split.ordinal);
             plan.rewrite(number, out).await?;
         }
         Ok(())
@@ -129,6 +127,12 @@ enum Step<T> {
 impl PackPlan {
     fn range(&self, number: usize) -> KeyRange {
         self.ranges.get(number).cloned().unwrap_or_default()
+    }
+
+    /// The file of a range goes.
+    fn goes(&self, range: u32) {
+        let mut rewritten = self.rewritten.lock().unwrap_or_else(PoisonError::into_inner);
+        rewritten.insert(range);
     }
 
     /// Whether anything of a range has changed. If not, its objects are counted.
