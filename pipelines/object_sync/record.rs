@@ -58,6 +58,11 @@ impl Record {
         }
     }
 
+    /// What the log says; `None` while there is no record.
+    pub(super) fn head(&self) -> Option<&highwater::ledger::Head> {
+        self.ledger.head()
+    }
+
     /// The version; `None` while there is no record.
     pub(super) fn version(&self) -> Option<u64> {
         self.ledger.head().map(|head| head.version)
@@ -114,14 +119,19 @@ impl Record {
             path: name.clone(),
             rows: rows.num_rows() as u64,
             bytes: bytes.len() as u64,
-            sha256: format!("{:x}", Sha256::digest(&bytes)),
+            sha256: hex(&Sha256::digest(&bytes)),
             partition: std::collections::BTreeMap::new(),
-            stats: delta_stats(&metadata, &rows.schema()),
+            stats: delta_stats(&rows.schema(), &metadata),
         };
         let put = self.store.objects().put(&Path::from(name), PutPayload::from(bytes)).await;
         put.map_err(|error| failed(&error))?;
         self.add(vec![file]).await
     }
+}
+
+/// Bytes in lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Publishes each epoch, when its objects are written.

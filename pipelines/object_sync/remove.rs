@@ -44,7 +44,10 @@ impl Removal {
             self.tally.deleted.add(extra);
             return Ok(());
         }
-        self.extras.in_groups(OBJECTS_OF_A_REQUEST, |keys| {
+        let unreadable = |error: std::io::Error| {
+            Failure::failed("cannot read back which objects to remove").caused_by(&error)
+        };
+        self.extras.in_groups(OBJECTS_OF_A_REQUEST, unreadable, |keys| {
             if context.cancel.is_cancelled() {
                 return Ok(());
             }

@@ -29,22 +29,20 @@ impl Extras {
         file.write_all(key.as_bytes())
     }
 
-    /// Calls `each` for so many keys at a time.
+    /// Calls `each` for so many keys at a time. `unreadable` makes an error of what
+    /// goes wrong with the file.
     ///
     /// # Errors
     /// The file cannot be read, or `each` fails.
-    pub fn in_groups<E: From<io::Error>>(
+    pub fn in_groups<E>(
         &self,
         of: usize,
+        unreadable: impl Fn(io::Error) -> E,
         mut each: impl FnMut(Vec<String>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.flush()?;
-        let mut reading = file.get_ref().try_clone()?;
-        reading.seek(SeekFrom::Start(0))?;
-        let mut reading = BufReader::new(reading);
+        let mut reading = self.reader().map_err(&unreadable)?;
         let mut keys = Vec::with_capacity(of);
-        while let Some(key) = next(&mut reading)? {
+        while let Some(key) = next(&mut reading).map_err(&unreadable)? {
             keys.push(key);
             if keys.len() >= of {
                 each(std::mem::take(&mut keys))?;
@@ -54,6 +52,16 @@ impl Extras {
             return Ok(());
         }
         each(keys)
+    }
+}
+
+impl Extras {
+    fn reader(&self) -> io::Result<BufReader<File>> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.flush()?;
+        let mut reading = file.get_ref().try_clone()?;
+        reading.seek(SeekFrom::Start(0))?;
+        Ok(BufReader::new(reading))
     }
 }
 
@@ -84,9 +92,9 @@ mod tests {
         }
         let mut groups = Vec::new();
         extras
-            .in_groups(3, |keys| {
+            .in_groups(3, |error| error, |keys| {
                 groups.push(keys.len());
-                Ok::<_, io::Error>(())
+                Ok(())
             })
             .unwrap();
         assert_eq!(groups, [3, 3, 1]);

@@ -60,14 +60,6 @@ pub(super) enum Trouble {
     Target(ObjectError),
 }
 
-impl Trouble {
-    pub(super) fn error(&self) -> &ObjectError {
-        match self {
-            Self::Source(error) | Self::Target(error) => error,
-        }
-    }
-}
-
 /// What became of one object.
 pub(super) enum Outcome {
     /// It was copied.

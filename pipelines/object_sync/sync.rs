@@ -1,0 +1,270 @@
+//! One run, from both places to the report.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use highwater::app::{Exit, Failure, RunContext};
+use highwater::run::Config;
+use highwater::run::config::{Against, ObjectsConfig};
+use highwater::run::report::ObjectsReport;
+use highwater::store::pace::{Retries, RetryPolicy};
+use highwater::telemetry::objects::ObjectTally;
+use highwater_operators::ingest::objects::{
+    CompareObjects, Extras, KeyFilter, Rules, find_ranges,
+};
+use highwater_operators::sink::objects::CopyObjects;
+
+use super::flow::{Flow, sink, tick};
+use super::memory::Memory;
+use super::record::{Keeper, Record};
+use super::remove::Removal;
+use super::shown::show;
+use super::sides::Sides;
+
+/// Ranges that each worker gets, at least, where there are so many folders.
+const RANGES_OF_A_WORKER: usize = 32;
+
+/// Ranges that a worker compares at once.
+const RANGES_AT_ONCE: usize = 4;
+
+/// What is done with differences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// They are counted.
+    Compare,
+    /// They are copied.
+    Copy,
+}
+
+type Shared<T> = Arc<tokio::sync::Mutex<T>>;
+
+/// A run.
+pub(super) struct Sync<'a> {
+    pub(super) sides: Sides,
+    pub(super) objects: ObjectsConfig,
+    config: &'a Config,
+    context: &'a RunContext,
+    tally: Arc<ObjectTally>,
+    retries: Retries,
+}
+
+impl<'a> Sync<'a> {
+    /// Opens both places and looks at them.
+    ///
+    /// # Errors
+    /// The configuration is not valid, or a place cannot be used.
+    pub(super) fn open(config: &'a Config, context: &'a RunContext) -> Result<Self, Failure> {
+        let objects = config.objects.clone().unwrap_or_default();
+        let sides = Sides::open(config, &objects)?;
+        context.runtime.block_on(sides.check())?;
+        let tally = Arc::new(ObjectTally::new(objects.max_errors));
+        let (stop, cancel) = (Arc::clone(&tally), context.cancel.clone());
+        context.runtime.spawn(async move {
+            cancel.cancelled().await;
+            stop.stop();
+        });
+        Ok(Self {
+            sides,
+            objects,
+            config,
+            context,
+            tally,
+            retries: Retries::new(RetryPolicy::default()),
+        })
+    }
+
+    /// The first keys that differ.
+    pub(super) fn differing(&self) -> Vec<String> {
+        self.tally.differing()
+    }
+
+    /// Runs to the end. What objects have failed of is in the report.
+    ///
+    /// # Errors
+    /// There is nothing to report: a place cannot be read or written at all.
+    pub(super) fn run(&self, doing: Doing) -> Result<ObjectsReport, Failure> {
+        let began = Instant::now();
+        let memory = Memory::divide(self.config, self.context, &self.sides.record);
+        let record = self.open_record(doing)?;
+        let extras = match self.objects.delete {
+            true => Some(Arc::new(Extras::new().map_err(|error| {
+                Failure::failed("there is no place for temporary files").caused_by(&error)
+            })?)),
+            false => None,
+        };
+        show(self.context, &self.tally, &memory, doing);
+        let failure = Arc::new(Mutex::new(None));
+        let keeper = Keeper {
+            record: record.clone().filter(|_| doing == Doing::Copy),
+            target: Arc::clone(&self.sides.target),
+            durable: self.objects.durable,
+            tally: Arc::clone(&self.tally),
+            failure: Arc::clone(&failure),
+        };
+        let flow = self.flow(doing, &memory, record.as_ref(), extras.clone())?;
+        flow.run(self.context, Box::new(keeper), self.context.cancel_flag())?;
+        let took = began.elapsed();
+        let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = failure.or_else(|| self.ended());
+        let failure = match (failure, extras) {
+            (None, Some(extras)) => self.remove(extras, record.clone()).err(),
+            (failure, _) => failure,
+        };
+        let mut report = self.report(doing, &memory);
+        report.rates(took);
+        report.ledger_version = match &record {
+            Some(record) => record.blocking_lock().version(),
+            None => None,
+        };
+        report.error = failure.map(Into::into);
+        Ok(report)
+    }
+
+    fn open_record(&self, doing: Doing) -> Result<Option<Shared<Record>>, Failure> {
+        if !self.objects.ledger {
+            return Ok(None);
+        }
+        let (store, source) = (&self.sides.record, self.sides.source.url());
+        self.context.runtime.block_on(async {
+            let mut record = Record::open(store, source, self.context.run).await?;
+            if doing == Doing::Copy {
+                record.begin().await?;
+            }
+            Ok(Some(Arc::new(tokio::sync::Mutex::new(record))))
+        })
+    }
+
+    fn flow(
+        &self,
+        doing: Doing,
+        memory: &Memory,
+        record: Option<&Shared<Record>>,
+        extras: Option<Arc<Extras>>,
+    ) -> Result<Flow, Failure> {
+        let workers = self.context.crew.place().peers();
+        let runtime = &self.context.runtime;
+        let ranges = find_ranges(
+            self.sides.source.as_ref(),
+            &self.retries,
+            workers * RANGES_OF_A_WORKER,
+        );
+        let ranges = runtime.block_on(ranges).map_err(|error| self.failed(&error.message))?;
+        tracing::debug!(ranges = ranges.len(), "cut the keys");
+        let files = match record {
+            Some(record) => runtime.block_on(async { record.lock().await.files().await })?,
+            None => None,
+        };
+        if files.is_none() && self.objects.against == Against::Ledger && doing == Doing::Compare {
+            tracing::warn!("there is no record of copies from this source yet");
+        }
+        let objects = &self.objects;
+        let compare = CompareObjects {
+            source: Arc::clone(&self.sides.source),
+            target: Arc::clone(&self.sides.target),
+            ranges: Arc::new(ranges),
+            filter: KeyFilter::new(&objects.include, &objects.exclude).map_err(Failure::usage)?,
+            rules: Rules {
+                compare: objects.compare,
+            },
+            // Without a record of this source nothing is known but by a listing.
+            against: match files {
+                Some(_) => objects.against,
+                None => Against::Target,
+            },
+            record: files.map(|files| (self.sides.record.objects(), Arc::new(files))),
+            extras,
+            tally: Arc::clone(&self.tally),
+            retries: self.retries.clone(),
+            budget: memory.listing.clone(),
+            at_once: RANGES_AT_ONCE,
+            tick: tick(objects),
+            process: self.context.crew.place().process,
+            runtime: runtime.clone(),
+        };
+        let copy = (doing == Doing::Copy).then(|| self.copy(memory));
+        let shown = self.context.progress.table("objects", 0, 0);
+        let sink = match record.filter(|_| doing == Doing::Copy) {
+            Some(_) => Some(sink(self.context, &self.sides.record, memory, &shown)?),
+            None => None,
+        };
+        Ok(Flow {
+            compare,
+            copy,
+            sink,
+        })
+    }
+
+    fn copy(&self, memory: &Memory) -> CopyObjects {
+        CopyObjects {
+            source: Arc::clone(&self.sides.source),
+            target: Arc::clone(&self.sides.target),
+            small: memory.small.clone(),
+            large: memory.large.clone(),
+            large_from_bytes: memory.large_from_bytes,
+            metadata: self.objects.metadata,
+            by_store: self.objects.server_side_copy,
+            tally: Arc::clone(&self.tally),
+            retries: self.retries.clone(),
+            runtime: self.context.runtime.clone(),
+        }
+    }
+
+    fn remove(
+        &self,
+        extras: Arc<Extras>,
+        record: Option<Shared<Record>>,
+    ) -> Result<(), Failure> {
+        let removal = Removal {
+            target: Arc::clone(&self.sides.target),
+            extras,
+            tally: Arc::clone(&self.tally),
+            retries: self.retries.clone(),
+            record,
+        };
+        removal.run(&self.objects, self.context)
+    }
+
+    fn failed(&self, message: &str) -> Failure {
+        Failure::failed(message.to_owned())
+    }
+
+    /// Why the run ended early, if it did.
+    fn ended(&self) -> Option<Failure> {
+        if let Some(ended) = self.tally.ended_by() {
+            return Some(Failure::failed(ended.reason));
+        }
+        if self.tally.has_too_many_errors() {
+            let what = format!("{} objects have failed, more than max_errors", self.tally.failed.get());
+            return Some(Failure::failed(what).hint("correct the cause and run again"));
+        }
+        if self.context.cancel.is_cancelled() {
+            let what = "interrupted; what was copied is complete";
+            return Some(Failure::new(Exit::Interrupted, what));
+        }
+        None
+    }
+
+    fn report(&self, doing: Doing, memory: &Memory) -> ObjectsReport {
+        let mut report = ObjectsReport {
+            source: self.sides.source.url().to_owned(),
+            target: self.sides.target.url().to_owned(),
+            dry_run: doing == Doing::Compare,
+            requests: self.sides.requests.by_kind(),
+            retries: self.retries.made(),
+            ..ObjectsReport::default()
+        };
+        self.tally.fill(&mut report);
+        if doing == Doing::Compare {
+            let (from, to) = self.sides.remote;
+            let to_come = [("get, to come", from), ("put, to come", to)];
+            for (kind, _) in to_come.iter().filter(|(_, remote)| *remote) {
+                report.requests.insert((*kind).to_owned(), report.copied);
+            }
+            return report;
+        }
+        let (small, large) = (&memory.small, &memory.large);
+        report.peak_at_once = u64::from(small.write.peak() + large.write.peak());
+        report.settled_at_once = (small.write.slots().into(), large.write.slots().into());
+        report
+    }
+}
