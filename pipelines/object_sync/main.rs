@@ -7,6 +7,7 @@
 mod flow;
 mod memory;
 mod options;
+mod pack;
 mod record;
 mod remove;
 mod shown;
@@ -95,11 +96,18 @@ impl Pipeline for ObjectSync {
 
     fn status(&self, config: Config, context: RunContext) -> Result<StatusReport, Failure> {
         let objects = config.objects.clone().unwrap_or_default();
-        let sides = Sides::open(&config, &objects)?;
-        let record = Record::open(&sides.record, sides.source.url(), context.run);
+        let sides = Sides::open(&config, &objects, &context)?;
+        let folder = sides
+            .packed
+            .as_ref()
+            .map_or(&sides.record, |packed| &packed.store);
+        let record = Record::open(folder, sides.source.url(), context.run);
         let record = context.runtime.block_on(record)?;
         let recorded = record.head().map(|head| TableStatus {
-            name: "_highwater/objects".to_owned(),
+            name: match &sides.packed {
+                Some(_) => "objects".to_owned(),
+                None => "_highwater/objects".to_owned(),
+            },
             version: Some(head.version),
             rows: head.rows,
             files: head.files,
@@ -145,7 +153,10 @@ impl Pipeline for ObjectSync {
         }
         if compared.extra > 0 {
             let what = format!("{} objects are only in the target", compared.extra);
-            verified.checked.findings.push(Finding::new(FindingKind::Note, "", what));
+            verified
+                .checked
+                .findings
+                .push(Finding::new(FindingKind::Note, "", what));
         }
         Ok(VerifyReport {
             lake: compared.target,

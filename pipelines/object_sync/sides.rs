@@ -3,15 +3,85 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use highwater::app::Failure;
+use highwater::app::{Failure, RunContext};
+use highwater::ledger::Ledger;
 use highwater::run::config::ObjectsConfig;
 use highwater::run::{Config, Secret};
 use highwater::store::Store;
 use highwater::store::objects::{Caps, Counted, Objects, RequestCounts, open_objects};
 use highwater::store::pace::Rate;
+use highwater_operators::ingest::objects::{PackedObjects, PackedTable};
 
 /// The folder of the record, below the target.
 const RECORD: &str = "_highwater/objects";
+
+/// Before the URL of a packed table.
+pub(super) const PACK: &str = "pack:";
+
+/// Of the memory, what row groups of a packed source take.
+const PACKED_SHARE: u64 = 8;
+
+/// A packed table.
+pub(super) struct Packed {
+    /// Its URL, as it is told.
+    pub(super) url: String,
+    /// Its folder.
+    pub(super) store: Store,
+    /// Its files.
+    pub(super) table: Arc<PackedTable>,
+}
+
+/// One place.
+struct Place {
+    objects: Arc<dyn Objects>,
+    store: Store,
+    packed: Option<Packed>,
+}
+
+impl Place {
+    fn open(
+        url: &str,
+        options: &BTreeMap<String, String>,
+        context: &RunContext,
+    ) -> Result<Self, Failure> {
+        match url.strip_prefix(PACK) {
+            Some(url) => context
+                .runtime
+                .block_on(Self::open_packed(url, options, context)),
+            None => Ok(Self {
+                objects: open_objects(url, options)?,
+                store: Store::open(url, options)?,
+                packed: None,
+            }),
+        }
+    }
+
+    async fn open_packed(
+        url: &str,
+        options: &BTreeMap<String, String>,
+        context: &RunContext,
+    ) -> Result<Self, Failure> {
+        let store = Store::open(url, options)?;
+        let ledger = Ledger::open(store.clone()).await?;
+        let files = match ledger.head() {
+            Some(_) => ledger.files().await?,
+            None => Vec::new(),
+        };
+        let table = PackedTable::open(store.objects(), files).await;
+        let table = Arc::new(table.map_err(|error| Failure::failed(error.to_string()))?);
+        let packed = Packed {
+            url: format!("{PACK}{}", store.url()),
+            store: store.clone(),
+            table: Arc::clone(&table),
+        };
+        let share = context.allowance.budget.as_u64() / PACKED_SHARE;
+        Ok(Self {
+            objects: Arc::new(PackedObjects::new(packed.url.clone(), table, share)),
+            store,
+            packed: Some(packed),
+        })
+    }
+}
 
 /// Both places.
 pub(super) struct Sides {
@@ -23,6 +93,8 @@ pub(super) struct Sides {
     pub(super) requests: Arc<RequestCounts>,
     /// The folder of the record.
     pub(super) record: Store,
+    /// The target, where it is a packed table.
+    pub(super) packed: Option<Packed>,
     /// Whether requests are sent to the source and to the target; folders take none.
     pub(super) remote: (bool, bool),
     source_store: Store,
@@ -40,12 +112,25 @@ impl Sides {
     /// Opens both. Nothing is read or written yet.
     ///
     /// # Errors
-    /// A URL or an option is not valid; one place is inside of the other.
-    pub(super) fn open(config: &Config, objects: &ObjectsConfig) -> Result<Self, Failure> {
+    /// A URL or an option is not valid; one place is inside of the other; a packed
+    /// table cannot be read.
+    pub(super) fn open(
+        config: &Config,
+        objects: &ObjectsConfig,
+        context: &RunContext,
+    ) -> Result<Self, Failure> {
         let (from, to) = (options(&config.source_store), options(&config.store));
-        let source_url = config.source.expose();
-        let source_store = Store::open(source_url, &from)?;
-        let target_store = Store::open(&config.lake, &to)?;
+        let from = Place::open(config.source.expose(), &from, context)?;
+        if from
+            .packed
+            .as_ref()
+            .is_some_and(|packed| packed.table.is_empty())
+        {
+            let what = format!("there is nothing packed at {}", from.store.url());
+            return Err(Failure::usage(what).hint("pack something: run SOURCE pack:TARGET"));
+        }
+        let to = Place::open(&config.lake, &to, context)?;
+        let (source_store, target_store) = (from.store, to.store);
         let requests = Arc::new(RequestCounts::default());
         let limit = objects.requests_per_second.map(Rate::new);
         let bandwidth = || objects.bandwidth.map(|bytes| Rate::new(bytes.as_u64()));
@@ -54,17 +139,22 @@ impl Sides {
             read: bandwidth(),
             write: bandwidth(),
         };
-        let remote = (source_store.folder().is_none(), target_store.folder().is_none());
+        let is_remote = |store: &Store, packed: bool| store.folder().is_none() && !packed;
+        let remote = (
+            is_remote(&source_store, from.packed.is_some()),
+            is_remote(&target_store, to.packed.is_some()),
+        );
         let paced = |objects: Arc<dyn Objects>, remote: bool| -> Arc<dyn Objects> {
             match remote {
                 true => Arc::new(Counted::new(objects, Arc::clone(&requests), caps.clone())),
                 false => objects,
             }
         };
-        let source = paced(open_objects(source_url, &from)?, remote.0);
-        let target = paced(open_objects(&config.lake, &to)?, remote.1);
+        let source = paced(from.objects, remote.0);
+        let target = paced(to.objects, remote.1);
         let sides = Self {
             record: target_store.child(RECORD),
+            packed: to.packed,
             source,
             target,
             requests,
@@ -78,7 +168,10 @@ impl Sides {
 
     /// A place inside of the other would be copied into itself, again and again.
     fn refuse_nested(&self) -> Result<(), Failure> {
-        let (from, to) = (self.source_store.url().as_str(), self.target_store.url().as_str());
+        let (from, to) = (
+            self.source_store.url().as_str(),
+            self.target_store.url().as_str(),
+        );
         let same_service = match (self.source.home(), self.target.home()) {
             (Some(from), Some(to)) => from.endpoint == to.endpoint,
             (None, None) => true,
@@ -100,8 +193,12 @@ impl Sides {
     pub(super) async fn check(&self) -> Result<(), Failure> {
         match self.source_store.folder() {
             Some(folder) if !folder.is_dir() => {
-                let what = format!("the source {} is not a folder that is there", folder.display());
-                return Err(Failure::usage(what).hint("correct the path; an empty source would look as if all was deleted"));
+                let what = format!(
+                    "the source {} is not a folder that is there",
+                    folder.display()
+                );
+                return Err(Failure::usage(what)
+                    .hint("correct the path; an empty source would look as if all was deleted"));
             }
             Some(_) => {}
             None => self.source_store.check().await?,

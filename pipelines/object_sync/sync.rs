@@ -9,17 +9,16 @@ use highwater::run::config::{Against, ObjectsConfig};
 use highwater::run::report::ObjectsReport;
 use highwater::store::pace::{Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
-use highwater_operators::ingest::objects::{
-    CompareObjects, Extras, KeyFilter, Rules, find_ranges,
-};
+use highwater_operators::ingest::objects::{CompareObjects, Extras, KeyFilter, Rules, find_ranges};
 use highwater_operators::sink::objects::CopyObjects;
 
 use super::flow::{Flow, sink, tick};
 use super::memory::Memory;
+use super::pack::Packing;
 use super::record::{Keeper, Record};
 use super::remove::Removal;
 use super::shown::show;
-use super::sides::Sides;
+use super::sides::{Packed, Sides};
 
 /// Ranges that each worker gets, at least, where there are so many folders.
 const RANGES_OF_A_WORKER: usize = 32;
@@ -55,7 +54,7 @@ impl<'a> Sync<'a> {
     /// The configuration is not valid, or a place cannot be used.
     pub(super) fn open(config: &'a Config, context: &'a RunContext) -> Result<Self, Failure> {
         let objects = config.objects.clone().unwrap_or_default();
-        let sides = Sides::open(config, &objects)?;
+        let sides = Sides::open(config, &objects, context)?;
         context.runtime.block_on(sides.check())?;
         let tally = Arc::new(ObjectTally::new(objects.max_errors));
         let (stop, cancel) = (Arc::clone(&tally), context.cancel.clone());
@@ -83,6 +82,9 @@ impl<'a> Sync<'a> {
     /// # Errors
     /// There is nothing to report: a place cannot be read or written at all.
     pub(super) fn run(&self, doing: Doing) -> Result<ObjectsReport, Failure> {
+        if let Some(packed) = &self.sides.packed {
+            return self.pack(packed, doing);
+        }
         let began = Instant::now();
         let memory = Memory::divide(self.config, self.context, &self.sides.record);
         let record = self.open_record(doing)?;
@@ -104,7 +106,10 @@ impl<'a> Sync<'a> {
         let flow = self.flow(doing, &memory, record.as_ref(), extras.clone())?;
         flow.run(self.context, Box::new(keeper), self.context.cancel_flag())?;
         let took = began.elapsed();
-        let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let failure = failure.or_else(|| self.ended());
         let failure = match (failure, extras) {
             (None, Some(extras)) => self.remove(extras, record.clone()).err(),
@@ -117,6 +122,23 @@ impl<'a> Sync<'a> {
             None => None,
         };
         report.error = failure.map(Into::into);
+        Ok(report)
+    }
+
+    fn pack(&self, packed: &Packed, doing: Doing) -> Result<ObjectsReport, Failure> {
+        let packing = Packing {
+            config: self.config,
+            context: self.context,
+            objects: &self.objects,
+            sides: &self.sides,
+            packed,
+            tally: &self.tally,
+            retries: &self.retries,
+        };
+        let mut report = packing.run(doing)?;
+        if report.error.is_none() {
+            report.error = self.ended().map(Into::into);
+        }
         Ok(report)
     }
 
@@ -148,7 +170,9 @@ impl<'a> Sync<'a> {
             &self.retries,
             workers * RANGES_OF_A_WORKER,
         );
-        let ranges = runtime.block_on(ranges).map_err(|error| self.failed(&error.message))?;
+        let ranges = runtime
+            .block_on(ranges)
+            .map_err(|error| self.failed(&error.message))?;
         tracing::debug!(ranges = ranges.len(), "cut the keys");
         let files = match record {
             Some(record) => runtime.block_on(async { record.lock().await.files().await })?,
@@ -209,11 +233,7 @@ impl<'a> Sync<'a> {
         }
     }
 
-    fn remove(
-        &self,
-        extras: Arc<Extras>,
-        record: Option<Shared<Record>>,
-    ) -> Result<(), Failure> {
+    fn remove(&self, extras: Arc<Extras>, record: Option<Shared<Record>>) -> Result<(), Failure> {
         let removal = Removal {
             target: Arc::clone(&self.sides.target),
             extras,
@@ -234,7 +254,10 @@ impl<'a> Sync<'a> {
             return Some(Failure::failed(ended.reason));
         }
         if self.tally.has_too_many_errors() {
-            let what = format!("{} objects have failed, more than max_errors", self.tally.failed.get());
+            let what = format!(
+                "{} objects have failed, more than max_errors",
+                self.tally.failed.get()
+            );
             return Some(Failure::failed(what).hint("correct the cause and run again"));
         }
         if self.context.cancel.is_cancelled() {

@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use highwater::store::objects::{
-    Got, Listed, ObjectError, ObjectErrorKind, Objects, patience,
-};
+use highwater::store::objects::{Got, Listed, ObjectError, ObjectErrorKind, Objects, patience};
 use highwater::store::pace::{Pace, Retries};
 use http::HeaderMap;
 use md5::{Digest as _, Md5};
@@ -78,7 +76,11 @@ impl BodyReader {
         let limit = patience(got.bytes);
         let bytes = tokio::time::timeout(limit, collect(got, &object.key)).await;
         let bytes = bytes.map_err(|_| {
-            let what = format!("{:?} did not arrive within {} s", object.key, limit.as_secs());
+            let what = format!(
+                "{:?} did not arrive within {} s",
+                object.key,
+                limit.as_secs()
+            );
             ObjectError::new(ObjectErrorKind::Slow, &object.key, what)
         })??;
         let md5 = match expected {
@@ -206,6 +208,9 @@ mod tests {
         assert!(check_md5("k", b"x", tag, &before).is_err());
         assert_eq!(check_md5("k", b"x", tag, &before).unwrap(), None);
         let md5 = hex(&Md5::digest(b"x"));
-        assert_eq!(check_md5("k", b"x", &md5.to_uppercase(), &before).unwrap(), Some(md5));
+        assert_eq!(
+            check_md5("k", b"x", &md5.to_uppercase(), &before).unwrap(),
+            Some(md5)
+        );
     }
 }

@@ -40,7 +40,9 @@ struct OpenFile {
 
 impl std::fmt::Debug for OpenFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OpenFile").field("lasts", &self.lasts).finish_non_exhaustive()
+        f.debug_struct("OpenFile")
+            .field("lasts", &self.lasts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -55,7 +57,9 @@ struct Group {
 impl Group {
     fn find(&self, wanted: &str) -> Option<PackedRow> {
         let last = |rows: &RecordBatch| rows.num_rows().saturating_sub(1);
-        let at = self.rows.partition_point(|rows| key(rows, last(rows)) < wanted);
+        let at = self
+            .rows
+            .partition_point(|rows| key(rows, last(rows)) < wanted);
         let rows = self.rows.get(at)?;
         let (mut from, mut to) = (0, rows.num_rows());
         while from < to {
@@ -106,7 +110,9 @@ impl Groups {
         let mut lasts = Vec::new();
         for group in 0..names.row_groups() {
             let rows: Vec<RecordBatch> = names.rows(group, BATCH_ROWS)?.try_collect().await?;
-            let last = rows.last().map(|rows| key(rows, rows.num_rows().saturating_sub(1)));
+            let last = rows
+                .last()
+                .map(|rows| key(rows, rows.num_rows().saturating_sub(1)));
             lasts.push(last.unwrap_or_default().to_owned());
         }
         let file = self.table.open_file(number, &packed_schema()).await?;

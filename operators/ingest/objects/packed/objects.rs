@@ -45,7 +45,11 @@ impl PackedObjects {
     }
 
     async fn row(&self, key: &str) -> Result<PackedRow, ObjectError> {
-        let found = self.groups.find(key).await.map_err(|error| unreadable(key, &error))?;
+        let found = self
+            .groups
+            .find(key)
+            .await
+            .map_err(|error| unreadable(key, &error))?;
         found.ok_or_else(|| {
             let what = format!("{} does not hold {key:?}", self.url);
             ObjectError::new(ObjectErrorKind::Vanished, key, what)
@@ -53,7 +57,10 @@ impl PackedObjects {
     }
 
     fn read_only<T>(&self, key: &str) -> Result<T, ObjectError> {
-        let what = format!("{} is written range by range, not object by object", self.url);
+        let what = format!(
+            "{} is written range by range, not object by object",
+            self.url
+        );
         Err(ObjectError::new(ObjectErrorKind::Impossible, key, what))
     }
 }
@@ -102,7 +109,10 @@ impl Objects for PackedObjects {
 
     /// Folders near which files end: there it is best cut.
     async fn names_below(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
-        let below = self.table.lasts().filter_map(|last| last.strip_prefix(prefix));
+        let below = self
+            .table
+            .lasts()
+            .filter_map(|last| last.strip_prefix(prefix));
         let folders = below.filter_map(|rest| {
             let (folder, _) = rest.split_once('/')?;
             Some(format!("{prefix}{folder}/"))
@@ -127,7 +137,11 @@ impl Objects for PackedObjects {
         let body = match range {
             None => row.content,
             Some(range) => {
-                let end = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(row.content.len());
+                let end = |at: u64| {
+                    usize::try_from(at)
+                        .unwrap_or(usize::MAX)
+                        .min(row.content.len())
+                };
                 row.content.slice(end(range.start)..end(range.end))
             }
         };
@@ -149,12 +163,7 @@ impl Objects for PackedObjects {
         self.read_only(key)
     }
 
-    async fn begin(
-        &self,
-        key: &str,
-        _: u64,
-        _: &Describe,
-    ) -> Result<Box<dyn Parts>, ObjectError> {
+    async fn begin(&self, key: &str, _: u64, _: &Describe) -> Result<Box<dyn Parts>, ObjectError> {
         self.read_only(key)
     }
 

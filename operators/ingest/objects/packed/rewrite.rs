@@ -12,9 +12,7 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use highwater::budget::MemoryBudget;
-use highwater::source::{
-    Emit, Reader, Readers, SourceError, SourceErrorKind, Split, TableRead,
-};
+use highwater::source::{Emit, Reader, Readers, SourceError, SourceErrorKind, Split, TableRead};
 use highwater::store::objects::{KeyRange, Listed, ObjectError, Objects, Refused};
 use highwater::store::pace::Retries;
 use highwater::telemetry::objects::ObjectTally;
@@ -49,6 +47,8 @@ pub struct PackPlan {
     pub delete: bool,
     /// Whether content type and metadata are kept.
     pub metadata: bool,
+    /// Whether nothing is read or written but names.
+    pub compare_only: bool,
     /// The greatest object that is packed, in bytes.
     pub largest_bytes: u64,
     /// What each worker may hold of objects on their way, in bytes.
@@ -90,7 +90,16 @@ impl Reader for PackReader {
     ) -> Result<(), SourceError> {
         let plan = &self.0;
         let number = usize::try_from(split.ordinal).unwrap_or(usize::MAX);
-        let differs = plan.differs(number).await.map_err(|error| failed(plan, &error))?;
+        if plan.compare_only {
+            return plan
+                .compare(number)
+                .await
+                .map_err(|error| failed(plan, &error));
+        }
+        let differs = plan
+            .differs(number)
+            .await
+            .map_err(|error| failed(plan, &error))?;
         if differs {
             plan.goes(split.ordinal);
             plan.rewrite(number, out).await?;
@@ -131,7 +140,10 @@ impl PackPlan {
 
     /// The file of a range goes.
     fn goes(&self, range: u32) {
-        let mut rewritten = self.rewritten.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rewritten = self
+            .rewritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         rewritten.insert(range);
     }
 
@@ -173,6 +185,19 @@ impl PackPlan {
         self.tally.failed(&object.key, &what);
     }
 
+    /// Counts what would be done of a range.
+    async fn compare(&self, number: usize) -> Result<(), ObjectError> {
+        let mut merge = Merge::new(self, number, Names).await?;
+        while let Some(step) = merge.next().await? {
+            self.count::<Names>(&step);
+            if self.tally.is_stopped() {
+                break;
+            }
+        }
+        merge.tell_refused();
+        Ok(())
+    }
+
     /// Emits the rows of a range as they are to be.
     async fn rewrite(&self, number: usize, out: &mut dyn Emit) -> Result<(), SourceError> {
         let told = |error: &ObjectError| failed(self, error);
@@ -187,7 +212,7 @@ impl PackPlan {
                 let what = "interrupted; what was packed before is complete";
                 return Err(SourceError::new(SourceErrorKind::Unavailable, what));
             }
-            let bytes = self.count(&step);
+            let bytes = self.count::<Contents>(&step);
             let Some(bytes) = bytes else { continue };
             let permit = loop {
                 if let Some(permit) = ahead.room(bytes) {
@@ -216,36 +241,36 @@ impl PackPlan {
     }
 
     /// Counts a step, and says what its row takes; `None` where there is no row.
-    fn count(&self, step: &Step<PackedRow>) -> Option<u64> {
+    fn count<S: Side>(&self, step: &Step<S::Row>) -> Option<u64> {
         let tally = &self.tally;
         match step {
             Step::Same(row) => {
                 tally.source_objects.add(1);
                 tally.target_objects.add(1);
                 tally.unchanged.add(1);
-                Some(row.object.bytes)
+                Some(S::object(row).bytes)
             }
             Step::Read(object, old) => {
                 tally.source_objects.add(1);
                 tally.target_objects.add(old.is_some().into());
                 tally.differs(&object.key, object.bytes);
-                let old = old.as_ref().map_or(0, |old| old.object.bytes);
+                let old = old.as_ref().map_or(0, |old| S::object(old).bytes);
                 Some(object.bytes + old)
             }
             Step::Stays(row) => {
                 tally.target_objects.add(1);
                 tally.extra.add(1);
-                Some(row.object.bytes)
+                Some(S::object(row).bytes)
             }
             Step::Goes => {
                 tally.target_objects.add(1);
                 tally.extra.add(1);
-                tally.deleted.add(1);
+                tally.deleted.add((!self.compare_only).into());
                 None
             }
             Step::TooLarge(object, row) => {
                 self.refuse(object);
-                row.as_ref().map(|row| row.object.bytes)
+                row.as_ref().map(|row| S::object(row).bytes)
             }
             Step::Nothing => None,
         }
@@ -402,8 +427,12 @@ impl<'a, S: Side> Merge<'a, S> {
             (None, Some(_)) => Ordering::Greater,
             (Some(source), Some(packed)) => source.key.cmp(packed),
         };
-        let object = (order != Ordering::Greater).then(|| self.source.take()).flatten();
-        let row = (order != Ordering::Less).then(|| self.rows.pop_front()).flatten();
+        let object = (order != Ordering::Greater)
+            .then(|| self.source.take())
+            .flatten();
+        let row = (order != Ordering::Less)
+            .then(|| self.rows.pop_front())
+            .flatten();
         Ok(Some(self.step(object, row)))
     }
 

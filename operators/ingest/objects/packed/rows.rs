@@ -36,7 +36,12 @@ pub fn packed_schema() -> SchemaRef {
 
 /// Of these columns the first ones: what a listing tells, without any content.
 pub(super) fn listed_schema() -> SchemaRef {
-    let fields = packed_schema().fields().iter().take(4).cloned().collect::<Vec<_>>();
+    let fields = packed_schema()
+        .fields()
+        .iter()
+        .take(4)
+        .cloned()
+        .collect::<Vec<_>>();
     Schema::new(fields).into()
 }
 
@@ -57,7 +62,10 @@ fn text(batch: &RecordBatch, column: usize, row: usize) -> Option<&str> {
 
 /// What a row says of its object.
 pub(super) fn listed(batch: &RecordBatch, row: usize) -> Listed {
-    let size = batch.columns().get(1).and_then(|size| size.as_primitive_opt::<Int64Type>());
+    let size = batch
+        .columns()
+        .get(1)
+        .and_then(|size| size.as_primitive_opt::<Int64Type>());
     let size = size.map_or(0, |size| size.value(row));
     let modified = batch.columns().get(2);
     let modified = modified.and_then(|time| time.as_primitive_opt::<TimestampMicrosecondType>());
@@ -94,7 +102,10 @@ pub(super) struct PackedRow {
 impl PackedRow {
     /// A row of a batch, its content copied: a slice would keep the batch alive.
     pub(super) fn of(batch: &RecordBatch, row: usize) -> Self {
-        let content = batch.columns().get(6).and_then(|content| content.as_binary_opt::<i32>());
+        let content = batch
+            .columns()
+            .get(6)
+            .and_then(|content| content.as_binary_opt::<i32>());
         let content = content.filter(|content| content.is_valid(row));
         Self {
             object: listed(batch, row),

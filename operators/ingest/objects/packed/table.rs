@@ -111,7 +111,10 @@ impl PackedTable {
         let touched = |file: &PackedFile| {
             file.last.as_str() > range.after.as_str() && !range.is_beyond(&file.first)
         };
-        (0..).zip(&self.files).filter_map(|(n, file)| touched(file).then_some(n)).collect()
+        (0..)
+            .zip(&self.files)
+            .filter_map(|(n, file)| touched(file).then_some(n))
+            .collect()
     }
 
     /// Opens a file in the columns of `wanted`.

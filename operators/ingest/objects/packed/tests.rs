@@ -52,7 +52,9 @@ fn batch(rows: Vec<PackedRow>) -> RecordBatch {
 /// Writes batches as one file of small row groups.
 async fn write(folder: &Arc<dyn ObjectStore>, name: &str, batches: &[RecordBatch]) -> LoggedFile {
     let mut bytes = Vec::new();
-    let small = WriterProperties::builder().set_max_row_group_row_count(Some(7)).build();
+    let small = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(7))
+        .build();
     let mut writer = ArrowWriter::try_new(&mut bytes, packed_schema(), Some(small)).unwrap();
     for batch in batches {
         writer.write(batch).unwrap();
@@ -67,12 +69,17 @@ async fn write(folder: &Arc<dyn ObjectStore>, name: &str, batches: &[RecordBatch
         order: None,
         deleted_rows: 0,
     };
-    folder.put(&Path::from(name), PutPayload::from(bytes)).await.unwrap();
+    folder
+        .put(&Path::from(name), PutPayload::from(bytes))
+        .await
+        .unwrap();
     file
 }
 
 async fn packed(folder: &Arc<dyn ObjectStore>, files: &[LoggedFile]) -> PackedObjects {
-    let table = PackedTable::open(Arc::clone(folder), files.to_vec()).await.unwrap();
+    let table = PackedTable::open(Arc::clone(folder), files.to_vec())
+        .await
+        .unwrap();
     PackedObjects::new("pack:test".to_owned(), Arc::new(table), 1 << 10)
 }
 
@@ -102,7 +109,12 @@ fn attributes_come_back() {
 async fn a_packed_table_is_a_place_of_objects() {
     let folder: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let all: Vec<PackedRow> = (0..100)
-        .map(|number| row(&format!("f/{number:03}"), format!("{number}").repeat(number).as_bytes()))
+        .map(|number| {
+            row(
+                &format!("f/{number:03}"),
+                format!("{number}").repeat(number).as_bytes(),
+            )
+        })
         .collect();
     let (first, second) = all.split_at(60);
     let files = [
@@ -145,7 +157,11 @@ async fn a_content_that_is_not_what_was_packed_is_refused() {
     bad.content = bytes::Bytes::from_static(b"Content");
     let object = bad.object.clone();
     let file = write(&folder, "a", &[batch(vec![bad])]).await;
-    let error = packed(&folder, &[file]).await.get(&object, None).await.unwrap_err();
+    let error = packed(&folder, &[file])
+        .await
+        .get(&object, None)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind, ObjectErrorKind::Corrupt);
 }
 
@@ -157,7 +173,10 @@ async fn files_that_overlap_are_refused() {
         write(&folder, "b", &[batch(vec![row("b", b""), row("d", b"")])]).await,
     ];
     let refused = PackedTable::open(folder, files).await.unwrap_err();
-    assert!(refused.to_string().contains("lake-compact --sort-by key"), "{refused}");
+    assert!(
+        refused.to_string().contains("lake-compact --sort-by key"),
+        "{refused}"
+    );
 }
 
 /// What readers emit.
@@ -198,10 +217,16 @@ impl Packing {
     /// Makes the table equal to a folder; how many files were written.
     async fn run(&mut self, source: &FsPath, tally: &Arc<ObjectTally>) -> usize {
         let source: Arc<dyn Objects> = Arc::new(FolderObjects::new(source));
-        let table = PackedTable::open(Arc::clone(&self.folder), self.files.clone()).await.unwrap();
+        let table = PackedTable::open(Arc::clone(&self.folder), self.files.clone())
+            .await
+            .unwrap();
         let table = Arc::new(table);
         let retries = Retries::new(RetryPolicy::default());
-        let bounds = Bounds { start: 4, least: 1, most: 8 };
+        let bounds = Bounds {
+            start: 4,
+            least: 1,
+            most: 8,
+        };
         let plan = Arc::new(PackPlan {
             source: Arc::clone(&source),
             packed: Arc::clone(&table),
@@ -209,6 +234,7 @@ impl Packing {
             filter: self.filter.clone(),
             delete: self.delete,
             metadata: true,
+            compare_only: false,
             largest_bytes: 100_000,
             ahead_bytes: 200_000,
             reader: Arc::new(BodyReader {
@@ -222,7 +248,10 @@ impl Packing {
         });
         let read = TableRead::all(
             Table {
-                name: TableName { schema: None, name: "objects".to_owned() },
+                name: TableName {
+                    schema: None,
+                    name: "objects".to_owned(),
+                },
                 columns: Vec::new(),
                 key: Vec::new(),
                 estimated_rows: None,
@@ -238,7 +267,10 @@ impl Packing {
                 end: None,
                 estimated_bytes: 1,
             };
-            let mut out = Emitted { budget: MemoryBudget::new(1 << 20), batches: Vec::new() };
+            let mut out = Emitted {
+                budget: MemoryBudget::new(1 << 20),
+                batches: Vec::new(),
+            };
             let mut reader = PackRanges(Arc::clone(&plan)).reader().await.unwrap();
             reader.read(&read, &split, &mut out).await.unwrap();
             // Several files, as the sink would make them.
@@ -252,7 +284,8 @@ impl Packing {
             .iter()
             .filter_map(|range| table.path(*range as usize))
             .collect();
-        self.files.retain(|file| !gone.contains(&file.path.as_str()));
+        self.files
+            .retain(|file| !gone.contains(&file.path.as_str()));
         let count = added.len();
         self.files.extend(added);
         count
@@ -274,7 +307,9 @@ async fn a_packed_table_follows_its_source() {
     for round in 0..12 {
         let changes = if round == 0 { 200 } else { 10 };
         for _ in 0..changes {
-            let path = home.path().join(format!("d{}/k{:03}", random.u8(0..5), random.u16(0..300)));
+            let path = home
+                .path()
+                .join(format!("d{}/k{:03}", random.u8(0..5), random.u16(0..300)));
             if random.u8(0..4) == 0 {
                 let _ = std::fs::remove_file(&path);
             } else {
@@ -289,7 +324,10 @@ async fn a_packed_table_follows_its_source() {
         let expected = contents(&FolderObjects::new(home.path())).await;
         assert_eq!(contents(&objects).await, expected, "round {round}");
         assert_eq!(tally.source_objects.get(), expected.len() as u64);
-        assert!(round == 0 || written < packing.files.len(), "everything was written anew");
+        assert!(
+            round == 0 || written < packing.files.len(),
+            "everything was written anew"
+        );
         // And nothing is to be done.
         assert_eq!(packing.run(home.path(), &tally).await, 0);
     }
@@ -310,7 +348,10 @@ async fn what_is_not_wanted_or_too_large_stays_as_it_is() {
     };
     let tally = Arc::new(ObjectTally::new(None));
     packing.run(home.path(), &tally).await;
-    assert_eq!((tally.copied.get(), tally.failed.get(), tally.refused.get()), (2, 1, 1));
+    assert_eq!(
+        (tally.copied.get(), tally.failed.get(), tally.refused.get()),
+        (2, 1, 1)
+    );
     std::fs::remove_file(home.path().join("a")).unwrap();
     std::fs::write(home.path().join("b"), "new").unwrap();
     packing.run(home.path(), &tally).await;
