@@ -26,6 +26,8 @@ pub(crate) enum Side {
     Folder(PathBuf),
     /// A prefix (with its `/`, or empty) in the bucket of a server.
     Bucket(Arc<S3Server>, &'static str),
+    /// A packed table in a folder.
+    Packed(PathBuf),
 }
 
 impl Side {
@@ -43,7 +45,9 @@ impl Side {
     pub(crate) fn server(&self) -> &S3Server {
         match self {
             Self::Bucket(server, _) => server,
-            Self::Folder(folder) => panic!("{} is not in S3", folder.display()),
+            Self::Folder(folder) | Self::Packed(folder) => {
+                panic!("{} is not in S3", folder.display())
+            }
         }
     }
 
@@ -51,6 +55,7 @@ impl Side {
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Folder(folder) => format!("file:{}", folder.display()),
+            Self::Packed(folder) => format!("pack:file:{}", folder.display()),
             Self::Bucket(_, prefix) => format!("s3://{BUCKET}/{prefix}"),
         }
     }
@@ -58,7 +63,7 @@ impl Side {
     /// The full key.
     pub(crate) fn full(&self, key: &str) -> String {
         match self {
-            Self::Folder(_) => key.to_owned(),
+            Self::Folder(_) | Self::Packed(_) => key.to_owned(),
             Self::Bucket(_, prefix) => format!("{prefix}{key}"),
         }
     }
@@ -77,6 +82,7 @@ impl Side {
                 fs::write(path, content.into()).unwrap();
             }
             Self::Bucket(server, _) => server.put(BUCKET, &self.full(key), content.into()),
+            Self::Packed(_) => panic!("nobody else writes packed tables"),
         }
     }
 
@@ -85,6 +91,7 @@ impl Side {
         match self {
             Self::Folder(folder) => fs::remove_file(folder.join(key)).unwrap(),
             Self::Bucket(server, _) => server.remove(BUCKET, &self.full(key)),
+            Self::Packed(_) => panic!("nobody else writes packed tables"),
         }
     }
 
@@ -93,6 +100,7 @@ impl Side {
         let mut found = Contents::new();
         match self {
             Self::Folder(folder) => walk(folder, folder, &mut found),
+            Self::Packed(_) => panic!("the oracle reads packed tables"),
             Self::Bucket(server, prefix) => {
                 for full in server.keys(BUCKET, prefix) {
                     let content = server.object(BUCKET, &full).unwrap();

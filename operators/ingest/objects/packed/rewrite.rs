@@ -265,7 +265,7 @@ impl PackPlan {
             Step::Goes => {
                 tally.target_objects.add(1);
                 tally.extra.add(1);
-                tally.deleted.add((!self.compare_only).into());
+                tally.deleted.add(1);
                 None
             }
             Step::TooLarge(object, row) => {
