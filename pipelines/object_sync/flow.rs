@@ -35,14 +35,14 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// Runs to its end.
+    /// Runs to its end. `settle` is the first process's own.
     ///
     /// # Errors
     /// A worker died.
     pub(super) fn run(
         self,
         context: &RunContext,
-        settle: Box<dyn Settle>,
+        settle: Option<Box<dyn Settle>>,
         cancelled: Arc<AtomicBool>,
     ) -> Result<(), Failure> {
         let ranges = u32::try_from(self.compare.ranges.len()).unwrap_or(u32::MAX);
@@ -58,7 +58,7 @@ impl Flow {
             epoch_duration: ONE_EPOCH,
             cancelled,
         };
-        let settle = Mutex::new(Some(settle));
+        let settle = Mutex::new(settle);
         let runtime = context.runtime.clone();
         context.crew.run(move |scope| {
             let settle = if scope.worker().index() == 0 {

@@ -13,10 +13,11 @@ mod remove;
 mod shown;
 mod sides;
 mod sync;
+mod together;
 
 use std::process::ExitCode;
 
-use highwater::app::{self, Failure, Flags, Pipeline, RunContext};
+use highwater::app::{self, Exit, Failure, Flags, Pipeline, RunContext};
 use highwater::ledger::verify::{Finding, FindingKind};
 use highwater::run::report::{
     PlanReport, RunReport, StatusReport, TablePlan, TableStatus, TableVerified, VerifyReport,
@@ -72,6 +73,10 @@ impl Pipeline for ObjectSync {
         report.objects = Some(Box::new(objects));
         report.conclude(context.started, chrono::Utc::now());
         Ok(report)
+    }
+
+    fn follow(&self, config: Config, context: RunContext) -> Result<Exit, Failure> {
+        together::follow(&config, &context)
     }
 
     fn plan(&self, config: Config, context: RunContext) -> Result<PlanReport, Failure> {

@@ -11,6 +11,7 @@ use highwater::store::pace::{Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
 use highwater_operators::ingest::objects::{CompareObjects, Extras, KeyFilter, Rules, find_ranges};
 use highwater_operators::sink::objects::CopyObjects;
+use serde::{Deserialize, Serialize};
 
 use super::flow::{Flow, sink, tick};
 use super::memory::Memory;
@@ -19,6 +20,7 @@ use super::record::{Keeper, Record};
 use super::remove::Removal;
 use super::shown::show;
 use super::sides::{Packed, Sides};
+use super::together::{FlowOrder, FlowReply, Order};
 
 /// Ranges that each worker gets, at least, where there are so many folders.
 const RANGES_OF_A_WORKER: usize = 32;
@@ -27,7 +29,7 @@ const RANGES_OF_A_WORKER: usize = 32;
 const RANGES_AT_ONCE: usize = 4;
 
 /// What is done with differences.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Doing {
     /// They are counted.
     Compare,
@@ -56,6 +58,10 @@ impl<'a> Sync<'a> {
         let objects = config.objects.clone().unwrap_or_default();
         let sides = Sides::open(config, &objects, context)?;
         context.runtime.block_on(sides.check())?;
+        if sides.packed.is_some() && context.crew.place().processes > 1 {
+            let what = "a packed table is written by one process";
+            return Err(Failure::usage(what).hint("leave out --hosts and --processes"));
+        }
         let tally = Arc::new(ObjectTally::new(objects.max_errors));
         let (stop, cancel) = (Arc::clone(&tally), context.cancel.clone());
         context.runtime.spawn(async move {
@@ -88,12 +94,7 @@ impl<'a> Sync<'a> {
         let began = Instant::now();
         let memory = Memory::divide(self.config, self.context, &self.sides.record);
         let record = self.open_record(doing)?;
-        let extras = match self.objects.delete {
-            true => Some(Arc::new(Extras::new().map_err(|error| {
-                Failure::failed("there is no place for temporary files").caused_by(&error)
-            })?)),
-            false => None,
-        };
+        let extras = self.extras()?;
         show(self.context, &self.tally, &memory, doing);
         let failure = Arc::new(Mutex::new(None));
         let keeper = Keeper {
@@ -103,26 +104,63 @@ impl<'a> Sync<'a> {
             tally: Arc::clone(&self.tally),
             failure: Arc::clone(&failure),
         };
-        let flow = self.flow(doing, &memory, record.as_ref(), extras.clone())?;
-        flow.run(self.context, Box::new(keeper), self.context.cancel_flag())?;
+        let order = Arc::new(self.order(doing, record.as_ref())?);
+        let flow = self.flow(&order, &memory, extras.clone())?;
+        self.context.order(&Order::Flow(order))?;
+        flow.run(self.context, Some(Box::new(keeper)), self.context.cancel_flag())?;
+        let others = self.context.replies::<FlowReply>()?;
         let took = began.elapsed();
+        for other in &others {
+            self.tally.join(&other.report, &other.differing);
+        }
         let failure = failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let failure = failure.or_else(|| self.ended());
+        let failure = failure.or_else(|| self.ended()).map(Into::into);
+        let failure = failure.or_else(|| others.iter().find_map(|other| other.report.error.clone()));
         let failure = match (failure, extras) {
-            (None, Some(extras)) => self.remove(extras, record.clone()).err(),
+            (None, Some(extras)) => self.remove(extras, record.clone()).err().map(Into::into),
             (failure, _) => failure,
         };
         let mut report = self.report(doing, &memory);
+        for other in &others {
+            report.join(&other.report);
+        }
         report.rates(took);
         report.ledger_version = match &record {
             Some(record) => record.blocking_lock().version(),
             None => None,
         };
-        report.error = failure.map(Into::into);
+        report.error = failure;
         Ok(report)
+    }
+
+    /// Does this process's share of what the first one ordered. Beside the reply,
+    /// what only the target has.
+    ///
+    /// # Errors
+    /// Nothing can be said of what was done.
+    pub(super) fn take_part(
+        &self,
+        order: &FlowOrder,
+    ) -> Result<(FlowReply, Option<Arc<Extras>>), Failure> {
+        let memory = Memory::divide(self.config, self.context, &self.sides.record);
+        let extras = self.extras()?;
+        let flow = self.flow(order, &memory, extras.clone())?;
+        flow.run(self.context, None, self.context.cancel_flag())?;
+        let mut report = self.report(order.doing, &memory);
+        report.error = self.ended().map(Into::into);
+        let differing = self.tally.differing();
+        Ok((FlowReply { report, differing }, extras))
+    }
+
+    fn extras(&self) -> Result<Option<Arc<Extras>>, Failure> {
+        let extras = self.objects.delete.then(Extras::new).transpose();
+        let extras = extras.map_err(|error| {
+            Failure::failed("there is no place for temporary files").caused_by(&error)
+        })?;
+        Ok(extras.map(Arc::new))
     }
 
     fn pack(&self, packed: &Packed, doing: Doing) -> Result<ObjectsReport, Failure> {
@@ -156,13 +194,8 @@ impl<'a> Sync<'a> {
         })
     }
 
-    fn flow(
-        &self,
-        doing: Doing,
-        memory: &Memory,
-        record: Option<&Shared<Record>>,
-        extras: Option<Arc<Extras>>,
-    ) -> Result<Flow, Failure> {
+    /// What all processes do.
+    fn order(&self, doing: Doing, record: Option<&Shared<Record>>) -> Result<FlowOrder, Failure> {
         let workers = self.context.crew.place().peers();
         let runtime = &self.context.runtime;
         let ranges = find_ranges(
@@ -181,11 +214,26 @@ impl<'a> Sync<'a> {
         if files.is_none() && self.objects.against == Against::Ledger && doing == Doing::Compare {
             tracing::warn!("there is no record of copies from this source yet");
         }
+        Ok(FlowOrder {
+            doing,
+            ranges,
+            record: files,
+            recorded: record.is_some() && doing == Doing::Copy,
+        })
+    }
+
+    fn flow(
+        &self,
+        order: &FlowOrder,
+        memory: &Memory,
+        extras: Option<Arc<Extras>>,
+    ) -> Result<Flow, Failure> {
+        let files = order.record.clone();
         let objects = &self.objects;
         let compare = CompareObjects {
             source: Arc::clone(&self.sides.source),
             target: Arc::clone(&self.sides.target),
-            ranges: Arc::new(ranges),
+            ranges: Arc::new(order.ranges.clone()),
             filter: KeyFilter::new(&objects.include, &objects.exclude).map_err(Failure::usage)?,
             rules: Rules {
                 compare: objects.compare,
@@ -203,13 +251,13 @@ impl<'a> Sync<'a> {
             at_once: RANGES_AT_ONCE,
             tick: tick(objects),
             process: self.context.crew.place().process,
-            runtime: runtime.clone(),
+            runtime: self.context.runtime.clone(),
         };
-        let copy = (doing == Doing::Copy).then(|| self.copy(memory));
+        let copy = (order.doing == Doing::Copy).then(|| self.copy(memory));
         let shown = self.context.progress.table("objects", 0, 0);
-        let sink = match record.filter(|_| doing == Doing::Copy) {
-            Some(_) => Some(sink(self.context, &self.sides.record, memory, &shown)?),
-            None => None,
+        let sink = match order.recorded {
+            true => Some(sink(self.context, &self.sides.record, memory, &shown)?),
+            false => None,
         };
         Ok(Flow {
             compare,
@@ -234,6 +282,7 @@ impl<'a> Sync<'a> {
     }
 
     fn remove(&self, extras: Arc<Extras>, record: Option<Shared<Record>>) -> Result<(), Failure> {
+        self.gather(&extras)?;
         let removal = Removal {
             target: Arc::clone(&self.sides.target),
             extras,
@@ -242,6 +291,25 @@ impl<'a> Sync<'a> {
             record,
         };
         removal.run(&self.objects, self.context)
+    }
+
+    /// Brings what the other processes have found to be too much here.
+    fn gather(&self, extras: &Extras) -> Result<(), Failure> {
+        if self.context.crew.place().processes == 1 {
+            return Ok(());
+        }
+        loop {
+            self.context.order(&Order::Extras)?;
+            let keys = self.context.replies::<Vec<String>>()?.concat();
+            if keys.is_empty() {
+                return Ok(());
+            }
+            for key in keys {
+                extras.push(&key).map_err(|error| {
+                    Failure::failed("there is no place for temporary files").caused_by(&error)
+                })?;
+            }
+        }
     }
 
     fn failed(&self, message: &str) -> Failure {

@@ -97,6 +97,10 @@ impl ObjectTally {
     pub fn copied(&self, key: &str, bytes: u64, took: Duration) {
         self.copied.add(1);
         self.copied_bytes.add(bytes);
+        self.slow(key, bytes, took);
+    }
+
+    fn slow(&self, key: &str, bytes: u64, took: Duration) {
         let mut told = self.told();
         let slow = told.slowest.peek().map(|Reverse((least, ..))| *least);
         let full = told.slowest.len() >= MOST_SLOW;
@@ -158,6 +162,33 @@ impl ObjectTally {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Adds what another process has counted.
+    pub fn join(&self, other: &ObjectsReport, differing: &[String]) {
+        let (to_copy, bytes) = match other.dry_run {
+            true => (&self.to_copy, &self.to_copy_bytes),
+            false => (&self.copied, &self.copied_bytes),
+        };
+        to_copy.add(other.copied);
+        bytes.add(other.copied_bytes);
+        self.source_objects.add(other.source_objects);
+        self.target_objects.add(other.target_objects);
+        self.copied_by_store.add(other.copied_by_store);
+        self.unchanged.add(other.unchanged);
+        self.extra.add(other.extra);
+        self.deleted.add(other.deleted);
+        self.failed.add(other.failed);
+        self.refused.add(other.refused);
+        self.vanished.add(other.vanished);
+        for slow in &other.slowest {
+            self.slow(&slow.key, slow.bytes, Duration::try_from_secs_f64(slow.seconds).unwrap_or_default());
+        }
+        let mut told = self.told();
+        told.failures.extend_from_slice(&other.failures);
+        told.failures.truncate(MOST_NAMED);
+        told.differing.extend_from_slice(differing);
+        told.differing.truncate(MOST_NAMED);
     }
 
     /// Writes the numbers into a report. Of a dry run, what would be copied counts

@@ -22,7 +22,11 @@ impl Extras {
         })
     }
 
-    pub(super) fn push(&self, key: &str) -> io::Result<()> {
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn push(&self, key: &str) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = u32::try_from(key.len()).unwrap_or(u32::MAX);
         file.write_all(&bytes.to_le_bytes())?;
@@ -40,10 +44,9 @@ impl Extras {
         unreadable: impl Fn(io::Error) -> E,
         mut each: impl FnMut(Vec<String>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut reading = self.reader().map_err(&unreadable)?;
         let mut keys = Vec::with_capacity(of);
-        while let Some(key) = next(&mut reading).map_err(&unreadable)? {
-            keys.push(key);
+        for key in self.keys().map_err(&unreadable)? {
+            keys.push(key.map_err(&unreadable)?);
             if keys.len() >= of {
                 each(std::mem::take(&mut keys))?;
             }
@@ -55,13 +58,28 @@ impl Extras {
     }
 }
 
+/// The keys of [`Extras`], in the order in which they came.
+pub struct ExtraKeys(BufReader<File>);
+
+impl Iterator for ExtraKeys {
+    type Item = io::Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        next(&mut self.0).transpose()
+    }
+}
+
 impl Extras {
-    fn reader(&self) -> io::Result<BufReader<File>> {
+    /// All keys, from the first one.
+    ///
+    /// # Errors
+    /// The file cannot be written to its end, or read.
+    pub fn keys(&self) -> io::Result<ExtraKeys> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.flush()?;
         let mut reading = file.get_ref().try_clone()?;
         reading.seek(SeekFrom::Start(0))?;
-        Ok(BufReader::new(reading))
+        Ok(ExtraKeys(BufReader::new(reading)))
     }
 }
 

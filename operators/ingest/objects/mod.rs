@@ -31,7 +31,7 @@ mod recorded;
 
 pub use batch::{changes_schema, listed_of};
 pub use decide::Rules;
-pub use extras::Extras;
+pub use extras::{ExtraKeys, Extras};
 pub use filter::KeyFilter;
 pub use operator::{CompareObjects, compare_objects};
 pub use packed::{PackPlan, PackRanges, PackedObjects, PackedTable, packed_schema};

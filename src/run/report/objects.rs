@@ -94,6 +94,18 @@ pub struct FailedObject {
 const MOST_TOLD: usize = 10;
 
 impl ObjectsReport {
+    /// Adds what another process of the run has used. What was counted of objects
+    /// comes by way of the tally.
+    pub fn join(&mut self, other: &Self) {
+        for (kind, count) in &other.requests {
+            *self.requests.entry(kind.clone()).or_default() += count;
+        }
+        self.retries += other.retries;
+        self.peak_at_once += other.peak_at_once;
+        self.settled_at_once.0 += other.settled_at_once.0;
+        self.settled_at_once.1 += other.settled_at_once.1;
+    }
+
     /// The report for people, at most `width` columns wide.
     #[must_use]
     pub fn render(&self, width: usize, verbose: bool) -> String {

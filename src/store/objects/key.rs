@@ -1,11 +1,13 @@
 //! Keys, and ranges of them. Keys are compared by the bytes of their UTF-8: the
 //! order in which S3 lists them.
 
+use serde::{Deserialize, Serialize};
+
 /// The prefix of our own records in a target: never copied, never deleted.
 pub const OUR_OWN: &str = "_highwater/";
 
 /// The keys after one key, up to and with another.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRange {
     /// Keys come after this one; empty for all.
     pub after: String,
