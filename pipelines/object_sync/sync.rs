@@ -103,6 +103,9 @@ impl<'a> Sync<'a> {
         };
         let flow = self.flow(doing, &memory, record.as_ref(), extras.clone())?;
         flow.run(self.context, Box::new(keeper), self.context.cancel_flag())?;
+        if doing == Doing::Copy && self.objects.durable && record.is_none() {
+            self.context.runtime.block_on(self.sides.target.make_durable())?;
+        }
         let took = began.elapsed();
         let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         let failure = failure.or_else(|| self.ended());
@@ -148,7 +151,7 @@ impl<'a> Sync<'a> {
             &self.retries,
             workers * RANGES_OF_A_WORKER,
         );
-        let ranges = runtime.block_on(ranges).map_err(|error| self.failed(&error.message))?;
+        let ranges = runtime.block_on(ranges)?;
         tracing::debug!(ranges = ranges.len(), "cut the keys");
         let files = match record {
             Some(record) => runtime.block_on(async { record.lock().await.files().await })?,
@@ -177,7 +180,7 @@ impl<'a> Sync<'a> {
             retries: self.retries.clone(),
             budget: memory.listing.clone(),
             at_once: RANGES_AT_ONCE,
-            tick: tick(objects),
+            tick: tick(self.sides.remote.1),
             process: self.context.crew.place().process,
             runtime: runtime.clone(),
         };
@@ -224,14 +227,10 @@ impl<'a> Sync<'a> {
         removal.run(&self.objects, self.context)
     }
 
-    fn failed(&self, message: &str) -> Failure {
-        Failure::failed(message.to_owned())
-    }
-
     /// Why the run ended early, if it did.
     fn ended(&self) -> Option<Failure> {
         if let Some(ended) = self.tally.ended_by() {
-            return Some(Failure::failed(ended.reason));
+            return Some(ended);
         }
         if self.tally.has_too_many_errors() {
             let what = format!("{} objects have failed, more than max_errors", self.tally.failed.get());
