@@ -117,7 +117,6 @@ def commands(shape, folder, fresh, first, second, peers, venv, memory):
     if shape == "up":
         found = {
             "object-sync": [*ours, folder, f"s3://lake/{fresh}", *more],
-            "not durable": None,
             "s5cmd": [*s5, "cp", f"{folder}/", f"s3://lake/{fresh}"],
             "rclone": [*rclone, folder, remote(first, fresh)],
             "boto3": [*boto, "up", folder, first.endpoint, fresh, size],
@@ -152,7 +151,7 @@ def main():
     arguments.add_argument("--venv", default=None)
     asked = arguments.parse_args()
     peers = asked.peers.split(",")
-    venv = pathlib.Path(asked.venv) if asked.venv else python_with(TARGET / "bench-objects-py", PACKAGES).parent.parent
+    venv = pathlib.Path(asked.venv) if asked.venv else python_with(TARGET, "objects", PACKAGES).parent.parent
     home = pathlib.Path(tempfile.mkdtemp(prefix="bench-objects-", dir=TARGET))
     log = home / "log"
     results = {}

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use highwater::app::{Failure, RunContext};
 use highwater::flow::{Assign, Assignment, Settle, assign, commit};
-use highwater::run::config::ObjectsConfig;
 use highwater::run::stages::Stages;
 use highwater::store::Store;
 use highwater::telemetry::TableProgress;
@@ -113,7 +112,8 @@ pub(super) fn sink(
     })
 }
 
-/// How long an epoch lasts: so much is not recorded when a run is killed.
-pub(super) fn tick(_objects: &ObjectsConfig) -> Duration {
-    Duration::from_secs(2)
+/// How long an epoch lasts: so much is not recorded when a run is killed. In a
+/// folder each one ends with a wait for the disk.
+pub(super) fn tick(remote_target: bool) -> Duration {
+    Duration::from_secs(if remote_target { 2 } else { 5 })
 }

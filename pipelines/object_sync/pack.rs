@@ -102,6 +102,7 @@ impl Packing<'_> {
             tally: Arc::clone(self.tally),
             version: Arc::clone(&version),
             failure: Arc::clone(&failure),
+            over: false,
         };
         self.flow(&plan, Box::new(packer))?;
         let failure = failure
@@ -175,8 +176,7 @@ impl Packing<'_> {
             true => {
                 let wanted = self.context.crew.place().peers() * RANGES_OF_A_WORKER;
                 let ranges = find_ranges(self.sides.source.as_ref(), self.retries, wanted);
-                let ranges = self.context.runtime.block_on(ranges);
-                ranges.map_err(|error| Failure::failed(error.message))?
+                self.context.runtime.block_on(ranges)?
             }
         };
         let memory = Memory::divide(self.config, self.context, &self.packed.store);
@@ -322,18 +322,14 @@ struct Packer {
     tally: Arc<ObjectTally>,
     version: Arc<Mutex<Option<u64>>>,
     failure: Arc<Mutex<Option<Failure>>>,
+    /// Whether nothing more is published.
+    over: bool,
 }
 
 impl Packer {
-    fn is_over(&self) -> bool {
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
-    }
-
     /// Ends the run: what is published stays.
-    fn end(&self, failure: Failure) {
+    fn end(&mut self, failure: Failure) {
+        self.over = true;
         let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert(failure);
         self.tally.stop();
@@ -380,20 +376,18 @@ impl Packer {
 #[async_trait]
 impl Settle for Packer {
     async fn settle(&mut self, _epoch: Epoch, events: Vec<Event>) -> Settled {
-        let (mut ranges, mut files, mut failed) = (Vec::new(), Vec::new(), None);
+        let (mut ranges, mut files) = (Vec::new(), Vec::new());
         for event in events {
             match event {
                 Event::SplitRead { split, .. } => ranges.push(split),
                 Event::File { file, .. } => files.push(file),
-                Event::Failed { failure, .. } => failed = Some(failure.message),
+                // A range that failed may have left files of half of its keys. The
+                // tally knows why.
+                Event::Failed { .. } => self.over = true,
                 Event::Quarantined { .. } => {}
             }
         }
-        if let Some(message) = failed {
-            self.end(Failure::failed(message));
-        }
-        // A range that failed may have left files of half of its keys.
-        if self.is_over() || self.plan.compare_only {
+        if self.over || self.plan.compare_only {
             return Settled::default();
         }
         if let Err(failure) = self.publish(&ranges, files).await {

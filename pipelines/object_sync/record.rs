@@ -147,7 +147,7 @@ impl Keeper {
     async fn keep(&self, files: Vec<DataFile>) -> Result<(), Failure> {
         if self.durable {
             // What is recorded must outlive a power cut.
-            self.target.make_durable().await.map_err(|error| Failure::failed(error.message))?;
+            self.target.make_durable().await?;
         }
         match &self.record {
             Some(record) => record.lock().await.add(files).await,
@@ -160,16 +160,13 @@ impl Keeper {
 impl Settle for Keeper {
     async fn settle(&mut self, _epoch: Epoch, events: Vec<Event>) -> Settled {
         let mut files = Vec::new();
-        let mut failed = None;
         for event in events {
             match event {
                 Event::File { file, .. } => files.push(file),
-                Event::Failed { failure, .. } => failed = Some(failure.message),
+                // The tally knows why.
+                Event::Failed { .. } => self.tally.stop(),
                 Event::SplitRead { .. } | Event::Quarantined { .. } => {}
             }
-        }
-        if let Some(message) = failed {
-            self.tally.end("", &message);
         }
         if files.is_empty() {
             return Settled::default();

@@ -57,10 +57,7 @@ impl Removal {
 
     async fn remove(&self, keys: Vec<String>) -> Result<(), Failure> {
         let delete = || self.target.delete(&keys);
-        let failed = match self.retries.ask(delete, |_| ()).await {
-            Ok(failed) => failed,
-            Err(error) => return Err(Failure::failed(error.message)),
-        };
+        let failed = self.retries.ask(delete, |_| ()).await?;
         for (key, error) in &failed {
             self.tally.failed(key, &error.message);
         }

@@ -106,8 +106,9 @@ impl<'a> Sync<'a> {
         };
         let order = Arc::new(self.order(doing, record.as_ref())?);
         let flow = self.flow(&order, &memory, extras.clone())?;
-        self.context.order(&Order::Flow(order))?;
+        self.context.order(&Order::Flow(Arc::clone(&order)))?;
         flow.run(self.context, Some(Box::new(keeper)), self.context.cancel_flag())?;
+        self.make_durable(&order)?;
         let others = self.context.replies::<FlowReply>()?;
         let took = began.elapsed();
         for other in &others {
@@ -149,10 +150,21 @@ impl<'a> Sync<'a> {
         let extras = self.extras()?;
         let flow = self.flow(order, &memory, extras.clone())?;
         flow.run(self.context, None, self.context.cancel_flag())?;
+        self.make_durable(order)?;
         let mut report = self.report(order.doing, &memory);
         report.error = self.ended().map(Into::into);
         let differing = self.tally.differing();
         Ok((FlowReply { report, differing }, extras))
+    }
+
+    /// What is recorded was made durable on the way.
+    fn make_durable(&self, order: &FlowOrder) -> Result<(), Failure> {
+        if order.doing == Doing::Copy && self.objects.durable && !order.recorded {
+            self.context
+                .runtime
+                .block_on(self.sides.target.make_durable())?;
+        }
+        Ok(())
     }
 
     fn extras(&self) -> Result<Option<Arc<Extras>>, Failure> {
@@ -203,9 +215,7 @@ impl<'a> Sync<'a> {
             &self.retries,
             workers * RANGES_OF_A_WORKER,
         );
-        let ranges = runtime
-            .block_on(ranges)
-            .map_err(|error| self.failed(&error.message))?;
+        let ranges = runtime.block_on(ranges)?;
         tracing::debug!(ranges = ranges.len(), "cut the keys");
         let files = match record {
             Some(record) => runtime.block_on(async { record.lock().await.files().await })?,
@@ -249,7 +259,7 @@ impl<'a> Sync<'a> {
             retries: self.retries.clone(),
             budget: memory.listing.clone(),
             at_once: RANGES_AT_ONCE,
-            tick: tick(objects),
+            tick: tick(self.sides.remote.1),
             process: self.context.crew.place().process,
             runtime: self.context.runtime.clone(),
         };
@@ -312,14 +322,10 @@ impl<'a> Sync<'a> {
         }
     }
 
-    fn failed(&self, message: &str) -> Failure {
-        Failure::failed(message.to_owned())
-    }
-
     /// Why the run ended early, if it did.
     fn ended(&self) -> Option<Failure> {
         if let Some(ended) = self.tally.ended_by() {
-            return Some(Failure::failed(ended.reason));
+            return Some(ended);
         }
         if self.tally.has_too_many_errors() {
             let what = format!(

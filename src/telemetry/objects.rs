@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::run::Failure;
 use crate::run::report::{FailedObject, MOST_NAMED, ObjectsReport, SlowObject};
 
 /// Slow objects that are named.
@@ -60,7 +61,7 @@ pub struct ObjectTally {
 struct Told {
     slowest: BinaryHeap<Reverse<(Duration, u64, String)>>,
     failures: Vec<FailedObject>,
-    ended_by: Option<FailedObject>,
+    ended_by: Option<Failure>,
     differing: Vec<String>,
 }
 
@@ -132,18 +133,14 @@ impl ObjectTally {
     }
 
     /// Something failed that makes it senseless to go on.
-    pub fn end(&self, key: &str, reason: &str) {
-        let ended = FailedObject {
-            key: key.to_owned(),
-            reason: reason.to_owned(),
-        };
-        self.told().ended_by.get_or_insert(ended);
+    pub fn end(&self, failure: Failure) {
+        self.told().ended_by.get_or_insert(failure);
         self.stop();
     }
 
     /// What ended the run, if something did.
     #[must_use]
-    pub fn ended_by(&self) -> Option<FailedObject> {
+    pub fn ended_by(&self) -> Option<Failure> {
         self.told().ended_by.clone()
     }
 

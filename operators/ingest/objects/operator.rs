@@ -15,6 +15,7 @@ use highwater::flow::event::FailureKind;
 use highwater::flow::{Epoch, Event, Sender, TableFailure, Wire, mailbox};
 use highwater::flow::ingest::Ingested;
 use highwater::ledger::LoggedFile;
+use highwater::run::Failure;
 use highwater::run::config::Against;
 use highwater::store::objects::{KeyRange, Listed, ObjectError, Objects};
 use highwater::store::pace::Retries;
@@ -218,7 +219,7 @@ async fn compare_one(plan: &CompareObjects, assignment: Assignment, mail: &Sende
 }
 
 fn failed(plan: &CompareObjects, table: usize, error: &ObjectError) -> Event {
-    plan.tally.end(&error.key, &error.message);
+    plan.tally.end(error.clone().into());
     let kind = match error.passes() {
         true => FailureKind::Retryable,
         false => FailureKind::Failed,
@@ -256,7 +257,7 @@ impl Outlet<'_> {
             Ok(rows) => rows,
             // Four columns of a few hundred rows: it does not happen.
             Err(error) => {
-                self.plan.tally.end("", &error.to_string());
+                self.plan.tally.end(Failure::failed(error.to_string()));
                 return false;
             }
         };

@@ -105,7 +105,7 @@ impl CopyObjects {
                 return Outcome::Over;
             }
             let copied = match paid {
-                Some(_) => self.copy_small(&object).await,
+                Some(_) => self.copy_whole(&self.small, &object).await,
                 None => self.copy_large(&object).await,
             };
             let trouble = match copied {
@@ -153,7 +153,7 @@ impl CopyObjects {
         }
         self.tally.failed(key, &error.message);
         if error.ends_the_run() {
-            self.tally.end(key, &error.message);
+            self.tally.end(error.clone().into());
         }
         Outcome::Over
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use highwater::batch::Batch;
 use highwater::budget::Permit;
 use highwater::flow::{Batches, Epoch, mailbox};
+use highwater::run::Failure;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::Pipeline;
@@ -88,7 +89,7 @@ pub fn copy_objects<'scope>(
                     Ok(records) => {
                         output.session(&here.capability).give_iterator(records.into_iter());
                     }
-                    Err(error) => tally.end("", &error.to_string()),
+                    Err(error) => tally.end(Failure::failed(error.to_string())),
                 }
             }
             if frontier.is_empty() && open.is_empty() {

@@ -104,7 +104,7 @@ impl Ahead {
                 Err(error) => {
                     tally.failed(&object.key, &error.message);
                     if error.ends_the_run() {
-                        tally.end(&object.key, &error.message);
+                        tally.end(error.into());
                     }
                     old.map(|row| Paid { row, permit })
                 }

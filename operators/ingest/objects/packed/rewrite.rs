@@ -109,7 +109,7 @@ impl Reader for PackReader {
 }
 
 fn failed(plan: &PackPlan, error: &ObjectError) -> SourceError {
-    plan.tally.end(&error.key, &error.message);
+    plan.tally.end(error.clone().into());
     let kind = match error.passes() {
         true => SourceErrorKind::Unavailable,
         false => SourceErrorKind::Failed,

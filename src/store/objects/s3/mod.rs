@@ -369,8 +369,10 @@ impl S3Objects {
 
 /// Of all headers those that belong to the object.
 fn describing(headers: &HeaderMap) -> HeaderMap<HeaderValue> {
-    let own = headers.iter().filter(|(name, _)| {
-        DESCRIBING.contains(name) || name.as_str().starts_with("x-amz-meta-")
+    let own = headers.iter().filter(|(name, value)| {
+        let own = DESCRIBING.contains(name) || name.as_str().starts_with("x-amz-meta-");
+        // A signature is made over text.
+        own && std::str::from_utf8(value.as_bytes()).is_ok()
     });
     own.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
