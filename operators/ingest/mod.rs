@@ -5,6 +5,7 @@ pub mod groups;
 pub mod history;
 pub mod lake;
 pub mod merge;
+pub mod objects;
 pub mod postgres;
 pub mod sqlite;
 

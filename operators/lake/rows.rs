@@ -134,6 +134,14 @@ impl TableFile {
         })
     }
 
+    /// What the wanted columns of one row group occupy before compression, in bytes.
+    #[must_use]
+    pub fn uncompressed_bytes(&self, group: usize) -> u64 {
+        self.sum(group, |group, column| {
+            group.column(column).uncompressed_size()
+        })
+    }
+
     /// How many rows a row group has.
     #[must_use]
     pub fn row_count(&self, group: usize) -> u64 {
@@ -147,9 +155,7 @@ impl TableFile {
         const FEWEST: u64 = 64;
         const MOST: u64 = 8192;
         let rows = u64::try_from(self.group(group).map_or(0, RowGroupMetaData::num_rows));
-        let held = self.sum(group, |group, column| {
-            group.column(column).uncompressed_size()
-        });
+        let held = self.uncompressed_bytes(group);
         let row = held / rows.unwrap_or(1).max(1) + 1;
         usize::try_from((bytes / row).clamp(FEWEST, MOST)).unwrap_or(1)
     }

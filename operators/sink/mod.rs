@@ -1,3 +1,4 @@
 //! Where batches end: one file or folder for each kind of sink.
 
 pub mod lake;
+pub mod objects;

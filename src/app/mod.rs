@@ -66,6 +66,12 @@ pub trait Pipeline: Send + Sync + 'static {
         None
     }
 
+    /// Whether a source and a target may be named in place of a file; they are
+    /// given to [`Flags::set`] as `source` and `target`.
+    fn takes_places(&self) -> bool {
+        false
+    }
+
     /// Runs to the end. Blocks: the pipeline owns its worker threads. Tables
     /// that failed are part of the report; a [`Failure`] means that there is
     /// nothing to report.
@@ -227,7 +233,7 @@ fn command(pipeline: &dyn Pipeline) -> clap::Command {
         .name(pipeline.name())
         .bin_name(pipeline.name())
         .about(pipeline.about());
-    flags::extend(command, pipeline.flags())
+    flags::extend(command, pipeline.flags(), pipeline.takes_places())
 }
 
 /// Help and version go to standard output, wrong usage to standard error.

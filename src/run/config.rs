@@ -8,6 +8,7 @@ mod check;
 mod compact;
 mod compression;
 pub mod duration;
+mod objects;
 mod partition_by;
 pub(crate) mod size;
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use check::{MEMORY_FLOOR, Problem, check_memory};
 pub use compact::{CompactCommit, CompactConfig, KeepNewest};
 pub use compression::Compression;
+pub use objects::{Against, Compare, ObjectsConfig, Percent};
 pub use partition_by::PartitionBy;
 
 use super::secret::Secret;
@@ -32,12 +34,15 @@ use crate::watermark::Mode;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// URL of the source: `sqlite:path` or `postgres://user@host/database`.
-    /// Relative paths start at the current directory. `lake-compact` needs none.
+    /// URL of the source: `sqlite:path` or `postgres://user@host/database`; for
+    /// `object-sync` a folder or bucket, as in `lake`. Relative paths start at the
+    /// current directory. `lake-compact` needs none.
     #[serde(default)]
     pub source: Secret,
     /// URL of the lake: `file:folder`, `s3://bucket/prefix`, `gs://...`, `az://...`.
-    /// Relative paths start at the current directory.
+    /// Relative paths start at the current directory. `object-sync` copies to it;
+    /// there it may be called `target`.
+    #[serde(alias = "target")]
     pub lake: String,
     /// How tables are kept unless a table says otherwise.
     #[serde(default = "default_mode")]
@@ -100,10 +105,16 @@ pub struct Config {
     /// How `lake-compact` lays files out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compact: Option<CompactConfig>,
-    /// Options of the object store (`endpoint`, `region`, `access_key_id`, ...),
+    /// How `object-sync` copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<ObjectsConfig>,
+    /// Options of the lake's object store (`endpoint`, `region`, `access_key_id`, ...),
     /// by the names that `object_store` knows.
-    #[serde(default)]
+    #[serde(default, alias = "target_store")]
     pub store: BTreeMap<String, Secret>,
+    /// The same for the source, where that is a bucket.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source_store: BTreeMap<String, Secret>,
     /// Options of single tables, by `schema.name` or `name`.
     #[serde(default)]
     pub tables: BTreeMap<String, TableConfig>,
@@ -379,7 +390,9 @@ impl Config {
             epoch: EpochConfig::default(),
             files: FilesConfig::default(),
             compact: None,
+            objects: None,
             store: BTreeMap::new(),
+            source_store: BTreeMap::new(),
             tables: BTreeMap::new(),
         }
     }
@@ -420,7 +433,7 @@ impl Config {
     #[must_use]
     pub fn scrub(&self, text: &str) -> String {
         let mut clean = self.source.scrub(text);
-        for (name, secret) in &self.store {
+        for (name, secret) in self.store.iter().chain(&self.source_store) {
             if names_a_secret(name) {
                 clean = secret.scrub(&clean);
             }

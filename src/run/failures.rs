@@ -3,6 +3,7 @@
 use super::failure::{Exit, Failure};
 use crate::ledger::{LedgerError, LoadError};
 use crate::source::{SourceError, SourceErrorKind};
+use crate::store::objects::{ObjectError, ObjectErrorKind};
 use crate::store::{StoreError, StoreErrorKind};
 
 impl From<SourceError> for Failure {
@@ -33,6 +34,17 @@ impl From<StoreError> for Failure {
             | StoreErrorKind::NotFound
             | StoreErrorKind::NoConditionalPut
             | StoreErrorKind::Failed => Exit::Failed,
+        };
+        Self::new(exit, error.message)
+    }
+}
+
+impl From<ObjectError> for Failure {
+    fn from(error: ObjectError) -> Self {
+        let exit = match error.kind {
+            ObjectErrorKind::NoSuchPlace => Exit::Usage,
+            _ if error.passes() => Exit::Retry,
+            _ => Exit::Failed,
         };
         Self::new(exit, error.message)
     }

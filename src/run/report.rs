@@ -5,6 +5,7 @@
 //! lake holds is a [`StatusReport`].
 
 mod columns;
+mod objects;
 mod plan;
 mod prune;
 mod restore;
@@ -19,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use objects::{FailedObject, MOST_NAMED, ObjectsReport, SlowObject};
 pub use plan::{ColumnPlan, LayoutPlan, MemoryPlan, PlanReport, TablePlan, lake_type_name};
 pub use prune::{PruneReport, TablePruned};
 pub use restore::{RestoreReport, TableRestored};
@@ -125,6 +127,17 @@ impl From<Failure> for TableError {
             message,
             causes,
             hint,
+        }
+    }
+}
+
+impl From<TableError> for Failure {
+    fn from(error: TableError) -> Self {
+        Self {
+            exit: error.exit,
+            message: error.message,
+            causes: error.causes,
+            hint: error.hint,
         }
     }
 }
@@ -285,6 +298,9 @@ pub struct RunReport {
     pub lake: String,
     /// Every table that was selected, in name order.
     pub tables: Vec<TableReport>,
+    /// What became of objects; of `object-sync` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Box<ObjectsReport>>,
     /// Sums over all tables.
     pub totals: Totals,
     /// Seconds per stage: `plan`, `read`, `encode`, `upload`, `commit`; summed
@@ -322,6 +338,7 @@ impl RunReport {
             exit: Exit::Done,
             lake: lake.into(),
             tables: Vec::new(),
+            objects: None,
             totals: Totals::default(),
             seconds: BTreeMap::new(),
             peak_rss_bytes: None,
@@ -342,7 +359,9 @@ impl RunReport {
     pub fn conclude(&mut self, started: DateTime<Utc>, finished: DateTime<Utc>) {
         self.tables.sort_by(|a, b| a.name.cmp(&b.name));
         self.totals = self.sums();
-        self.exit = Exit::of_parts(self.tables.iter().map(TableReport::exit));
+        let objects = self.objects.as_deref().map(ObjectsReport::exit);
+        let tables = self.tables.iter().map(TableReport::exit);
+        self.exit = Exit::of_parts(tables.chain(objects));
         self.outcome = RunOutcome::of(self.exit);
         self.finished = rfc3339(finished);
         self.elapsed_seconds = (finished - started).num_milliseconds().max(0) as f64 / 1e3;
@@ -374,6 +393,10 @@ impl RunReport {
     /// The failure to print at the very end, if tables failed: which, and why.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
+        let objects = self.objects.as_ref().and_then(|all| all.error.as_ref());
+        if let Some(error) = objects {
+            return Some(self.with_rest(error.clone().into()));
+        }
         let failed: Vec<&TableReport> = self.failed().collect();
         let first = failed.first()?;
         let hint = first.error.as_ref().and_then(|error| error.hint.clone());

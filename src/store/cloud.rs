@@ -125,10 +125,7 @@ pub(super) fn build(
     let config = retry.config();
     match url.scheme() {
         "s3" => {
-            let mut builder = AmazonS3Builder::from_env();
-            for (key, value) in keys::<AmazonS3ConfigKey>(options, "s3", S3)? {
-                builder = builder.with_config(key, value);
-            }
+            let builder = s3_builder(options)?;
             let store = builder.with_bucket_name(bucket).with_retry(config).build();
             Ok(Arc::new(store.map_err(failed)?))
         }
@@ -152,6 +149,17 @@ pub(super) fn build(
             Ok(Arc::new(store.map_err(failed)?))
         }
     }
+}
+
+/// What the environment and the options say of an S3 bucket.
+pub(super) fn s3_builder(
+    options: &BTreeMap<String, String>,
+) -> Result<AmazonS3Builder, StoreError> {
+    let mut builder = AmazonS3Builder::from_env();
+    for (key, value) in keys::<AmazonS3ConfigKey>(options, "s3", S3)? {
+        builder = builder.with_config(key, value);
+    }
+    Ok(builder)
 }
 
 /// The options as the provider's own keys; an unknown one is an error that names

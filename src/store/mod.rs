@@ -12,6 +12,8 @@
 //! | `cloud` | builders and options of `s3://`, `gs://` and `az://` |
 //! | `local` | [`DurableFolder`]: `fsync`, atomic names, sorted listings |
 //! | `put_once` | [`put_once`]: COMMITTED, LOST or UNKNOWN (C1) |
+//! | `objects` | objects under exact keys, for those who copy them |
+//! | `pace` | how much is asked of a store at once |
 //! | `probe` | [`probe_conditional_put`]: can two writers be told apart? (C6) |
 //! | `remove` | the one way to delete, for `prune` alone (C4); the store's clock (C5) |
 //! | `check` | [`Store::check`]: one clear error before any work is done |
@@ -25,7 +27,9 @@ mod error;
 #[allow(clippy::unwrap_used)]
 pub(crate) mod faults;
 mod local;
+pub mod objects;
 mod open;
+pub mod pace;
 mod probe;
 mod put_once;
 mod remove;

@@ -2,7 +2,8 @@
 
 pub mod logs;
 pub mod memory;
+pub mod objects;
 pub mod progress;
 pub mod units;
 
-pub use progress::{Progress, TableProgress};
+pub use progress::{Progress, TableProgress, Told};

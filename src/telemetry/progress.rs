@@ -52,7 +52,20 @@ pub struct Progress {
     shared: Arc<Shared>,
 }
 
+/// What a run says of itself in place of rows and tables.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// For people.
+    pub text: String,
+    /// For programs: an object whose fields are added to the line.
+    pub json: serde_json::Value,
+}
+
+/// Says how far a run is; it is told for how long the run has been going.
+type Tell = Arc<dyn Fn(Duration) -> Told + Send + Sync>;
+
 struct Shared {
+    tell: Mutex<Option<Tell>>,
     started: Instant,
     planned: AtomicBool,
     tables: Mutex<Vec<Arc<Counters>>>,
@@ -87,6 +100,7 @@ pub struct TableProgress {
 /// What a drawing is made of.
 #[derive(Debug, Clone, Default)]
 struct Snapshot {
+    told: Option<Told>,
     elapsed: Duration,
     planned: bool,
     tables: Vec<TableView>,
@@ -116,6 +130,7 @@ impl Progress {
             _ => MultiProgress::with_draw_target(indicatif::ProgressDrawTarget::hidden()),
         };
         let shared = Arc::new(Shared {
+            tell: Mutex::default(),
             started: Instant::now(),
             planned: AtomicBool::new(false),
             tables: Mutex::default(),
@@ -145,6 +160,11 @@ impl Progress {
         });
         lock(&self.shared.tables).push(Arc::clone(&counters));
         TableProgress { counters }
+    }
+
+    /// Lets the run say itself how far it is.
+    pub fn tell(&self, tell: impl Fn(Duration) -> Told + Send + Sync + 'static) {
+        *lock(&self.shared.tell) = Some(Arc::new(tell));
     }
 
     /// Says that all tables are announced. Until then no share of the whole and
@@ -228,8 +248,11 @@ impl fmt::Debug for TableProgress {
 
 impl Shared {
     fn snapshot(&self) -> Snapshot {
+        let elapsed = self.started.elapsed();
+        let tell = lock(&self.tell).clone();
         Snapshot {
-            elapsed: self.started.elapsed(),
+            told: tell.map(|tell| tell(elapsed)),
+            elapsed,
             planned: self.planned.load(Ordering::Relaxed),
             tables: lock(&self.tables)
                 .iter()

@@ -8,6 +8,7 @@
 //! | [`compact`] | tables that `deltalake` wrote, and `lake-compact` |
 //! | [`lake`] | a configuration, the binary, its exit code and report |
 //! | [`load_log`] | what a load has recorded |
+//! | [`objects`] | places of objects, and `object-sync` |
 //! | [`oracle`] | ROWS=: the source and the lake hold the same rows |
 //! | [`session`] | a connection that holds transactions open |
 //! | [`shop`] | tables to load |
@@ -18,6 +19,7 @@ pub(crate) mod compact;
 pub(crate) mod lake;
 pub(crate) mod load_log;
 pub(crate) mod network;
+pub(crate) mod objects;
 pub(crate) mod oracle;
 pub(crate) mod outcome;
 pub(crate) mod place;

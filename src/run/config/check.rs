@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use globset::Glob;
 
 use super::super::load_config::element;
-use super::{CompactConfig, Config, TableConfig};
+use super::{Against, CompactConfig, Config, ObjectsConfig, TableConfig};
 use crate::telemetry::units;
 use crate::watermark::Mode;
 
@@ -94,11 +94,22 @@ impl Config {
     }
 
     fn check_globs(&self, found: &mut Vec<Problem>) {
-        for (key, globs) in [("include", &self.include), ("exclude", &self.exclude)] {
+        let mut lists = vec![
+            (vec!["include"], &self.include),
+            (vec!["exclude"], &self.exclude),
+        ];
+        if let Some(objects) = &self.objects {
+            lists.push((vec!["objects", "include"], &objects.include));
+            lists.push((vec!["objects", "exclude"], &objects.exclude));
+        }
+        for (path, globs) in lists {
+            let key = path.join(".");
             for (position, glob) in globs.iter().enumerate() {
                 if let Err(error) = Glob::new(glob) {
+                    let element = element(position);
+                    let path: Vec<&str> = path.iter().copied().chain([element.as_str()]).collect();
                     found.push(Problem::at(
-                        &[key, &element(position)],
+                        &path,
                         format!("\"{glob}\" in `{key}` is no glob: {}", error.kind()),
                         "`*` stands for any text, `?` for one letter, `[ab]` for one of them",
                     ));
@@ -143,6 +154,9 @@ impl Config {
         }
         if let Some(compact) = &self.compact {
             check_compact(compact, found);
+        }
+        if let Some(objects) = &self.objects {
+            check_objects(objects, found);
         }
         if self.epoch.seconds == 0 {
             found.push(Problem::at(
@@ -214,6 +228,23 @@ impl TableConfig {
                 format!("accept that with `at_risk = true` in [tables.{name}], or use mode \"full\""),
             )
         })
+    }
+}
+
+fn check_objects(objects: &ObjectsConfig, found: &mut Vec<Problem>) {
+    if objects.requests_per_second == Some(0) || objects.bandwidth == Some(ByteSize(0)) {
+        found.push(Problem::at(
+            &["objects"],
+            "`objects.bandwidth` or `objects.requests_per_second` is 0: nothing would ever be copied",
+            "write at least 1, or leave it out for no limit",
+        ));
+    }
+    if objects.against == Against::Ledger && !objects.ledger {
+        found.push(Problem::at(
+            &["objects", "against"],
+            "`objects.against = \"ledger\"` needs the record that `ledger = false` leaves out",
+            "remove one of them",
+        ));
     }
 }
 

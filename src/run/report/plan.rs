@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, Side, wrap};
-use super::{TableError, mode_word};
+use super::{ObjectsReport, TableError, mode_word};
 use crate::dataset::{Column, Fidelity, Table};
 use crate::run::mirror::ColumnChange;
 use crate::telemetry::units;
@@ -62,6 +62,9 @@ pub struct TablePlan {
     /// How its files would be laid out anew; of compactions only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<LayoutPlan>,
+    /// What would become of objects; of `object-sync` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Box<ObjectsReport>>,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Why it cannot be read.
@@ -280,6 +283,9 @@ impl TablePlan {
                 4,
             );
             return format!("{text}  {why}\n");
+        }
+        if let Some(objects) = &self.objects {
+            return objects.render(width, true);
         }
         if let Some(layout) = &self.layout {
             return text + &layout.render(width);

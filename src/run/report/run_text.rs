@@ -12,6 +12,9 @@ pub(super) fn render(report: &RunReport, width: usize, verbose: bool) -> String 
         text += &table(report, width);
         text.push('\n');
     }
+    if let Some(objects) = &report.objects {
+        text += &objects.render(width, verbose);
+    }
     for note in notes(report) {
         text += &format!("{}\n", wrap(&note, width, 2));
     }
@@ -149,8 +152,21 @@ fn seconds_text(seconds: f64) -> String {
     units::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
+/// How long it took, and in how much memory.
+fn done_in(report: &RunReport) -> String {
+    let peak = report.peak_rss_bytes.map_or("?".to_owned(), units::bytes);
+    format!(
+        "{} (memory {peak} of {})",
+        seconds_text(report.elapsed_seconds),
+        units::bytes(report.memory_limit_bytes)
+    )
+}
+
 fn summary(report: &RunReport) -> String {
     let totals = &report.totals;
+    if report.objects.is_some() && report.tables.is_empty() {
+        return done_in(report);
+    }
     let memory = match report.peak_rss_bytes {
         Some(peak) => format!("memory {} of ", units::bytes(peak)),
         None => "memory limit ".to_owned(),

@@ -87,13 +87,16 @@ impl Bars {
     }
 
     fn draw_total(&mut self, now: &Snapshot, estimate: &Estimate) {
-        if now.tables.is_empty() {
+        if now.tables.is_empty() && now.told.is_none() {
             return;
         }
         let screen = &self.screen;
         let bar = self
             .total
             .get_or_insert_with(|| screen.add(ProgressBar::new(STEPS)));
+        if let Some(told) = &now.told {
+            return show(bar, "", None, told.text.clone());
+        }
         let name = format!(
             "{} of {}",
             now.done(),

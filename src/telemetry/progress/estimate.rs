@@ -101,6 +101,7 @@ mod tests {
             ..Default::default()
         };
         Snapshot {
+            told: None,
             elapsed: Duration::from_secs(seconds),
             planned: true,
             tables: vec![table],

@@ -6,6 +6,9 @@ use crate::telemetry::units;
 
 /// One line for people.
 pub(super) fn plain(now: &Snapshot, estimate: &Estimate) -> String {
+    if let Some(told) = &now.told {
+        return told.text.clone();
+    }
     let mut parts = vec![
         format!(
             "{} of {}",
@@ -39,6 +42,16 @@ fn percent(share: f64) -> String {
 
 /// One JSON object for programs, after the convention of restic.
 pub(super) fn json(now: &Snapshot, estimate: &Estimate) -> serde_json::Value {
+    if let Some(told) = &now.told {
+        let mut line = serde_json::json!({
+            "event": "status",
+            "seconds_elapsed": now.elapsed.as_secs(),
+        });
+        if let (Some(line), Some(told)) = (line.as_object_mut(), told.json.as_object()) {
+            line.extend(told.clone());
+        }
+        return line;
+    }
     serde_json::json!({
         "event": "status",
         "seconds_elapsed": now.elapsed.as_secs(),
@@ -80,6 +93,7 @@ mod tests {
             ..Default::default()
         };
         let mut now = Snapshot {
+            told: None,
             elapsed: Duration::ZERO,
             planned: true,
             tables: vec![orders, items],

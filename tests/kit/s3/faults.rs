@@ -40,6 +40,8 @@ pub(crate) struct Rule {
     action: Action,
     skip: u64,
     turns: u64,
+    every: u64,
+    met: u64,
 }
 
 impl Rule {
@@ -52,6 +54,8 @@ impl Rule {
             action,
             skip: 0,
             turns: u64::MAX,
+            every: 1,
+            met: 0,
         }
     }
 
@@ -64,6 +68,12 @@ impl Rule {
     /// Lets this many matching requests pass first.
     pub(crate) fn after(mut self, skip: u64) -> Self {
         self.skip = skip;
+        self
+    }
+
+    /// Applies to one in so many matching requests only.
+    pub(crate) fn every(mut self, every: u64) -> Self {
+        self.every = every;
         self
     }
 
@@ -148,6 +158,10 @@ impl FaultPlan {
             }
             if rule.skip > 0 {
                 rule.skip -= 1;
+                return None;
+            }
+            rule.met += 1;
+            if !rule.met.is_multiple_of(rule.every) {
                 return None;
             }
             rule.turns -= 1;

@@ -5,15 +5,26 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, Range};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
+use md5::{Digest, Md5};
 
 /// Every bucket of one server.
 #[derive(Default)]
 pub(super) struct Memory {
     buckets: Mutex<HashMap<String, Bucket>>,
+    /// Set: reads ignore their conditions and say that they were met.
+    pub(super) ignores_conditions: AtomicBool,
+}
+
+/// What is told of an object beside its content.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Description {
+    pub(crate) content_type: Option<String>,
+    pub(crate) metadata: HashMap<String, String>,
 }
 
 #[derive(Default)]
@@ -25,6 +36,7 @@ struct Bucket {
 
 struct Upload {
     key: String,
+    description: Description,
     parts: BTreeMap<i32, Arc<Object>>,
 }
 
@@ -34,6 +46,7 @@ pub(super) struct Object {
     pub(super) size: u64,
     pub(super) etag: String,
     pub(super) modified: SystemTime,
+    pub(super) description: Description,
 }
 
 /// Under which condition a write may happen.
@@ -52,13 +65,14 @@ pub(super) enum Refusal {
 }
 
 impl Object {
-    fn new(chunks: Vec<Bytes>, etag: String) -> Arc<Self> {
+    fn new(chunks: Vec<Bytes>, etag: String, description: Description) -> Arc<Self> {
         let size = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         Arc::new(Self {
             chunks,
             size,
             etag,
             modified: SystemTime::now(),
+            description,
         })
     }
 
@@ -118,7 +132,25 @@ impl Memory {
 
     pub(super) fn overwrite(&self, bucket: &str, key: &str, content: Bytes) {
         self.create_bucket(bucket);
-        let _ = self.put(bucket, key, vec![content], &Condition::Always);
+        let _ = self.put(
+            bucket,
+            key,
+            vec![content],
+            &Condition::Always,
+            Description::default(),
+        );
+    }
+
+    /// Describes an object that is there.
+    pub(super) fn describe(&self, bucket: &str, key: &str, description: Description) {
+        let Some(object) = self.get(bucket, key) else {
+            return;
+        };
+        let (chunks, etag) = (object.chunks.clone(), object.etag.clone());
+        let new = Object::new(chunks, etag, description);
+        if let Some(bucket) = self.lock().get_mut(bucket) {
+            bucket.objects.insert(key.to_owned(), new);
+        }
     }
 
     /// Writes an object if `condition` holds: the check and the write are one step.
@@ -128,8 +160,11 @@ impl Memory {
         key: &str,
         chunks: Vec<Bytes>,
         condition: &Condition,
+        description: Description,
     ) -> Result<String, Refusal> {
-        self.with(bucket, |bucket| bucket.insert(key, chunks, condition))
+        let etag = md5_of(&chunks);
+        let new = Object::new(chunks, etag, description);
+        self.with(bucket, |bucket| bucket.insert(key, new, condition))
     }
 
     pub(super) fn delete(&self, bucket: &str, key: &str) -> Result<(), Refusal> {
@@ -139,11 +174,17 @@ impl Memory {
         })
     }
 
-    pub(super) fn begin_upload(&self, bucket: &str, key: &str) -> Result<String, Refusal> {
+    pub(super) fn begin_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        description: Description,
+    ) -> Result<String, Refusal> {
         self.with(bucket, |bucket| {
             let id = format!("upload-{}", bucket.tick());
             let upload = Upload {
                 key: key.to_owned(),
+                description,
                 parts: BTreeMap::new(),
             };
             bucket.uploads.insert(id.clone(), upload);
@@ -158,13 +199,13 @@ impl Memory {
         part: i32,
         chunks: Vec<Bytes>,
     ) -> Result<String, Refusal> {
+        let etag = md5_of(&chunks);
         self.with(bucket, |bucket| {
-            let etag = format!("part-{:016x}", bucket.tick());
             let upload = bucket
                 .uploads
                 .get_mut(upload)
                 .ok_or(Refusal::NoSuchUpload)?;
-            upload.parts.insert(part, Object::new(chunks, etag.clone()));
+            upload.parts.insert(part, Object::new(chunks, etag.clone(), Description::default()));
             Ok(etag)
         })
     }
@@ -188,7 +229,10 @@ impl Memory {
                 }
                 chunks.extend(part.chunks.iter().cloned());
             }
-            let etag = bucket.insert(&key, chunks, condition)?;
+            // As S3 has it: no MD5, and the number of parts.
+            let etag = format!("{}-{}", md5_of(&chunks), parts.len());
+            let new = Object::new(chunks, etag, begun.description.clone());
+            let etag = bucket.insert(&key, new, condition)?;
             bucket.uploads.remove(upload);
             Ok(etag)
         })
@@ -241,7 +285,7 @@ impl Bucket {
     fn insert(
         &mut self,
         key: &str,
-        chunks: Vec<Bytes>,
+        new: Arc<Object>,
         condition: &Condition,
     ) -> Result<String, Refusal> {
         let present = self.objects.get(key).map(|object| object.etag.as_str());
@@ -253,9 +297,15 @@ impl Bucket {
         if !allowed {
             return Err(Refusal::PreconditionFailed);
         }
-        let etag = format!("{:032x}", self.tick());
-        self.objects
-            .insert(key.to_owned(), Object::new(chunks, etag.clone()));
+        let etag = new.etag.clone();
+        self.objects.insert(key.to_owned(), new);
         Ok(etag)
     }
+}
+
+/// The tag of an object that was put as a whole.
+fn md5_of(chunks: &[Bytes]) -> String {
+    let mut md5 = Md5::new();
+    chunks.iter().for_each(|chunk| md5.update(chunk));
+    md5.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

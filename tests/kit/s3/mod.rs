@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 #[allow(unused_imports)] // Each test binary uses its own part.
 pub(crate) use faults::{Action, FaultPlan, Rule, Seen};
+pub(crate) use memory::Description;
 use memory::Memory;
 
 /// The access key that every server accepts.
@@ -32,6 +33,7 @@ pub(crate) struct S3Server {
     address: SocketAddr,
     memory: Arc<Memory>,
     faults: Arc<FaultPlan>,
+    user: (&'static str, &'static str),
     stop: Option<oneshot::Sender<()>>,
     runtime: Option<Runtime>,
 }
@@ -44,6 +46,15 @@ impl S3Server {
 
     /// The same on a port of the caller's choice.
     pub(crate) fn start_on(bucket: &str, port: u16) -> Self {
+        Self::launch(bucket, port, (ACCESS_KEY, SECRET_KEY))
+    }
+
+    /// The same for a user of other keys.
+    pub(crate) fn start_as(bucket: &str, access: &'static str, secret: &'static str) -> Self {
+        Self::launch(bucket, 0, (access, secret))
+    }
+
+    fn launch(bucket: &str, port: u16, user: (&'static str, &'static str)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("s3-server")
@@ -63,12 +74,14 @@ impl S3Server {
             listener,
             Arc::clone(&memory),
             Arc::clone(&faults),
+            user,
             stopped,
         ));
         Self {
             address,
             memory,
             faults,
+            user,
             stop: Some(stop),
             runtime: Some(runtime),
         }
@@ -97,6 +110,50 @@ impl S3Server {
     /// Puts an object behind the protocol's back, as another client would have.
     pub(crate) fn put(&self, bucket: &str, key: &str, content: impl Into<Bytes>) {
         self.memory.overwrite(bucket, key, content.into());
+    }
+
+    /// The keys of its user.
+    pub(crate) fn keys_of_user(&self) -> (&'static str, &'static str) {
+        self.user
+    }
+
+    /// Removes an object behind the protocol's back.
+    pub(crate) fn remove(&self, bucket: &str, key: &str) {
+        let _ = self.memory.delete(bucket, key);
+    }
+
+    /// Gives an object that is there a content type and metadata.
+    pub(crate) fn describe(
+        &self,
+        bucket: &str,
+        key: &str,
+        content_type: &str,
+        metadata: &[(&str, &str)],
+    ) {
+        let metadata = metadata.iter();
+        let metadata = metadata.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let description = Description {
+            content_type: Some(content_type.to_owned()),
+            metadata: metadata.collect(),
+        };
+        self.memory.describe(bucket, key, description);
+    }
+
+    /// The content type and metadata of an object.
+    pub(crate) fn description(
+        &self,
+        bucket: &str,
+        key: &str,
+    ) -> (Option<String>, std::collections::HashMap<String, String>) {
+        let object = self.memory.get(bucket, key);
+        let found = object.map(|object| object.description.clone()).unwrap_or_default();
+        (found.content_type, found.metadata)
+    }
+
+    /// From now on reads ignore their conditions, and answer as if they were met.
+    pub(crate) fn ignore_conditions(&self) {
+        let ignores = &self.memory.ignores_conditions;
+        ignores.store(true, std::sync::atomic::Ordering::SeqCst);
     }
 
     /// The requests so far that asked for objects to be deleted.

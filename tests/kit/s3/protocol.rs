@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures::{TryStreamExt, stream};
@@ -9,7 +10,7 @@ use s3s::dto::*;
 use s3s::stream::{ByteStream, RemainingLength};
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
-use super::memory::{Condition, Memory, Object as Stored, Refusal};
+use super::memory::{Condition, Description, Memory, Object as Stored, Refusal};
 
 /// The protocol over one memory.
 pub(super) struct Protocol(pub(super) Arc<Memory>);
@@ -118,7 +119,13 @@ impl S3 for Protocol {
         let input = req.input;
         let condition = condition(input.if_none_match.as_ref(), input.if_match.as_ref())?;
         let chunks = collect(input.body).await?;
-        let etag = self.0.put(&input.bucket, &input.key, chunks, &condition)?;
+        let description = Description {
+            content_type: input.content_type,
+            metadata: input.metadata.unwrap_or_default(),
+        };
+        let etag = self
+            .0
+            .put(&input.bucket, &input.key, chunks, &condition, description)?;
         let e_tag = Some(ETag::Strong(etag));
         Ok(S3Response::new(PutObjectOutput {
             e_tag,
@@ -132,6 +139,13 @@ impl S3 for Protocol {
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let input = req.input;
         let object = self.found(&input.bucket, &input.key)?;
+        let asked = input.if_match.as_ref().and_then(ETagCondition::as_etag);
+        let asked = asked.map(|etag| etag.value().to_owned());
+        let blind = self.0.ignores_conditions.load(Ordering::SeqCst);
+        if asked.as_ref().is_some_and(|etag| *etag != object.etag) && !blind {
+            return Err(s3_error!(PreconditionFailed));
+        }
+        let etag = asked.filter(|_| blind).unwrap_or_else(|| object.etag.clone());
         let range = match input.range {
             Some(range) => Some(
                 range
@@ -148,7 +162,9 @@ impl S3 for Protocol {
             content_length: Some((range.end - range.start) as i64),
             content_range,
             body: Some(blob(object.slices(range))),
-            e_tag: Some(ETag::Strong(object.etag.clone())),
+            e_tag: Some(ETag::Strong(etag)),
+            content_type: object.description.content_type.clone(),
+            metadata: Some(object.description.metadata.clone()),
             last_modified: Some(object.modified.into()),
             ..Default::default()
         }))
@@ -203,10 +219,21 @@ impl S3 for Protocol {
             return Err(s3_error!(NotImplemented));
         };
         let object = self.found(bucket, key)?;
+        let wanted = input.copy_source_if_match.as_ref();
+        let wanted = wanted.and_then(ETagCondition::as_etag);
+        if wanted.is_some_and(|etag| etag.value() != object.etag) {
+            return Err(s3_error!(PreconditionFailed));
+        }
         let chunks = object.slices(0..object.size);
         let etag = self
             .0
-            .put(&input.bucket, &input.key, chunks, &Condition::Always)?;
+            .put(
+                &input.bucket,
+                &input.key,
+                chunks,
+                &Condition::Always,
+                object.description.clone(),
+            )?;
         let copy_object_result = Some(CopyObjectResult {
             e_tag: Some(ETag::Strong(etag)),
             last_modified: Some(object.modified.into()),
@@ -229,7 +256,13 @@ impl S3 for Protocol {
         &self,
         req: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        let id = self.0.begin_upload(&req.input.bucket, &req.input.key)?;
+        let description = Description {
+            content_type: req.input.content_type,
+            metadata: req.input.metadata.unwrap_or_default(),
+        };
+        let id = self
+            .0
+            .begin_upload(&req.input.bucket, &req.input.key, description)?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(req.input.bucket),
             key: Some(req.input.key),
@@ -300,9 +333,12 @@ fn list(memory: &Memory, input: ListObjectsV2Input) -> Result<ListObjectsV2Outpu
     let limit = input.max_keys.unwrap_or(1000).clamp(0, 1000) as usize;
     let after = input
         .continuation_token
-        .clone()
+        .as_deref()
+        .map(decoded)
         .or(input.start_after.clone())
         .unwrap_or_default();
+    let encodes = input.encoding_type.as_ref().is_some_and(|how| how.as_str() == "url");
+    let text = |key: String| if encodes { encoded(&key) } else { key };
     let mut contents = Vec::new();
     let mut prefixes = BTreeSet::new();
     let mut last = None;
@@ -333,7 +369,7 @@ fn list(memory: &Memory, input: ListObjectsV2Input) -> Result<ListObjectsV2Outpu
         last = Some(key.clone());
         match folder {
             Some(folder) => drop(prefixes.insert(folder)),
-            None => contents.push(listed(key, &object)),
+            None => contents.push(listed(text(key), &object)),
         }
     }
     Ok(ListObjectsV2Output {
@@ -347,16 +383,47 @@ fn list(memory: &Memory, input: ListObjectsV2Input) -> Result<ListObjectsV2Outpu
             prefixes
                 .into_iter()
                 .map(|prefix| CommonPrefix {
-                    prefix: Some(prefix),
+                    prefix: Some(text(prefix)),
                 })
                 .collect(),
         ),
+        encoding_type: input.encoding_type,
         continuation_token: input.continuation_token,
         start_after: input.start_after,
         is_truncated: Some(truncated),
-        next_continuation_token: if truncated { last } else { None },
+        // A token is nobody's to read: XML could not carry every key.
+        next_continuation_token: last.filter(|_| truncated).map(|key| encoded(&key)),
         ..Default::default()
     })
+}
+
+/// A key as listings have it that must carry every character.
+fn encoded(key: &str) -> String {
+    key.bytes()
+        .map(|byte| match byte {
+            b' ' => "+".to_owned(),
+            b'-' | b'.' | b'_' | b'~' | b'/' => char::from(byte).to_string(),
+            byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits: Vec<u8> = rest.by_ref().take(2).collect();
+                let digits = String::from_utf8(digits).expect("two digits");
+                u8::from_str_radix(&digits, 16).expect("hexadecimal")
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).expect("a key")
 }
 
 fn listed(key: String, object: &Stored) -> Object {

@@ -21,18 +21,18 @@ use tokio::sync::oneshot;
 use super::faults::{Action, FaultPlan};
 use super::memory::Memory;
 use super::protocol::Protocol;
-use super::{ACCESS_KEY, SECRET_KEY};
 
 /// Serves connections until told to stop.
 pub(super) async fn accept(
     listener: std::net::TcpListener,
     memory: Arc<Memory>,
     faults: Arc<FaultPlan>,
+    (access, secret): (&'static str, &'static str),
     mut stopped: oneshot::Receiver<()>,
 ) {
     let listener = TcpListener::from_std(listener).expect("a listener for tokio");
     let mut builder = S3ServiceBuilder::new(Protocol(memory));
-    builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+    builder.set_auth(SimpleAuth::from_single(access, secret));
     let service = Faulty {
         service: builder.build(),
         faults,

@@ -1,0 +1,29 @@
+//! Small objects as rows of a table, a few thousand to a file, and objects again.
+//!
+//! A packed table holds each object with its name, size, time, tag and content, in
+//! the order of keys; its files do not overlap. So a file stands for a range of
+//! keys: where nothing in it has changed it stays, where something has it is
+//! written anew, with what is unchanged taken from the old one.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `rows` | the columns; rows as objects and back |
+//! | `table` | [`PackedTable`]: files and the keys that they hold |
+//! | `groups` | row groups that are in memory, for whoever asks for one object |
+//! | `objects` | [`PackedObjects`]: a packed table as a place of objects |
+//! | `ahead` | objects on their way into a file, in the order of keys |
+//! | `rewrite` | [`PackRanges`]: ranges of a packed table as they are to be |
+
+mod ahead;
+mod groups;
+mod objects;
+mod rewrite;
+mod rows;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use objects::PackedObjects;
+pub use rewrite::{PackPlan, PackRanges};
+pub use rows::packed_schema;
+pub use table::PackedTable;

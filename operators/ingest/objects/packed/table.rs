@@ -1,0 +1,170 @@
+//! [`PackedTable`]: the files of a packed table, and the keys that they hold.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
+use highwater::ledger::LoggedFile;
+use highwater::store::objects::KeyRange;
+use object_store::ObjectStore;
+
+use super::rows::{key, key_schema};
+use crate::lake::{LakeReadError, TableFile};
+
+/// Files that are looked into at once.
+const OPENED_AT_ONCE: usize = 8;
+
+/// Rows decoded at once, where only names are read.
+const NAMES_AT_ONCE: usize = 8192;
+
+/// The files of a packed table, in the order of their keys.
+#[derive(Debug)]
+pub struct PackedTable {
+    folder: Arc<dyn ObjectStore>,
+    files: Vec<PackedFile>,
+}
+
+/// A file and its first and last key.
+#[derive(Debug, Clone)]
+pub(super) struct PackedFile {
+    pub(super) logged: LoggedFile,
+    first: String,
+    last: String,
+}
+
+impl PackedTable {
+    /// Looks into `files` of the table in `folder`.
+    ///
+    /// # Errors
+    /// A file cannot be read; files overlap.
+    pub async fn open(
+        folder: Arc<dyn ObjectStore>,
+        files: Vec<LoggedFile>,
+    ) -> Result<Self, LakeReadError> {
+        let opened = stream::iter(files).map(|file| look(Arc::clone(&folder), file));
+        let opened = opened.buffer_unordered(OPENED_AT_ONCE);
+        let mut files: Vec<PackedFile> = opened.try_collect().await?;
+        files.sort_by(|a, b| (&a.first, &a.last).cmp(&(&b.first, &b.last)));
+        for (file, next) in files.iter().zip(files.iter().skip(1)) {
+            if file.last >= next.first {
+                return Err(LakeReadError {
+                    path: next.logged.path.clone(),
+                    reason: format!(
+                        "its keys reach into those of {}; `lake-compact --sort-by key` puts the \
+                         rows in order",
+                        file.logged.path
+                    ),
+                    passes: false,
+                });
+            }
+        }
+        Ok(Self { folder, files })
+    }
+
+    /// All keys, cut into one range for each file, in their order; one range where
+    /// there is no file.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<KeyRange> {
+        let lasts: Vec<String> = self.files.iter().map(|file| file.last.clone()).collect();
+        let cuts = lasts.len().saturating_sub(1);
+        KeyRange::cut(lasts.get(..cuts).unwrap_or_default())
+    }
+
+    /// Whether there is no file.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The path of the file of a range, as the log has it.
+    #[must_use]
+    pub fn path(&self, range: usize) -> Option<&str> {
+        self.file(range).map(|file| file.logged.path.as_str())
+    }
+
+    /// Bytes of the file of a range.
+    #[must_use]
+    pub fn bytes(&self, range: usize) -> u64 {
+        self.file(range).map_or(0, |file| file.logged.bytes)
+    }
+
+    /// The last keys of the files.
+    pub(super) fn lasts(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.last.as_str())
+    }
+
+    pub(super) fn file(&self, number: usize) -> Option<&PackedFile> {
+        self.files.get(number)
+    }
+
+    /// The file that holds a key, if one does.
+    pub(super) fn file_of(&self, key: &str) -> Option<usize> {
+        let number = self.files.partition_point(|file| file.last.as_str() < key);
+        let file = self.files.get(number)?;
+        (file.first.as_str() <= key).then_some(number)
+    }
+
+    /// The files that may hold keys of a range.
+    pub(super) fn files_of(&self, range: &KeyRange) -> Vec<usize> {
+        let touched = |file: &PackedFile| {
+            file.last.as_str() > range.after.as_str() && !range.is_beyond(&file.first)
+        };
+        (0..)
+            .zip(&self.files)
+            .filter_map(|(n, file)| touched(file).then_some(n))
+            .collect()
+    }
+
+    /// Opens a file in the columns of `wanted`.
+    pub(super) async fn open_file(
+        &self,
+        number: usize,
+        wanted: &SchemaRef,
+    ) -> Result<TableFile, LakeReadError> {
+        match self.file(number) {
+            Some(file) => TableFile::open(Arc::clone(&self.folder), &file.logged, wanted).await,
+            None => Err(LakeReadError {
+                path: String::new(),
+                reason: format!("there is no file {number}; please report this"),
+                passes: false,
+            }),
+        }
+    }
+}
+
+/// Batches of a file, or why there are none.
+pub(super) type Batches = BoxStream<'static, Result<RecordBatch, LakeReadError>>;
+
+/// All rows of a file that was opened, so many at once.
+pub(super) fn all_rows(file: TableFile, rows_at_once: usize) -> Batches {
+    stream::iter(0..file.row_groups())
+        .map(move |group| file.rows(group, rows_at_once))
+        .flat_map(|rows| match rows {
+            Ok(rows) => rows.boxed(),
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+        })
+        .boxed()
+}
+
+async fn look(
+    folder: Arc<dyn ObjectStore>,
+    logged: LoggedFile,
+) -> Result<PackedFile, LakeReadError> {
+    let file = TableFile::open(folder, &logged, &key_schema()).await?;
+    let (mut first, mut last) = (String::new(), String::new());
+    if let Some(group) = file.row_groups().checked_sub(1) {
+        let begin = file.rows(0, 1)?.next().await.transpose()?;
+        first = begin.map_or_else(String::new, |rows| key(&rows, 0).to_owned());
+        let mut end = file.rows(group, NAMES_AT_ONCE)?;
+        while let Some(rows) = end.next().await.transpose()? {
+            last = key(&rows, rows.num_rows().saturating_sub(1)).to_owned();
+        }
+    }
+    Ok(PackedFile {
+        logged,
+        first,
+        last,
+    })
+}

@@ -1,0 +1,160 @@
+//! One object, from the first attempt to its outcome.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use highwater::budget::MemoryBudget;
+use highwater::store::objects::{Listed, ObjectError, ObjectErrorKind, Objects};
+use highwater::store::pace::{Pace, Retries};
+use highwater::telemetry::objects::ObjectTally;
+
+use crate::ingest::objects::Record;
+
+/// How often an object is begun anew that changes while it is read.
+const MOST_CHANGES: u32 = 5;
+
+/// What an object costs beside its bytes: its task and its share of buffers of
+/// connections. An estimate.
+pub(super) const OBJECT_BYTES: u64 = 32 << 10;
+
+/// Memory and slots for one sort of object. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Lane {
+    /// Pays for bodies.
+    pub budget: MemoryBudget,
+    /// Requests to the source.
+    pub read: Pace,
+    /// Requests to the target.
+    pub write: Pace,
+}
+
+/// What [`copy_objects`](super::copy_objects) needs to know; shared by all workers
+/// of a process.
+#[derive(Clone)]
+pub struct CopyObjects {
+    /// Where objects come from.
+    pub source: Arc<dyn Objects>,
+    /// Where they go.
+    pub target: Arc<dyn Objects>,
+    /// For objects that are copied as a whole.
+    pub small: Lane,
+    /// For parts.
+    pub large: Lane,
+    /// Objects of this size or more are copied in parts, in bytes.
+    pub large_from_bytes: u64,
+    /// Whether content type and metadata are copied, too.
+    pub metadata: bool,
+    /// Whether the store may copy by itself where it can.
+    pub by_store: bool,
+    /// Where everything is counted.
+    pub tally: Arc<ObjectTally>,
+    /// How requests are repeated.
+    pub retries: Retries,
+    /// Where copies run.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// On which side something went wrong.
+pub(super) enum Trouble {
+    Source(ObjectError),
+    Target(ObjectError),
+}
+
+/// What became of one object.
+pub(super) enum Outcome {
+    /// It was copied.
+    Copied(Record),
+    /// It was not, and that is counted.
+    Over,
+    /// It has changed, and what was paid for the old one does not do.
+    Again(Listed),
+}
+
+impl CopyObjects {
+    /// Whether an object is copied in parts.
+    pub(super) fn is_large(&self, object: &Listed) -> bool {
+        !self.copies_by_store(object)
+            && (object.bytes >= self.large_from_bytes
+                || object.bytes > self.target.largest_put_bytes())
+    }
+
+    /// Whether the store can copy an object by itself.
+    pub(super) fn copies_by_store(&self, object: &Listed) -> bool {
+        let (Some(from), Some(to)) = (self.source.home(), self.target.home()) else {
+            return false;
+        };
+        self.by_store
+            && (from.endpoint == to.endpoint && from.user == to.user)
+            && object.bytes <= self.target.largest_put_bytes()
+    }
+
+    /// What must be paid before an object is copied as a whole, in bytes.
+    pub(super) fn cost_bytes(&self, object: &Listed) -> u64 {
+        match self.copies_by_store(object) {
+            true => OBJECT_BYTES,
+            false => OBJECT_BYTES + object.bytes,
+        }
+    }
+
+    /// Copies one object, as it is now if it has changed meanwhile. `paid` is what
+    /// was paid for it.
+    pub(super) async fn copy(&self, mut object: Listed, paid: Option<u64>) -> Outcome {
+        let began = Instant::now();
+        for _ in 0..MOST_CHANGES {
+            if self.tally.is_stopped() {
+                return Outcome::Over;
+            }
+            let copied = match paid {
+                Some(_) => self.copy_whole(&self.small, &object).await,
+                None => self.copy_large(&object).await,
+            };
+            let trouble = match copied {
+                Ok(record) => {
+                    self.tally.copied(&object.key, object.bytes, began.elapsed());
+                    return Outcome::Copied(record);
+                }
+                Err(trouble) => trouble,
+            };
+            match &trouble {
+                Trouble::Source(error) if error.kind == ObjectErrorKind::Changed => {
+                    match self.look_again(&object).await {
+                        Ok(now) => object = now,
+                        Err(error) => return self.gave_up(&object.key, &error, true),
+                    }
+                }
+                // Parts that were lost: the object is begun anew.
+                Trouble::Target(error) if error.kind == ObjectErrorKind::Vanished => {}
+                Trouble::Source(error) => return self.gave_up(&object.key, error, true),
+                Trouble::Target(error) => return self.gave_up(&object.key, error, false),
+            }
+            let fits = paid.is_none_or(|paid| self.cost_bytes(&object) <= paid);
+            if !fits || self.is_large(&object) != paid.is_none() {
+                return Outcome::Again(object);
+            }
+        }
+        let what = "it changed each time while it was read; run again when it rests";
+        self.tally.failed(&object.key, what);
+        Outcome::Over
+    }
+
+    async fn look_again(&self, object: &Listed) -> Result<Listed, ObjectError> {
+        let head = || self.source.head(&object.key);
+        self.retries.ask(head, |_| ()).await
+    }
+
+    fn gave_up(&self, key: &str, error: &ObjectError, of_source: bool) -> Outcome {
+        if of_source && error.kind == ObjectErrorKind::Vanished {
+            tracing::info!("{key:?} was gone when its turn came");
+            self.tally.vanished.add(1);
+            return Outcome::Over;
+        }
+        if error.kind == ObjectErrorKind::Impossible {
+            self.tally.refused.add(1);
+        }
+        self.tally.failed(key, &error.message);
+        if error.ends_the_run() {
+            self.tally.end(error.clone().into());
+        }
+        Outcome::Over
+    }
+}

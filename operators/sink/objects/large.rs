@@ -1,0 +1,163 @@
+//! An object copied in parts, several at once.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use highwater::store::objects::{Describe, Listed, ObjectError, ObjectErrorKind, Parts};
+use tokio::task::JoinSet;
+
+use super::copier::{CopyObjects, Trouble};
+use super::small::record;
+use crate::ingest::objects::Record;
+
+/// A part is so large that the lane holds so many of them.
+const PARTS_IN_LANE: u64 = 4;
+
+/// Parts beyond this size gain nothing.
+const LARGEST_PART_BYTES: u64 = 32 << 20;
+
+impl CopyObjects {
+    pub(super) async fn copy_large(&self, object: &Listed) -> Result<Record, Trouble> {
+        let parts = self.parts_of(object).map_err(Trouble::Target)?;
+        let first = match parts.as_slice() {
+            [first, _, ..] => first.clone(),
+            // Too small for parts: three requests where one does.
+            _ => {
+                let _paid = self.large.budget.take(object.bytes).await;
+                return self.copy_whole(&self.large, object).await;
+            }
+        };
+        let paid = self.large.budget.take(first.end - first.start).await;
+        let body = self.read(&self.large, object, Some(first)).await?;
+        let told = Describe {
+            attributes: self.described(body.attributes),
+            modified_ns: Some(object.modified_ns),
+            sha256: None,
+        };
+        let begin = || self.target.begin(&object.key, object.bytes, &told);
+        let upload = self.retries.ask(begin, |_| ()).await;
+        let upload: Arc<dyn Parts> = Arc::from(upload.map_err(Trouble::Target)?);
+        let sent = self.send_parts(object, &upload, parts, (body.bytes, paid)).await;
+        let complete = || upload.complete();
+        let written = match sent {
+            Ok(()) => self.retries.ask(complete, |_| ()).await.map_err(Trouble::Target),
+            Err(trouble) => Err(trouble),
+        };
+        match written {
+            Ok(written) => Ok(record(object, &written, None)),
+            Err(trouble) => {
+                upload.abandon().await;
+                Err(trouble)
+            }
+        }
+    }
+
+    /// The ranges of an object's parts.
+    fn parts_of(&self, object: &Listed) -> Result<Vec<Range<u64>>, ObjectError> {
+        let (sizes, most) = self.target.parts_limits();
+        let wanted = (self.large.budget.total_bytes() / PARTS_IN_LANE).min(LARGEST_PART_BYTES);
+        let needed = object.bytes.div_ceil(most);
+        let bytes = wanted.max(needed).max(sizes.start);
+        if bytes >= sizes.end {
+            let what = format!(
+                "{:?} is too large for {}: more than {most} parts of the greatest size",
+                object.key,
+                self.target.url()
+            );
+            return Err(ObjectError::new(ObjectErrorKind::Impossible, &object.key, what));
+        }
+        Ok(cut(object.bytes, bytes))
+    }
+
+    async fn send_parts(
+        &self,
+        object: &Listed,
+        upload: &Arc<dyn Parts>,
+        parts: Vec<Range<u64>>,
+        first: (Bytes, highwater::budget::Permit),
+    ) -> Result<(), Trouble> {
+        let mut running: JoinSet<Result<(), Trouble>> = JoinSet::new();
+        let mut first = Some(first);
+        for (number, range) in (0_u32..).zip(parts) {
+            let (body, paid) = match first.take() {
+                Some((body, paid)) => (Some(body), paid),
+                None => (None, self.large.budget.take(range.end - range.start).await),
+            };
+            let (copier, object, upload) = (self.clone(), object.clone(), Arc::clone(upload));
+            running.spawn(async move {
+                let done = copier.send_part(&object, upload.as_ref(), number, range, body).await;
+                drop(paid);
+                done
+            });
+            // A part that failed is a reason not to begin the others.
+            while let Some(done) = running.try_join_next() {
+                over(done)?;
+            }
+        }
+        while let Some(done) = running.join_next().await {
+            over(done)?;
+        }
+        Ok(())
+    }
+
+    async fn send_part(
+        &self,
+        object: &Listed,
+        upload: &dyn Parts,
+        number: u32,
+        range: Range<u64>,
+        body: Option<Bytes>,
+    ) -> Result<(), Trouble> {
+        let offset = range.start;
+        let body = match body {
+            Some(body) => body,
+            None => self.read(&self.large, object, Some(range)).await?.bytes,
+        };
+        let once = || async {
+            let mut slot = self.large.write.slot().await;
+            let sent = upload.part(number, offset, body.clone()).await;
+            match &sent {
+                Ok(()) => slot.moved(body.len() as u64),
+                Err(error) if error.is_overload() => slot.overloaded(),
+                Err(_) => {}
+            }
+            sent
+        };
+        self.retries.ask(once, |_| ()).await.map_err(Trouble::Target)
+    }
+}
+
+fn over(done: Result<Result<(), Trouble>, tokio::task::JoinError>) -> Result<(), Trouble> {
+    done.unwrap_or_else(|error| {
+        let error = ObjectError::new(ObjectErrorKind::Failed, "", error.to_string());
+        Err(Trouble::Target(error))
+    })
+}
+
+/// Ranges of `each` bytes that make up `bytes`.
+fn cut(bytes: u64, each: u64) -> Vec<Range<u64>> {
+    let begins = (0..bytes.div_ceil(each.max(1))).map(|number| number * each);
+    begins.map(|begin| begin..(begin + each).min(bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn parts_make_up_the_whole(bytes in 0_u64..10_000, each in 1_u64..500) {
+            let parts = cut(bytes, each);
+            let mut end = 0;
+            for part in &parts {
+                prop_assert_eq!(part.start, end);
+                prop_assert!(part.end > part.start && part.end - part.start <= each);
+                end = part.end;
+            }
+            prop_assert_eq!(end, bytes);
+        }
+    }
+}

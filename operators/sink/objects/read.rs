@@ -1,0 +1,216 @@
+//! A body, whole and checked.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use highwater::store::objects::{Got, Listed, ObjectError, ObjectErrorKind, Objects, patience};
+use highwater::store::pace::{Pace, Retries};
+use http::HeaderMap;
+use md5::{Digest as _, Md5};
+
+use super::copier::{CopyObjects, Lane, Trouble};
+
+/// A body and what was told with it.
+pub(crate) struct Body {
+    pub(crate) bytes: Bytes,
+    pub(crate) attributes: HeaderMap,
+    /// MD5 in hexadecimal, where it was compared with the source's tag.
+    pub(crate) md5: Option<String>,
+}
+
+/// Reads bodies out of one place.
+#[derive(Debug, Clone)]
+pub struct BodyReader {
+    /// The place.
+    pub source: Arc<dyn Objects>,
+    /// How many at once.
+    pub pace: Pace,
+    /// How often each.
+    pub retries: Retries,
+}
+
+impl BodyReader {
+    /// Reads an object or a part of it, as often as it takes. What comes back is
+    /// as long as it should be and, where the source names an MD5, has that.
+    ///
+    /// # Errors
+    /// The last failure.
+    pub(crate) async fn read(
+        &self,
+        object: &Listed,
+        range: Option<Range<u64>>,
+    ) -> Result<Body, ObjectError> {
+        // A tag may look like an MD5 and be none: then each reading differs from it
+        // in the same way.
+        let before: Mutex<Option<String>> = Mutex::default();
+        let once = || async {
+            let mut slot = self.pace.slot().await;
+            let read = self.read_once(object, range.clone(), &before).await;
+            match &read {
+                Ok(body) => slot.moved(body.bytes.len() as u64),
+                Err(error) if error.is_overload() => slot.overloaded(),
+                Err(_) => {}
+            }
+            read
+        };
+        self.retries.ask(once, |_| ()).await
+    }
+
+    /// The object as it is now.
+    pub(crate) async fn look_again(&self, key: &str) -> Result<Listed, ObjectError> {
+        self.retries.ask(|| self.source.head(key), |_| ()).await
+    }
+
+    async fn read_once(
+        &self,
+        object: &Listed,
+        range: Option<Range<u64>>,
+        before: &Mutex<Option<String>>,
+    ) -> Result<Body, ObjectError> {
+        let whole = range.is_none();
+        let got = self.source.get(object, range).await?;
+        let expected = object.md5().filter(|_| whole && !got.etag_is_no_md5);
+        let attributes = got.attributes.clone();
+        let limit = patience(got.bytes);
+        let bytes = tokio::time::timeout(limit, collect(got, &object.key)).await;
+        let bytes = bytes.map_err(|_| {
+            let what = format!(
+                "{:?} did not arrive within {} s",
+                object.key,
+                limit.as_secs()
+            );
+            ObjectError::new(ObjectErrorKind::Slow, &object.key, what)
+        })??;
+        let md5 = match expected {
+            None => None,
+            Some(expected) => check_md5(&object.key, &bytes, expected, before)?,
+        };
+        Ok(Body {
+            bytes,
+            attributes,
+            md5,
+        })
+    }
+}
+
+impl CopyObjects {
+    /// Reads by the slots of a lane; see [`BodyReader::read`].
+    pub(super) async fn read(
+        &self,
+        lane: &Lane,
+        object: &Listed,
+        range: Option<Range<u64>>,
+    ) -> Result<Body, Trouble> {
+        let reader = BodyReader {
+            source: Arc::clone(&self.source),
+            pace: lane.read.clone(),
+            retries: self.retries.clone(),
+        };
+        reader.read(object, range).await.map_err(Trouble::Source)
+    }
+}
+
+/// All of a body, which must be as long as it was said to be.
+async fn collect(mut got: Got, key: &str) -> Result<Bytes, ObjectError> {
+    let expected = usize::try_from(got.bytes).unwrap_or(usize::MAX);
+    let broken = |found: usize| {
+        let what = format!("{key:?} broke off after {found} of {expected} bytes");
+        ObjectError::new(ObjectErrorKind::Broken, key, what)
+    };
+    let mut all = BytesMut::new();
+    while let Some(chunk) = got.body.next().await {
+        let chunk = chunk?;
+        if all.is_empty() && chunk.len() == expected {
+            // It came as a whole: nothing to put together.
+            return Ok(chunk);
+        }
+        if all.is_empty() {
+            all.reserve(expected);
+        }
+        if all.len() + chunk.len() > expected {
+            return Err(broken(all.len() + chunk.len()));
+        }
+        all.extend_from_slice(&chunk);
+    }
+    match all.len() == expected {
+        true => Ok(all.freeze()),
+        false => Err(broken(all.len())),
+    }
+}
+
+/// The MD5, where it is the expected one; `None` where the tag is no MD5.
+fn check_md5(
+    key: &str,
+    bytes: &[u8],
+    expected: &str,
+    before: &Mutex<Option<String>>,
+) -> Result<Option<String>, ObjectError> {
+    let found = hex(&Md5::digest(bytes));
+    if found.eq_ignore_ascii_case(expected) {
+        return Ok(Some(found));
+    }
+    let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
+    if before.as_ref() == Some(&found) {
+        return Ok(None);
+    }
+    let what = format!("{key:?} arrived with the MD5 {found}, its tag says {expected}");
+    *before = Some(found);
+    Err(ObjectError::new(ObjectErrorKind::Corrupt, key, what))
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let text = String::with_capacity(bytes.len() * 2);
+    bytes.iter().fold(text, |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use futures::stream;
+
+    use super::*;
+
+    fn got(bytes: u64, chunks: &[&'static str]) -> Got {
+        let chunks: Vec<_> = chunks.iter().map(|chunk| Ok(Bytes::from(*chunk))).collect();
+        Got {
+            bytes,
+            etag: None,
+            attributes: HeaderMap::new(),
+            etag_is_no_md5: false,
+            body: stream::iter(chunks).boxed(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_as_long_as_it_was_said_to_be() {
+        assert_eq!(collect(got(5, &["abc", "de"]), "k").await.unwrap(), "abcde");
+        assert_eq!(collect(got(3, &["abc"]), "k").await.unwrap(), "abc");
+        assert_eq!(collect(got(0, &[]), "k").await.unwrap(), "");
+        for wrong in [got(6, &["abc", "de"]), got(4, &["abc", "de"]), got(1, &[])] {
+            let error = collect(wrong, "k").await.unwrap_err();
+            assert_eq!(error.kind, ObjectErrorKind::Broken);
+        }
+    }
+
+    #[test]
+    fn a_tag_that_is_no_md5_is_found_out_by_the_second_reading() {
+        let before = Mutex::default();
+        let tag = "0123456789abcdef0123456789abcdef";
+        assert!(check_md5("k", b"x", tag, &before).is_err());
+        assert!(check_md5("k", b"broken", tag, &before).is_err());
+        assert!(check_md5("k", b"x", tag, &before).is_err());
+        assert_eq!(check_md5("k", b"x", tag, &before).unwrap(), None);
+        let md5 = hex(&Md5::digest(b"x"));
+        assert_eq!(
+            check_md5("k", b"x", &md5.to_uppercase(), &before).unwrap(),
+            Some(md5)
+        );
+    }
+}

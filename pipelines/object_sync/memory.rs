@@ -1,0 +1,68 @@
+//! How the memory limit is divided. Small and large objects have shares of their
+//! own: neither waits for memory that the other holds.
+
+use highwater::app::RunContext;
+use highwater::budget::MemoryBudget;
+use highwater::run::Config;
+use highwater::store::Store;
+use highwater::store::pace::{Bounds, Pace};
+use highwater_operators::ingest::objects::recorded_schema;
+use highwater_operators::sink::lake::FileFormat;
+use highwater_operators::sink::objects::Lane;
+
+const MIB: u64 = 1 << 20;
+
+/// Objects are copied in parts from this size on, where there is memory enough.
+const LARGE_FROM_BYTES: u64 = 8 * MIB;
+
+/// The shares of a run.
+pub(super) struct Memory {
+    /// Pays for differences on their way to the copier.
+    pub(super) listing: MemoryBudget,
+    /// For objects that are copied as a whole.
+    pub(super) small: Lane,
+    /// For parts.
+    pub(super) large: Lane,
+    /// Objects of this size or more are copied in parts, in bytes.
+    pub(super) large_from_bytes: u64,
+    /// How files of the record are encoded.
+    pub(super) format: FileFormat,
+}
+
+impl Memory {
+    pub(super) fn divide(config: &Config, context: &RunContext, record: &Store) -> Self {
+        let budget = context.allowance.budget.as_u64();
+        let workers = context.workers() as u64;
+        let listing = (budget / 8).clamp(MIB, 64 * MIB);
+        let rest = budget.saturating_sub(listing);
+        let (small, large) = (rest / 2, rest - rest / 2);
+        let wanted = config.objects.as_ref().and_then(|objects| objects.multipart_from);
+        let wanted = wanted.map_or(LARGE_FROM_BYTES, |wanted| wanted.as_u64());
+        let lane = |bytes: u64, start: u32, most: u32| Lane {
+            budget: MemoryBudget::new(bytes),
+            read: pace(start, most),
+            write: pace(start, most),
+        };
+        Self {
+            listing: MemoryBudget::new(listing),
+            small: lane(small, 16, 512),
+            large: lane(large, 4, 64),
+            // Several must fit, or they would pass one at a time.
+            large_from_bytes: wanted.min(small / 4).max(1),
+            format: FileFormat::within(
+                MIB / workers,
+                recorded_schema().fields().len() as u64,
+                record,
+                &config.files,
+            ),
+        }
+    }
+}
+
+fn pace(start: u32, most: u32) -> Pace {
+    Pace::new(Bounds {
+        start,
+        least: 1,
+        most,
+    })
+}

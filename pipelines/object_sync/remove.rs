@@ -1,0 +1,82 @@
+//! Removes what only the target has, if that is not too much.
+
+use std::sync::Arc;
+
+use highwater::app::{Failure, RunContext};
+use highwater::run::config::ObjectsConfig;
+use highwater::telemetry::objects::ObjectTally;
+use highwater_operators::ingest::objects::{Extras, Record as Row};
+
+use highwater::store::objects::Objects;
+use highwater::store::pace::Retries;
+
+use super::record::Record;
+
+/// Objects that are removed by one request: what S3 takes.
+const OBJECTS_OF_A_REQUEST: usize = 1000;
+
+/// What is needed to remove objects.
+pub(super) struct Removal {
+    pub(super) target: Arc<dyn Objects>,
+    pub(super) extras: Arc<Extras>,
+    pub(super) tally: Arc<ObjectTally>,
+    pub(super) retries: Retries,
+    pub(super) record: Option<Arc<tokio::sync::Mutex<Record>>>,
+}
+
+impl Removal {
+    /// Removes all of them, or none where they are too many.
+    ///
+    /// # Errors
+    /// They are too many; the target cannot be written.
+    pub(super) fn run(&self, objects: &ObjectsConfig, context: &RunContext) -> Result<(), Failure> {
+        let (extra, all) = (self.tally.extra.get(), self.tally.target_objects.get());
+        if !objects.max_delete.allows(extra, all) {
+            let what = format!(
+                "{extra} of the target's {all} objects are not in the source, which is more than \
+                 max_delete = \"{}\": none was removed, everything else is done",
+                objects.max_delete
+            );
+            return Err(Failure::failed(what)
+                .hint("look at the source; if it is right, allow more (--max-delete 100%)"));
+        }
+        if objects.dry_run {
+            self.tally.deleted.add(extra);
+            return Ok(());
+        }
+        let unreadable = |error: std::io::Error| {
+            Failure::failed("cannot read back which objects to remove").caused_by(&error)
+        };
+        self.extras.in_groups(OBJECTS_OF_A_REQUEST, unreadable, |keys| {
+            if context.cancel.is_cancelled() {
+                return Ok(());
+            }
+            context.runtime.block_on(self.remove(keys))
+        })
+    }
+
+    async fn remove(&self, keys: Vec<String>) -> Result<(), Failure> {
+        let delete = || self.target.delete(&keys);
+        let failed = self.retries.ask(delete, |_| ()).await?;
+        for (key, error) in &failed {
+            self.tally.failed(key, &error.message);
+        }
+        self.tally.deleted.add((keys.len() - failed.len().min(keys.len())) as u64);
+        let Some(record) = &self.record else {
+            return Ok(());
+        };
+        let gone = keys.into_iter().filter(|key| !failed.iter().any(|(of, _)| of == key));
+        let rows = gone.map(|key| Row {
+            key,
+            ..Row::default()
+        });
+        let now = chrono::Utc::now().timestamp_micros();
+        let rows = Row::rows(rows.collect(), now, true);
+        let rows = rows.map_err(|error| Failure::failed(error.to_string()))?;
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        record.lock().await.add_rows(&rows).await
+    }
+}
+

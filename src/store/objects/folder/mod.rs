@@ -1,0 +1,361 @@
+//! The files of one local folder, as objects.
+//!
+//! Symbolic links are not followed, in either direction: a link in a source is
+//! reported, and nothing is written through one, so that nothing leaves the
+//! folder. Files are written under a name of ours and renamed when whole.
+
+mod names;
+mod parts;
+mod walk;
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use http::HeaderMap;
+use tokio::sync::mpsc;
+
+use super::{
+    Describe, Got, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind, Objects, Pages, Parts,
+    Written,
+};
+use names::Names;
+use parts::FileParts;
+
+/// Pages that are read ahead.
+const PAGES_AHEAD: usize = 2;
+
+/// Where files are until they are whole, below the folder.
+const UNFINISHED: &str = "_highwater/unfinished";
+
+/// Unfinished files of killed runs are removed when they are older.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// One local folder.
+#[derive(Debug, Clone)]
+pub struct FolderObjects {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    url: String,
+    names: Names,
+}
+
+impl FolderObjects {
+    /// The files below `root`, which need not exist yet.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                root: root.to_owned(),
+                url: format!("file:{}", root.display()),
+                names: Names::new(root),
+            }),
+        }
+    }
+
+    /// Runs what blocks on a thread for that.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        key: &str,
+        work: impl FnOnce(&Shared) -> Result<T, ObjectError> + Send + 'static,
+    ) -> Result<T, ObjectError> {
+        let shared = Arc::clone(&self.shared);
+        let done = tokio::task::spawn_blocking(move || work(&shared)).await;
+        done.unwrap_or_else(|error| {
+            Err(ObjectError::new(ObjectErrorKind::Failed, key, error.to_string()))
+        })
+    }
+}
+
+/// Says what an I/O error means for an object.
+fn failed(error: &io::Error, key: &str, doing: &str, url: &str) -> ObjectError {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => ObjectErrorKind::Vanished,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ObjectErrorKind::Refused
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ObjectErrorKind::Full,
+        io::ErrorKind::InvalidFilename | io::ErrorKind::IsADirectory
+        | io::ErrorKind::NotADirectory | io::ErrorKind::DirectoryNotEmpty => {
+            ObjectErrorKind::Impossible
+        }
+        _ => ObjectErrorKind::Failed,
+    };
+    ObjectError::new(kind, key, format!("cannot {doing} {key:?} of {url}: {error}"))
+}
+
+fn modified_ns(found: &fs::Metadata) -> i64 {
+    found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec())
+}
+
+impl Shared {
+    fn failed(&self, error: &io::Error, key: &str, doing: &str) -> ObjectError {
+        failed(error, key, doing, &self.url)
+    }
+
+    /// Opens the file of a key, which must be the one that was listed.
+    fn open_listed(&self, object: &Listed) -> Result<File, ObjectError> {
+        let key = object.key.as_str();
+        let path = self.names.existing(key)?;
+        let opened = File::options()
+            .read(true)
+            .custom_flags(NO_FOLLOW)
+            .open(path)
+            .map_err(|error| self.failed(&error, key, "read"))?;
+        self.check_listed(&opened, object)?;
+        Ok(opened)
+    }
+
+    fn check_listed(&self, file: &File, object: &Listed) -> Result<(), ObjectError> {
+        let key = object.key.as_str();
+        let now = file.metadata().map_err(|error| self.failed(&error, key, "read"))?;
+        if now.len() == object.bytes && modified_ns(&now) == object.modified_ns {
+            return Ok(());
+        }
+        let what = format!("{key:?} of {} has changed since it was listed", self.url);
+        Err(ObjectError::new(ObjectErrorKind::Changed, key, what))
+    }
+
+    fn read(&self, object: &Listed, range: Range<u64>) -> Result<Bytes, ObjectError> {
+        let key = object.key.as_str();
+        let mut file = self.open_listed(object)?;
+        let bytes = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let mut body = Vec::with_capacity(bytes);
+        let read = match range.start {
+            0 => Ok(0),
+            start => file.seek(SeekFrom::Start(start)),
+        };
+        let read = read.and_then(|_| {
+            (&mut file).take(range.end - range.start).read_to_end(&mut body)
+        });
+        read.map_err(|error| self.failed(&error, key, "read"))?;
+        // Who writes while we read leaves a trace: the time of his writing.
+        self.check_listed(&file, object)?;
+        if body.len() != bytes {
+            let what = format!("{key:?} of {} is shorter than it was listed", self.url);
+            return Err(ObjectError::new(ObjectErrorKind::Changed, key, what));
+        }
+        Ok(body.into())
+    }
+
+    fn put(&self, key: &str, body: &[u8], told: &Describe) -> Result<Written, ObjectError> {
+        let unfinished = self.unfinished(key)?;
+        let path = unfinished.path.clone();
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|error| self.failed(&error, key, "write"))?;
+        file.write_all(body)
+            .map_err(|error| self.failed(&error, key, "write"))?;
+        self.finish(key, &file, unfinished, told.modified_ns)
+    }
+
+    /// A name for a file that is not whole yet.
+    fn unfinished(&self, key: &str) -> Result<Unfinished, ObjectError> {
+        // Refused before a byte is written.
+        self.names.place(key)?;
+        let folder = self.root.join(UNFINISHED);
+        self.names.make(&folder, key)?;
+        let name = uuid::Uuid::now_v7().to_string();
+        Ok(Unfinished {
+            path: folder.join(name),
+            kept: false,
+        })
+    }
+
+    /// Gives a whole file its time and its name.
+    fn finish(
+        &self,
+        key: &str,
+        file: &File,
+        mut unfinished: Unfinished,
+        modified: Option<i64>,
+    ) -> Result<Written, ObjectError> {
+        let fail = |error: io::Error| self.failed(&error, key, "write");
+        if let Some(time) = modified.and_then(time_of) {
+            file.set_modified(time).map_err(fail)?;
+        }
+        let written = modified_ns(&file.metadata().map_err(fail)?);
+        let place = self.names.make_room(key)?;
+        fs::rename(&unfinished.path, place).map_err(fail)?;
+        unfinished.kept = true;
+        Ok(Written {
+            etag: None,
+            modified_ns: Some(written),
+        })
+    }
+
+    fn remove(&self, key: &str) -> Result<(), ObjectError> {
+        let path = self.names.existing(key)?;
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(self.failed(&error, key, "remove")),
+        }
+        // Folders are no objects: an empty one would stay for ever.
+        self.names.remove_empty_above(&path);
+        Ok(())
+    }
+
+    fn remove_abandoned(&self) {
+        let Ok(left) = fs::read_dir(self.root.join(UNFINISHED)) else {
+            return;
+        };
+        for entry in left.flatten() {
+            let age = entry.metadata().and_then(|found| found.modified());
+            let age = age.ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age > ABANDONED) {
+                // It is only garbage; the next run tries again.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// A file that goes away unless it was finished.
+#[derive(Debug)]
+struct Unfinished {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.kept {
+            // It is only garbage, and removed with the abandoned ones.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// `O_NOFOLLOW` of this system.
+#[allow(clippy::cast_possible_wrap)] // A bit mask.
+const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+
+fn time_of(ns: i64) -> Option<SystemTime> {
+    let since = Duration::from_nanos(u64::try_from(ns).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
+#[async_trait]
+impl Objects for FolderObjects {
+    fn url(&self) -> &str {
+        &self.shared.url
+    }
+
+    fn pages(&self, range: KeyRange) -> Pages {
+        let (sender, pages) = mpsc::channel(PAGES_AHEAD);
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            walk::walk(&shared.root, &range, &mut |page| sender.blocking_send(page).is_ok());
+        });
+        stream::unfold(pages, |mut pages| async move {
+            Some((pages.recv().await?, pages))
+        })
+        .boxed()
+    }
+
+    async fn names_below(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
+        let prefix = prefix.to_owned();
+        let own = prefix.clone();
+        self.blocking(&own, move |shared| walk::names_below(&shared.root, &prefix))
+            .await
+    }
+
+    async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError> {
+        let range = range.unwrap_or(0..object.bytes);
+        let bytes = range.end - range.start;
+        let listed = object.clone();
+        let body = self
+            .blocking(&object.key, move |shared| shared.read(&listed, range))
+            .await?;
+        Ok(Got {
+            bytes,
+            etag: None,
+            attributes: HeaderMap::new(),
+            etag_is_no_md5: true,
+            body: stream::iter([Ok(body)]).boxed(),
+        })
+    }
+
+    async fn head(&self, key: &str) -> Result<Listed, ObjectError> {
+        let name = key.to_owned();
+        self.blocking(key, move |shared| {
+            let found = shared.names.existing(&name)?.symlink_metadata();
+            let found = found.map_err(|error| shared.failed(&error, &name, "look at"))?;
+            Ok(Listed {
+                bytes: found.len(),
+                modified_ns: modified_ns(&found),
+                etag: None,
+                key: name,
+            })
+        })
+        .await
+    }
+
+    async fn put(&self, key: &str, body: Bytes, told: &Describe) -> Result<Written, ObjectError> {
+        let (name, told) = (key.to_owned(), told.clone());
+        self.blocking(key, move |shared| shared.put(&name, &body, &told)).await
+    }
+
+    async fn begin(
+        &self,
+        key: &str,
+        bytes: u64,
+        told: &Describe,
+    ) -> Result<Box<dyn Parts>, ObjectError> {
+        let (name, modified) = (key.to_owned(), told.modified_ns);
+        let shared = Arc::clone(&self.shared);
+        let begun = self.blocking(key, move |_| FileParts::begin(shared, name, bytes, modified));
+        Ok(Box::new(begun.await?))
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError> {
+        let keys = keys.to_vec();
+        self.blocking("", move |shared| {
+            let each = keys.into_iter().filter_map(|key| {
+                let error = shared.remove(&key).err()?;
+                Some((key, error))
+            });
+            Ok(each.collect())
+        })
+        .await
+    }
+
+    async fn make_durable(&self) -> Result<(), ObjectError> {
+        self.blocking("", |shared| {
+            shared.remove_abandoned();
+            let Ok(root) = File::open(&shared.root) else {
+                return Ok(());
+            };
+            let synced = rustix::fs::syncfs(&root).map_err(io::Error::from);
+            synced.map_err(|error| shared.failed(&error, "", "write"))
+        })
+        .await
+    }
+
+    fn largest_put_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn parts_limits(&self) -> (Range<u64>, u64) {
+        (1 << 20..1 << 30, u64::from(u32::MAX))
+    }
+}
+
+/// Whether a name at the root is our own.
+fn is_our_own(name: &[u8]) -> bool {
+    name == OUR_OWN.as_bytes()
+}

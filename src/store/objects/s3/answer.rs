@@ -1,0 +1,232 @@
+//! What S3 answers, in XML and in headers.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use http::{HeaderMap, HeaderName, StatusCode};
+use md5::{Digest as _, Md5};
+use serde::Deserialize;
+
+use super::super::{Listed, ObjectError, ObjectErrorKind};
+
+/// A page of a listing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListAnswer {
+    #[serde(default)]
+    contents: Vec<Contents>,
+    #[serde(default)]
+    common_prefixes: Vec<CommonPrefix>,
+    #[serde(default)]
+    next_continuation_token: Option<String>,
+    #[serde(default)]
+    is_truncated: bool,
+    #[serde(default)]
+    encoding_type: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Contents {
+    key: String,
+    size: u64,
+    last_modified: String,
+    #[serde(default, rename = "ETag")]
+    etag: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CommonPrefix {
+    prefix: String,
+}
+
+impl ListAnswer {
+    pub(super) fn parse(text: &str, url: &str) -> Result<Self, ObjectError> {
+        quick_xml::de::from_str(text).map_err(|error| {
+            let what = format!("cannot understand the listing of {url}: {error}");
+            ObjectError::new(ObjectErrorKind::Broken, "", what)
+        })
+    }
+
+    /// Where the next page begins.
+    pub(super) fn next(&self) -> Option<&str> {
+        self.next_continuation_token
+            .as_deref()
+            .filter(|token| self.is_truncated && !token.is_empty())
+    }
+
+    /// The objects, by their full keys.
+    pub(super) fn objects(&self) -> Result<Vec<Listed>, ObjectError> {
+        let listed = self.contents.iter().map(|object| {
+            let modified = chrono::DateTime::parse_from_rfc3339(&object.last_modified).ok();
+            let etag = object.etag.as_deref().map(|etag| etag.trim_matches('"'));
+            Ok(Listed {
+                key: self.decoded(&object.key)?,
+                bytes: object.size,
+                modified_ns: modified
+                    .and_then(|time| time.timestamp_nanos_opt())
+                    .unwrap_or(0),
+                etag: etag.filter(|etag| !etag.is_empty()).map(str::to_owned),
+            })
+        });
+        listed.collect()
+    }
+
+    /// The folders, each with its `/`.
+    pub(super) fn folders(&self) -> impl Iterator<Item = String> {
+        let folders = self.common_prefixes.iter();
+        folders.filter_map(|folder| self.decoded(&folder.prefix).ok())
+    }
+
+    /// A key that was encoded, because XML cannot carry every character.
+    fn decoded(&self, text: &str) -> Result<String, ObjectError> {
+        if self.encoding_type.as_deref() != Some("url") {
+            return Ok(text.to_owned());
+        }
+        // Stores that write a space as `+` write a plus as `%2B`.
+        let spaced = text.replace('+', " ");
+        let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8();
+        decoded.map(|key| key.into_owned()).map_err(|_| {
+            let what = format!("the key {text} in a listing is not UTF-8");
+            ObjectError::new(ObjectErrorKind::Failed, text, what)
+        })
+    }
+}
+
+/// The text of a header.
+pub(super) fn header_text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+/// The text of the first element of this name.
+pub(super) fn element(xml: &str, name: &str) -> Option<String> {
+    let begin = xml.find(&format!("<{name}>"))? + name.len() + 2;
+    let rest = xml.get(begin..)?;
+    let inside = rest.get(..rest.find(&format!("</{name}>"))?)?;
+    quick_xml::escape::unescape(inside).ok().map(|text| text.into_owned())
+}
+
+/// The keys that a request could not remove, and why.
+pub(super) fn delete_errors(xml: &str) -> Vec<(String, String)> {
+    let errors = xml.split("<Error>").skip(1);
+    let parsed = errors.filter_map(|error| {
+        let why = format!(
+            "{} {}",
+            element(error, "Code").unwrap_or_default(),
+            element(error, "Message").unwrap_or_default()
+        );
+        Some((element(error, "Key")?, why.trim().to_owned()))
+    });
+    parsed.collect()
+}
+
+/// Some answers say 200 before it is known whether all went well.
+pub(super) fn fail_on_error_body(xml: &str, key: &str) -> Result<(), ObjectError> {
+    if !xml.contains("<Error>") {
+        return Ok(());
+    }
+    let code = element(xml, "Code").unwrap_or_default();
+    let message = element(xml, "Message").unwrap_or_default();
+    let kind = match code.as_str() {
+        "SlowDown" | "ServiceUnavailable" => ObjectErrorKind::Busy,
+        "PreconditionFailed" => ObjectErrorKind::Changed,
+        "AccessDenied" => ObjectErrorKind::Refused,
+        _ => ObjectErrorKind::Broken,
+    };
+    let what = format!("writing {key:?} failed: {code} {message}");
+    Err(ObjectError::new(kind, key, what))
+}
+
+/// What an answer that is no success means.
+pub(super) fn failure(
+    status: StatusCode,
+    headers: &HeaderMap,
+    text: &str,
+    key: &str,
+    doing: &str,
+) -> ObjectError {
+    let code = element(text, "Code").unwrap_or_default();
+    let message = element(text, "Message").unwrap_or_default();
+    let kind = match (status.as_u16(), code.as_str()) {
+        (_, "NoSuchBucket") => ObjectErrorKind::NoSuchPlace,
+        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken") => {
+            ObjectErrorKind::Refused
+        }
+        (_, "SlowDown" | "TooManyRequests" | "RequestLimitExceeded") => ObjectErrorKind::Busy,
+        (_, "RequestTimeout" | "BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch") => {
+            ObjectErrorKind::Broken
+        }
+        (_, "KeyTooLongError" | "EntityTooLarge" | "InvalidURI") => ObjectErrorKind::Impossible,
+        (404, _) => ObjectErrorKind::Vanished,
+        (412 | 409, _) => ObjectErrorKind::Changed,
+        (401 | 403, _) => ObjectErrorKind::Refused,
+        (429 | 503, _) => ObjectErrorKind::Busy,
+        (408, _) => ObjectErrorKind::Slow,
+        (500..=599, _) => ObjectErrorKind::Broken,
+        _ => ObjectErrorKind::Failed,
+    };
+    let said = match (code.is_empty(), message.is_empty()) {
+        (true, _) => status.to_string(),
+        (false, true) => code,
+        (false, false) => format!("{code}: {message}"),
+    };
+    let mut error = ObjectError::new(kind, key, format!("cannot {doing}: {said}"));
+    let after = header_text(headers, &http::header::RETRY_AFTER);
+    let after = after.and_then(|after| after.parse().ok());
+    error.retry_after = after.map(|seconds: u64| Duration::from_secs(seconds.min(300)));
+    error
+}
+
+/// The MD5 of a document as a header has it.
+pub(super) fn md5_base64(document: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(Md5::digest(document))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_listing_is_read_with_keys_of_every_kind() {
+        let xml = "<?xml version=\"1.0\"?><ListBucketResult><EncodingType>url</EncodingType>\
+            <IsTruncated>true</IsTruncated><NextContinuationToken>t+1</NextContinuationToken>\
+            <Contents><Key>a%2F%2Fb+c%2B%01</Key><Size>3</Size>\
+            <LastModified>2026-01-02T03:04:05.000Z</LastModified>\
+            <ETag>&quot;0123456789abcdef0123456789abcdef&quot;</ETag></Contents>\
+            <CommonPrefixes><Prefix>x%2F</Prefix></CommonPrefixes></ListBucketResult>";
+        let answer = ListAnswer::parse(xml, "s3://b").unwrap();
+        let objects = answer.objects().unwrap();
+        assert_eq!(objects[0].key, "a//b c+\u{1}");
+        assert_eq!(objects[0].md5(), Some("0123456789abcdef0123456789abcdef"));
+        assert_eq!(answer.next(), Some("t+1"));
+        assert_eq!(answer.folders().collect::<Vec<_>>(), ["x/"]);
+    }
+
+    #[test]
+    fn without_an_encoding_keys_are_what_they_are() {
+        let xml = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents>\
+            <Key>a+b%20&amp;c</Key><Size>0</Size><LastModified>x</LastModified></Contents>\
+            </ListBucketResult>";
+        let answer = ListAnswer::parse(xml, "s3://b").unwrap();
+        assert_eq!(answer.objects().unwrap()[0].key, "a+b%20&c");
+        assert_eq!(answer.next(), None);
+    }
+
+    #[test]
+    fn answers_say_what_to_do_next() {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", http::HeaderValue::from_static("7"));
+        let busy = failure(StatusCode::SERVICE_UNAVAILABLE, &headers, "", "k", "read k");
+        assert_eq!(busy.kind, ObjectErrorKind::Busy);
+        assert_eq!(busy.retry_after, Some(Duration::from_secs(7)));
+        let body = "<Error><Code>NoSuchBucket</Code><Message>gone</Message></Error>";
+        let gone = failure(StatusCode::NOT_FOUND, &headers, body, "k", "read k");
+        assert_eq!(gone.kind, ObjectErrorKind::NoSuchPlace);
+        let late = "<Error><Code>InternalError</Code></Error>";
+        assert!(fail_on_error_body(late, "k").unwrap_err().passes());
+        let errors = delete_errors("<DeleteResult><Error><Key>a&amp;b</Key><Code>AccessDenied</Code></Error></DeleteResult>");
+        assert_eq!(errors, [("a&b".to_owned(), "AccessDenied".to_owned())]);
+    }
+}

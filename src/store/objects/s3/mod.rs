@@ -1,0 +1,383 @@
+//! One bucket of S3, or of anything that speaks its protocol.
+//!
+//! Credentials, signatures and connections are `object_store`'s; requests and
+//! keys are ours, because its paths cannot say every key. Each method is one
+//! request: who calls knows best when to repeat it.
+
+mod answer;
+mod client;
+mod parts;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use url::Url;
+
+use super::key::problem_in_an_address;
+use super::{
+    Describe, Got, Home, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind, Objects, Page,
+    Pages, Parts, Written,
+};
+use crate::store::StoreError;
+use answer::{ListAnswer, header_text};
+use client::{Ask, Client};
+use parts::S3Parts;
+
+/// The longest key that S3 has, in bytes.
+const LONGEST_KEY_BYTES: usize = 1024;
+
+/// The largest object that is copied by one request, in bytes.
+const LARGEST_COPY_BYTES: u64 = 5 << 30;
+
+/// Objects and folders of a page.
+const PAGE_NAMES: &str = "1000";
+
+/// What describes an object, beside metadata of a user's own.
+const DESCRIBING: [HeaderName; 6] = [
+    http::header::CACHE_CONTROL,
+    http::header::CONTENT_DISPOSITION,
+    http::header::CONTENT_ENCODING,
+    http::header::CONTENT_LANGUAGE,
+    http::header::CONTENT_TYPE,
+    http::header::EXPIRES,
+];
+
+/// The objects of a bucket below a prefix.
+#[derive(Debug, Clone)]
+pub struct S3Objects {
+    client: Client,
+    url: String,
+    home: Home,
+}
+
+impl S3Objects {
+    /// The bucket and prefix of an `s3://` URL.
+    ///
+    /// # Errors
+    /// An option is not valid, or is one that cannot be kept here.
+    pub(super) fn open(url: &Url, options: &BTreeMap<String, String>) -> Result<Self, StoreError> {
+        let client = Client::open(url, options)?;
+        let prefix = url.path().trim_start_matches('/').trim_end_matches('/');
+        let prefix = percent_encoding::percent_decode_str(prefix).decode_utf8_lossy();
+        let prefix = match prefix.as_ref() {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        let home = Home {
+            endpoint: client.endpoint().to_owned(),
+            user: client.user().to_owned(),
+            bucket: url.host_str().unwrap_or_default().to_owned(),
+            prefix,
+        };
+        Ok(Self {
+            client,
+            url: url.to_string(),
+            home,
+        })
+    }
+
+    fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.home.prefix)
+    }
+
+    /// The full key, where it can be asked for.
+    fn address(&self, key: &str) -> Result<String, ObjectError> {
+        let full = self.full(key);
+        let problem = if full.len() > LONGEST_KEY_BYTES {
+            Some("its key would be longer than the 1,024 bytes that S3 allows")
+        } else if key.is_empty() {
+            Some("it has no key")
+        } else {
+            problem_in_an_address(&full)
+        };
+        match problem {
+            None => Ok(full),
+            Some(problem) => {
+                let what = format!("{key:?} cannot be in {}: {problem}", self.url);
+                Err(ObjectError::new(ObjectErrorKind::Impossible, key, what))
+            }
+        }
+    }
+
+    fn ask<'a>(&'a self, method: Method, key: &'a str, full: &'a str, doing: &'static str) -> Ask<'a> {
+        Ask::new(method, full, key, doing)
+    }
+
+    /// One page of the listing below `prefix` (a full one).
+    async fn list(
+        &self,
+        prefix: &str,
+        after: &str,
+        token: Option<&str>,
+        by_folder: bool,
+    ) -> Result<ListAnswer, ObjectError> {
+        let mut ask = self
+            .ask(Method::GET, prefix, "", "list")
+            .query("list-type", "2")
+            .query("encoding-type", "url")
+            .query("max-keys", PAGE_NAMES)
+            .query("prefix", prefix);
+        if by_folder {
+            ask = ask.query("delimiter", "/");
+        }
+        match token {
+            Some(token) => ask = ask.query("continuation-token", token),
+            None if !after.is_empty() => ask = ask.query("start-after", after),
+            None => {}
+        }
+        let answer = self.client.send(ask).await?;
+        ListAnswer::parse(&answer.text().await?, &self.url)
+    }
+
+    fn page(&self, answer: &ListAnswer, range: &KeyRange) -> Result<(Page, bool), ObjectError> {
+        let mut page = Page::default();
+        let mut over = answer.next().is_none();
+        for object in answer.objects()? {
+            let Some(key) = object.key.strip_prefix(&self.home.prefix) else {
+                continue;
+            };
+            if range.is_beyond(key) {
+                over = true;
+                break;
+            }
+            if !range.holds(key) || key.starts_with(OUR_OWN) {
+                continue;
+            }
+            page.objects.push(Listed {
+                key: key.to_owned(),
+                ..object
+            });
+        }
+        Ok((page, over))
+    }
+}
+
+/// Where a listing stands.
+enum At {
+    Begin,
+    Token(String),
+    End,
+}
+
+#[async_trait]
+impl Objects for S3Objects {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn pages(&self, range: KeyRange) -> Pages {
+        let objects = self.clone();
+        let after = match range.after.as_str() {
+            "" => String::new(),
+            after => self.full(after),
+        };
+        stream::unfold(At::Begin, move |at| {
+            let (objects, range, after) = (objects.clone(), range.clone(), after.clone());
+            async move {
+                let token = match &at {
+                    At::Begin => None,
+                    At::Token(token) => Some(token.as_str()),
+                    At::End => return None,
+                };
+                let page = objects
+                    .list(&objects.home.prefix, &after, token, false)
+                    .await
+                    .and_then(|answer| {
+                        let (page, over) = objects.page(&answer, &range)?;
+                        let next = answer.next().filter(|_| !over);
+                        Ok((page, next.map_or(At::End, |next| At::Token(next.to_owned()))))
+                    });
+                match page {
+                    Ok((page, next)) => Some((Ok(page), next)),
+                    // The same page may be asked for again.
+                    Err(error) if error.passes() => Some((Err(error), at)),
+                    Err(error) => Some((Err(error), At::End)),
+                }
+            }
+        })
+        .boxed()
+    }
+
+    async fn names_below(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
+        let answer = self.list(&self.full(prefix), "", None, true).await?;
+        let objects = answer.objects()?.into_iter().map(|object| object.key);
+        let mut names: Vec<String> = objects
+            .chain(answer.folders())
+            .filter_map(|name| Some(name.strip_prefix(&self.home.prefix)?.to_owned()))
+            .filter(|name| !name.starts_with(OUR_OWN))
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError> {
+        let key = object.key.as_str();
+        let full = self.address(key)?;
+        let wanted = range.clone().unwrap_or(0..object.bytes);
+        let mut ask = self.ask(Method::GET, key, &full, "read");
+        ask = ask.moving(wanted.end - wanted.start);
+        if let Some(etag) = &object.etag {
+            ask = ask.header(http::header::IF_MATCH, &format!("\"{etag}\""));
+        }
+        if let Some(range) = range.filter(|range| !range.is_empty()) {
+            let text = format!("bytes={}-{}", range.start, range.end - 1);
+            ask = ask.header(http::header::RANGE, &text);
+        }
+        let answer = self.client.send(ask).await?;
+        let headers = answer.headers();
+        let etag = header_text(headers, &http::header::ETAG);
+        let etag = etag.map(|etag| etag.trim_matches('"').to_owned());
+        let bytes = header_text(headers, &http::header::CONTENT_LENGTH);
+        let bytes = bytes.and_then(|text| text.parse().ok());
+        let other = object.etag.is_some() && etag.is_some() && etag != object.etag;
+        if other || bytes.is_some_and(|bytes: u64| bytes != wanted.end - wanted.start) {
+            let what = format!("{key:?} of {} has changed since it was listed", self.url);
+            return Err(ObjectError::new(ObjectErrorKind::Changed, key, what));
+        }
+        let encryption = header_text(headers, &HeaderName::from_static("x-amz-server-side-encryption"));
+        let own_key = headers.contains_key("x-amz-server-side-encryption-customer-algorithm");
+        Ok(Got {
+            bytes: wanted.end - wanted.start,
+            etag,
+            attributes: describing(headers),
+            etag_is_no_md5: own_key || encryption.is_some_and(|by| by.starts_with("aws:")),
+            body: answer.body(),
+        })
+    }
+
+    async fn head(&self, key: &str) -> Result<Listed, ObjectError> {
+        let full = self.address(key)?;
+        let ask = self.ask(Method::HEAD, key, &full, "look at");
+        let answer = self.client.send(ask).await?;
+        let headers = answer.headers();
+        let time = header_text(headers, &http::header::LAST_MODIFIED).unwrap_or_default();
+        let time = chrono::DateTime::parse_from_rfc2822(&time).ok();
+        let bytes = header_text(headers, &http::header::CONTENT_LENGTH);
+        Ok(Listed {
+            key: key.to_owned(),
+            bytes: bytes.and_then(|text| text.parse().ok()).unwrap_or(0),
+            modified_ns: time.and_then(|time| time.timestamp_nanos_opt()).unwrap_or(0),
+            etag: header_text(headers, &http::header::ETAG)
+                .map(|etag| etag.trim_matches('"').to_owned()),
+        })
+    }
+
+    async fn put(&self, key: &str, body: Bytes, told: &Describe) -> Result<Written, ObjectError> {
+        let full = self.address(key)?;
+        let ask = self
+            .ask(Method::PUT, key, &full, "write")
+            .headers(&told.attributes)
+            .body(body, told.sha256);
+        let answer = self.client.send(ask).await?;
+        let etag = header_text(answer.headers(), &http::header::ETAG);
+        Ok(Written {
+            etag: etag.map(|etag| etag.trim_matches('"').to_owned()),
+            modified_ns: None,
+        })
+    }
+
+    async fn begin(
+        &self,
+        key: &str,
+        _bytes: u64,
+        told: &Describe,
+    ) -> Result<Box<dyn Parts>, ObjectError> {
+        let full = self.address(key)?;
+        let parts = S3Parts::begin(&self.client, key, full, &told.attributes).await?;
+        Ok(Box::new(parts))
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError> {
+        let mut failed = Vec::new();
+        let mut xml = String::from("<Delete><Quiet>true</Quiet>");
+        for key in keys {
+            // In a document there is no address that could become another.
+            let full = self.full(key);
+            if full.chars().any(|c| c.is_control()) {
+                if let Err(error) = self.delete_one(key).await {
+                    failed.push((key.clone(), error));
+                }
+                continue;
+            }
+            xml += &format!("<Object><Key>{}</Key></Object>", quick_xml::escape::escape(&full));
+        }
+        xml += "</Delete>";
+        if !xml.contains("<Object>") {
+            return Ok(failed);
+        }
+        let md5 = answer::md5_base64(xml.as_bytes());
+        let ask = self
+            .ask(Method::POST, "", "", "remove objects of")
+            .query("delete", "")
+            .header(HeaderName::from_static("content-md5"), &md5)
+            .header(http::header::CONTENT_TYPE, "application/xml")
+            .body(xml.into(), None);
+        let text = self.client.send(ask).await?.text().await?;
+        for (full, why) in answer::delete_errors(&text) {
+            let key = full.strip_prefix(&self.home.prefix).unwrap_or(&full);
+            let what = format!("cannot remove {key:?} of {}: {why}", self.url);
+            failed.push((key.to_owned(), ObjectError::new(ObjectErrorKind::Failed, key, what)));
+        }
+        Ok(failed)
+    }
+
+    fn home(&self) -> Option<&Home> {
+        Some(&self.home)
+    }
+
+    async fn copy_from(
+        &self,
+        home: &Home,
+        object: &Listed,
+        key: &str,
+    ) -> Result<Written, ObjectError> {
+        let full = self.address(key)?;
+        let from = client::encoded(&format!("/{}/{}{}", home.bucket, home.prefix, object.key));
+        if object.bytes > LARGEST_COPY_BYTES {
+            let what = format!("{key:?} is larger than S3 copies by one request");
+            return Err(ObjectError::new(ObjectErrorKind::Impossible, key, what));
+        }
+        let mut ask = self
+            .ask(Method::PUT, key, &full, "copy to")
+            .moving(object.bytes)
+            .header(HeaderName::from_static("x-amz-copy-source"), &from);
+        if let Some(etag) = &object.etag {
+            let name = HeaderName::from_static("x-amz-copy-source-if-match");
+            ask = ask.header(name, &format!("\"{etag}\""));
+        }
+        let text = self.client.send(ask).await?.text().await?;
+        // The status was sent before the copy was done.
+        answer::fail_on_error_body(&text, key)?;
+        Ok(Written {
+            etag: answer::element(&text, "ETag").map(|etag| etag.trim_matches('"').to_owned()),
+            modified_ns: None,
+        })
+    }
+}
+
+impl S3Objects {
+    async fn delete_one(&self, key: &str) -> Result<(), ObjectError> {
+        let full = self.address(key)?;
+        let ask = self.ask(Method::DELETE, key, &full, "remove");
+        self.client.send(ask).await.map(drop)
+    }
+}
+
+/// Of all headers those that belong to the object.
+fn describing(headers: &HeaderMap) -> HeaderMap<HeaderValue> {
+    let own = headers.iter().filter(|(name, value)| {
+        let own = DESCRIBING.contains(name) || name.as_str().starts_with("x-amz-meta-");
+        // A signature is made over text.
+        own && std::str::from_utf8(value.as_bytes()).is_ok()
+    });
+    own.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Whether an answer is a success.
+fn is_done(status: StatusCode) -> bool {
+    status.is_success()
+}
