@@ -3,6 +3,8 @@
 import dataclasses
 import pathlib
 
+from server import free_port
+
 QUERY = "select * from public.orders"
 
 ADBC = """
@@ -82,9 +84,26 @@ def our_own(program, postgres, folder, s3):
         # Each run replaces the table of the run before; the server keeps all in memory.
         more = options + 'store.region = "us-east-1"\nstore.allow_http = "true"\n'
         field.append(contender("table-backup, S3 loopback", f"s3://{s3['bucket']}/bench", more))
+    field += in_processes(program, postgres, folder)
     field.append(contender("table-backup, silent", None, log="silent"))
     field.append(contender("table-backup, verbose", None, log="verbose"))
     return field
+
+
+def in_processes(program, postgres, folder):
+    """The same load by two threads: of one process, and of two that share its memory."""
+    for processes, workers, memory in ((1, 2, "512MiB"), (2, 1, "256MiB")):
+        out = folder / f"{processes}x{workers}"
+        config = folder / f"{out.name}.toml"
+        config.write_text(
+            f'source = "{postgres.url}"\nlake = "file:{out}"\n'
+            f'workers = {workers}\nmemory = "{memory}"\nfiles.compression = "zstd(1)"\n'
+        )
+        command = [program, "run", config, "--log", "normal", "--progress", "never"]
+        port = str(free_port())
+        together = lambda n: ["--processes", str(processes), "--process", str(n), "--base-port", port]  # noqa: B023, E731
+        commands = [command] if processes == 1 else [command + together(n) for n in range(processes)]
+        yield Contender(f"table-backup, {processes} x {workers} workers", out, commands)
 
 
 def rivets(rivet, postgres, folder):

@@ -1,15 +1,16 @@
 """The bench of `table-backup`: side by side with peers, in one run.
 
     benches/table-backup.py [--rows 5000000] [--repeat 5] [--only NAME,...]
-                            [--scale] [--verbose-cost] [--no-build]
+                            [--scale] [--verbose-cost] [--processes] [--no-build]
 
 Starts a PostgreSQL of its own, makes the bench table, and lets every contender
 export it, in rounds (each once per round, so that noise hits all alike).
 Prints a markdown table of medians: wall time, CPU time of the client, peak
-resident memory (`wait4`), and the ratio to the one-connection drain.
+resident memory (`wait4`), and the ratio to the first line, the one-connection drain.
 
     --scale         also 1/5 and 2 times the rows, for our own program
     --verbose-cost  also `--log verbose` against `--log silent`
+    --processes     only two processes of one worker against one process of two
 
 Peers are found in the Python environment `target/bench-py` (made on first use)
 and in `target/peers/bin` (`cargo install rivet-cli --root target/peers`).
@@ -74,16 +75,16 @@ def table(results, rows):
     middle = {
         name: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for name, runs in results.items()
     }
-    drain = next(iter(middle.values()))["wall"]
+    first = next(iter(middle.values()))["wall"]
     print(f"\n{rows:,} rows; medians of {max(map(len, results.values()))}\n")
-    print("| what | wall | range | client CPU | peak RSS | Parquet | x drain | rows/s |")
+    print("| what | wall | range | client CPU | peak RSS | Parquet | x first | rows/s |")
     print("|---|---|---|---|---|---|---|---|")
     for name, m in middle.items():
         walls = [run["wall"] for run in results[name]]
         size = f"{m['size']:.0f} MB" if m["size"] else ""
         print(
             f"| {name} | {m['wall']:.2f} s | {min(walls):.2f}-{max(walls):.2f} | {m['cpu']:.1f} s "
-            f"| {m['rss']:.0f} MiB | {size} | {m['wall'] / drain:.2f} | {rows / m['wall']:,.0f} |"
+            f"| {m['rss']:.0f} MiB | {size} | {m['wall'] / first:.2f} | {rows / m['wall']:,.0f} |"
         )
 
 
@@ -122,6 +123,7 @@ def main():
     options.add_argument("--only", default="")
     options.add_argument("--scale", action="store_true")
     options.add_argument("--verbose-cost", action="store_true")
+    options.add_argument("--processes", action="store_true")
     options.add_argument("--no-build", action="store_true")
     options = options.parse_args()
 
@@ -129,7 +131,7 @@ def main():
         subprocess.run(
             ["cargo", "build", "--release", "--bin", "table-backup", "--example", "s3_server"], cwd=ROOT, check=True
         )
-    python = bench_python()
+    python = None if options.processes else bench_python()
     log = TARGET / "bench.log"
     log.unlink(missing_ok=True)
     with PostgreSQL(TARGET) as postgres, tempfile.TemporaryDirectory(dir=TARGET) as folder, contextlib.ExitStack() as stack:
@@ -140,7 +142,10 @@ def main():
         wanted = [c for c in field if not options.only or any(o in c.name for o in options.only.split(","))]
 
         bench(options.rows)
-        run = [c for c in wanted if "verbose" not in c.name and "silent" not in c.name]
+        if options.processes:
+            table(rounds([c for c in field if "workers" in c.name], options.repeat, log), options.rows)
+            return
+        run = [c for c in wanted if not any(word in c.name for word in ("verbose", "silent", "workers"))]
         table(rounds(run, options.repeat, log), options.rows)
         if options.verbose_cost and ours:
             run = [c for c in field if "verbose" in c.name or "silent" in c.name]

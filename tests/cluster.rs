@@ -228,7 +228,7 @@ fn a_process_is_killed() {
     for kill in 0..size("HIGHWATER_CLUSTER_KILLS", 30) {
         let victim = usize::try_from(kill % 3).unwrap();
         let span = u64::try_from(whole.as_micros()).unwrap();
-        // Who has not met the others yet waits for them so long.
+        // Who is killed before all have met is waited for as long as this.
         let mut team = Team::start(&lake, "run", 3, &["--join-timeout", "10s"]);
         std::thread::sleep(Duration::from_micros(random.below(span)));
         if !team.process(victim).is_running() {
@@ -237,6 +237,7 @@ fn a_process_is_killed() {
             }
             continue;
         }
+        println!("kill {kill}: process {victim}");
         team.take(victim).kill();
         for outcome in team.wait_within(NOTICED) {
             // The victim may have done its part already, or the others not yet

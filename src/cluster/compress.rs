@@ -76,6 +76,8 @@ enum Mode {
 /// The judge of one link. Costs are seconds per byte.
 #[derive(Debug)]
 pub(super) struct Choice {
+    /// No frame is compressed, and no sample.
+    never: bool,
     same_host: bool,
     mode: Mode,
     link: Option<f64>,
@@ -114,6 +116,7 @@ impl Choice {
     /// Starts raw.
     pub(super) fn new(same_host: bool) -> Self {
         Self {
+            never: false,
             same_host,
             mode: Mode::Raw,
             link: None,
@@ -129,8 +132,19 @@ impl Choice {
         }
     }
 
+    /// Stays raw, and takes no samples.
+    pub(super) fn never() -> Self {
+        Self {
+            never: true,
+            ..Self::new(true)
+        }
+    }
+
     /// What to do with a frame of `raw` bytes.
     pub(super) fn plan(&mut self, raw: usize) -> Plan {
+        if self.never {
+            return Plan::Raw;
+        }
         self.since_sample = self.since_sample.saturating_add(raw);
         if self.mode == Mode::Packing {
             return if raw >= self.threshold {

@@ -17,6 +17,8 @@ use super::bootstrap::{self, Formed};
 use super::link::{
     Hub, Link, LinkCounters, LinkStream, MAX_NOTE_BYTES, MAX_ORDER_BYTES, Note, Pulse,
 };
+use super::membership::Safety;
+use super::slabs::Slabs;
 use super::{ClusterError, Lost, Membership};
 use crate::flow::Epoch;
 
@@ -65,8 +67,10 @@ pub enum CrewError {
     },
 }
 
-/// Empty receive buffers of 1 MiB that a link or worker keeps for later.
-const SPARE_BUFFERS: usize = 8;
+/// Empty buffers of 1 MiB that a link or worker keeps for itself, and that all of
+/// a process keep together.
+const OWN_SPARE_BUFFERS: usize = 1;
+const SPARE_BUFFERS: usize = 16;
 
 type Job = Arc<dyn Fn(&mut Worker) + Send + Sync>;
 
@@ -154,11 +158,14 @@ impl Crew {
             links.push(Arc::new(link));
         }
         hub.know(&links);
-        let pulse = Pulse::start(&links, membership.silence)?;
+        let pulse = match membership.keeps(Safety::Heartbeats) {
+            true => Some(Pulse::start(&links, membership.silence)?),
+            false => None,
+        };
         let (builders, others) = network(place, &links)?;
         let mut crew = Self::start(place, run, builders, others)?;
         crew.links = links;
-        crew.pulse = Some(pulse);
+        crew.pulse = pulse;
         crew.orders = Mutex::new(Some(orders));
         (crew.note, crew.notes) = (note, Mutex::new(Some(notes)));
         Ok(crew)
@@ -350,7 +357,9 @@ fn network(
 ) -> std::io::Result<(Vec<AllocatorBuilder>, Box<dyn std::any::Any + Send>)> {
     let mut hooks = Hooks::default();
     // Buffers that a burst has needed are not kept for ever.
-    hooks.refill.limit = Some(SPARE_BUFFERS);
+    hooks.refill.limit = Some(OWN_SPARE_BUFFERS);
+    let slabs = Slabs::new(SPARE_BUFFERS);
+    hooks.refill.logic = Arc::new(move |bytes| Box::new(slabs.take(bytes)));
     let (refill, spill) = (hooks.refill.clone(), hooks.spill.clone());
     let within = ProcessBuilder::new_typed_vector(place.workers, refill, spill);
     let mut streams: Vec<Option<LinkStream>> = (0..place.processes).map(|_| None).collect();

@@ -29,10 +29,27 @@ pub struct Membership {
     /// then carry a checksum with a secret seed, which tells damage and strays,
     /// but does not keep out somebody who can change packets on their way.
     pub plaintext: bool,
+    /// Frames are compressed where that pays. Without it none is, for benches
+    /// that show what finding out costs.
+    pub compress: bool,
     /// How long to wait for the others.
     pub join_timeout: Duration,
     /// A peer that is not heard of for so long is lost.
     pub silence: Duration,
+    /// For the control arm of a test.
+    #[cfg(test)]
+    pub(super) left_out: Option<Safety>,
+}
+
+/// What a control arm leaves out, to show that the test of it can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Safety {
+    /// Contents of frames are checked before they are believed.
+    Checksums,
+    /// A process with nothing to say says that it lives.
+    Heartbeats,
+    /// A peer that says nothing for long is lost.
+    Patience,
 }
 
 impl Membership {
@@ -58,8 +75,11 @@ impl Membership {
             job: job.into(),
             key: None,
             plaintext: true,
+            compress: true,
             join_timeout: Self::JOIN_TIMEOUT,
             silence: Self::SILENCE,
+            #[cfg(test)]
+            left_out: None,
         }
     }
 
@@ -83,8 +103,11 @@ impl Membership {
             job: job.into(),
             plaintext: key.is_none(),
             key,
+            compress: true,
             join_timeout: Self::JOIN_TIMEOUT,
             silence: Self::SILENCE,
+            #[cfg(test)]
+            left_out: None,
         };
         membership.check()?;
         Ok(membership)
@@ -154,6 +177,21 @@ impl Membership {
     /// hide it from.
     pub(super) fn encrypted(&self) -> bool {
         self.key.is_some() && !self.plaintext
+    }
+}
+
+impl Membership {
+    /// Always, but in a control arm.
+    #[cfg(test)]
+    pub(super) fn keeps(&self, safety: Safety) -> bool {
+        self.left_out != Some(safety)
+    }
+
+    /// Always, but in a control arm.
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self)]
+    pub(super) fn keeps(&self, _: Safety) -> bool {
+        true
     }
 }
 

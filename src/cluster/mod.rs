@@ -10,6 +10,7 @@
 //! | `bootstrap` | how do processes find and believe each other |
 //! | `link` | what crosses a connection, and when is a peer lost |
 //! | `compress` | which frames are worth LZ4 |
+//! | `slabs` | where timely's buffers come from |
 //! | `sockets` | what is asked of TCP |
 //! | `crew` | the worker threads, and the orders they follow |
 
@@ -20,6 +21,7 @@ mod error;
 mod key;
 mod link;
 mod membership;
+mod slabs;
 mod sockets;
 #[cfg(test)]
 mod tests;

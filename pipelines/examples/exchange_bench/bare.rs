@@ -102,9 +102,11 @@ pub(super) fn run(task: &Task) -> Duration {
     };
     let (ends, times) = channel();
     let ends = Mutex::new(ends);
-    let expected = task.batches * task.workers;
+    let expected = task.load.batches * task.workers;
     let guards = timely::execute(config, move |worker| {
-        let pool: Vec<RecordBatch> = (0..8).map(|seed| batch(task.rows, seed)).collect();
+        let pool: Vec<RecordBatch> = (0..8)
+            .map(|seed| batch(task.load.rows, seed, task.load.contents))
+            .collect();
         let peers = worker.peers();
         let here = worker.index();
         let count = Arc::new(Mutex::new(0));
@@ -112,7 +114,7 @@ pub(super) fn run(task: &Task) -> Duration {
         Barrier::new(worker).wait();
         let started = Instant::now();
         worker.dataflow::<u64, _, _>(|scope| {
-            let mut left = task.batches;
+            let mut left = task.load.batches;
             let count = Arc::clone(&count);
             let task = task.clone();
             source::<_, NoopBuilder<One>, _, _>(scope, "source", |first, info| {

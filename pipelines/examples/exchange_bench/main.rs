@@ -2,11 +2,15 @@
 //! bare exchange of timely: `cargo run --release --example exchange_bench`.
 //!
 //! Every contender runs once per round, so that noise hits all alike; medians are
-//! printed as a table. Both processes send to each other at once.
+//! printed as a table. Both processes send to each other at once, on loopback or,
+//! with `--link`, on two hosts made for it (as root).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bare;
+#[path = "../../../tests/kit/network.rs"]
+#[allow(dead_code)] // The tests cut links too.
+mod network;
 mod ours;
 mod raw;
 mod rows;
@@ -16,8 +20,28 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use network::Network;
+use rows::Contents;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Where the processes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Loopback,
+    /// Two hosts, whose line carries so many bytes a second; 0 for all it can.
+    Hosts(u64),
+}
+
+/// What one table is about.
+#[derive(Debug, Clone)]
+struct Load {
+    batches: usize,
+    rows: usize,
+    window_bytes: u64,
+    contents: Contents,
+}
 
 /// One contender's work, as its processes are told it.
 #[derive(Debug, Clone)]
@@ -26,10 +50,8 @@ struct Task {
     process: usize,
     processes: usize,
     workers: usize,
-    port: u16,
-    batches: usize,
-    rows: usize,
-    window_bytes: u64,
+    addresses: Vec<String>,
+    load: Load,
 }
 
 impl Task {
@@ -40,10 +62,13 @@ impl Task {
             process: number(1),
             processes: number(2),
             workers: number(3),
-            port: u16::try_from(number(4)).unwrap(),
-            batches: number(5),
-            rows: number(6),
-            window_bytes: number(7) as u64,
+            addresses: arguments[4].split(',').map(str::to_owned).collect(),
+            load: Load {
+                batches: number(5),
+                rows: number(6),
+                window_bytes: number(7) as u64,
+                contents: Contents::of(&arguments[8]),
+            },
         }
     }
 
@@ -54,36 +79,96 @@ impl Task {
             self.process.to_string(),
             self.processes.to_string(),
             self.workers.to_string(),
-            self.port.to_string(),
-            self.batches.to_string(),
-            self.rows.to_string(),
-            self.window_bytes.to_string(),
+            self.addresses.join(","),
+            self.load.batches.to_string(),
+            self.load.rows.to_string(),
+            self.load.window_bytes.to_string(),
+            self.load.contents.name().to_owned(),
         ]
         .to_vec()
     }
 
-    fn addresses(&self) -> Vec<String> {
-        (0..self.processes)
-            .map(|process| format!("127.0.0.1:{}", self.port as usize + process))
-            .collect()
+    /// Bytes of columns that each worker sends.
+    fn bytes(&self) -> u64 {
+        rows::column_bytes(self.load.rows) * self.load.batches as u64
     }
 
-    /// Seconds from the moment when all processes are joined.
-    fn run(&self) -> Duration {
+    fn run(&self) -> Outcome {
         match self.contender.as_str() {
-            "raw" => raw::run(self),
-            "bare" => bare::run(self),
+            "raw" => Outcome::of(raw::run(self)),
+            "bare" => Outcome::of(bare::run(self)),
             _ => ours::run(self),
         }
     }
 }
 
+/// What one process took.
+#[derive(Debug, Clone, Copy, Default)]
+struct Outcome {
+    /// From the moment when all processes are joined.
+    seconds: f64,
+    /// Of the processor, from the process's start.
+    cpu_seconds: f64,
+    /// Bytes over the link as they were and as they were sent, where they are
+    /// counted, and seconds in LZ4.
+    raw: f64,
+    sent: f64,
+    lz4_seconds: f64,
+}
+
+impl Outcome {
+    fn of(took: Duration) -> Self {
+        Self {
+            seconds: took.as_secs_f64(),
+            ..Self::default()
+        }
+    }
+
+    fn from_line(line: &str) -> Self {
+        let mut numbers = line.split(' ').map(|number| number.parse().unwrap());
+        let mut next = || numbers.next().unwrap();
+        Self {
+            seconds: next(),
+            cpu_seconds: next(),
+            raw: next(),
+            sent: next(),
+            lz4_seconds: next(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let [cpu, raw] = [used_cpu_seconds(), self.raw];
+        format!(
+            "{} {cpu} {raw} {} {}",
+            self.seconds, self.sent, self.lz4_seconds
+        )
+    }
+
+    /// The slower process's time, and what both used.
+    fn and(self, other: Self) -> Self {
+        Self {
+            seconds: self.seconds.max(other.seconds),
+            cpu_seconds: self.cpu_seconds + other.cpu_seconds,
+            raw: self.raw + other.raw,
+            sent: self.sent + other.sent,
+            lz4_seconds: self.lz4_seconds + other.lz4_seconds,
+        }
+    }
+}
+
+/// As the kernel counts it, in hundredths of a second.
+fn used_cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let after_name = stat.rsplit(')').next().unwrap();
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "child") {
-        let task = Task::from_arguments(&arguments[1..]);
-        let took = task.run();
-        println!("{}", took.as_secs_f64());
+        println!("{}", Task::from_arguments(&arguments[1..]).run().line());
         return;
     }
     let mut options: BTreeMap<String, String> = BTreeMap::new();
@@ -95,71 +180,120 @@ fn main() {
             .get(name)
             .map_or(default, |value| value.parse().unwrap())
     };
-    let rounds = number("rounds", 5);
-    let window_bytes = number("window", 16 << 20);
-    let only = options.get("only").cloned();
+    let line = match options.get("link") {
+        Some(rate) => Line::Hosts(rate.parse().unwrap()),
+        None => Line::Loopback,
+    };
+    let only = options.get("only").map(String::as_str);
+    let contents = options.get("contents").map_or("text", String::as_str);
     let large = (number("batches", 3000) as usize, 8192);
     let tiny = (number("tiny", 200_000) as usize, 16);
     for (batches, rows) in [large, tiny] {
-        table(rounds, window_bytes, batches, rows, only.as_deref());
+        let load = Load {
+            batches,
+            rows,
+            window_bytes: number("window", 16 << 20),
+            contents: Contents::of(contents),
+        };
+        if batches > 0 {
+            table(number("rounds", 5), &load, line, only);
+        }
     }
 }
 
-fn table(rounds: u64, window_bytes: u64, batches: usize, rows: usize, only: Option<&str>) {
-    let bytes = rows::column_bytes(rows) * batches as u64;
-    let contenders = [
+fn table(rounds: u64, load: &Load, line: Line, only: Option<&str>) {
+    let bytes = rows::column_bytes(load.rows) * load.batches as u64;
+    let mut contenders = vec![
         ("raw", 2, 1),
         ("bare", 2, 1),
         ("ours", 2, 1),
         ("crew", 2, 1),
+        ("crew without LZ4", 2, 1),
         ("crew encrypted", 2, 1),
-        ("bare", 1, 2),
-        ("ours", 1, 2),
     ];
-    let contenders: Vec<_> = contenders
-        .into_iter()
-        .filter(|(name, ..)| only.is_none_or(|only| only.split(',').any(|only| only == *name)))
-        .collect();
-    let mut seconds: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    if line == Line::Loopback {
+        contenders.extend([("bare", 1, 2), ("ours", 1, 2)]);
+    }
+    contenders.retain(|(name, ..)| only.is_none_or(|only| only.split(',').any(|o| o == *name)));
+    let mut outcomes: BTreeMap<usize, Vec<Outcome>> = BTreeMap::new();
     for _ in 0..rounds {
-        for (place, (name, processes, workers)) in contenders.iter().enumerate() {
-            let took = contend(name, *processes, *workers, batches, rows, window_bytes);
-            seconds.entry(place).or_default().push(took);
+        for (place, contender) in contenders.iter().enumerate() {
+            outcomes
+                .entry(place)
+                .or_default()
+                .push(contend(*contender, load, line));
         }
     }
     println!(
-        "\n{batches} batches of {rows} rows from each worker, {} MB of columns each, medians of {rounds}, window {} MiB\n",
+        "\n{} batches of {} rows ({}) from each worker, {} MB of columns each, medians of {rounds}, window {} MiB, {}\n",
+        load.batches,
+        load.rows,
+        load.contents.name(),
         bytes / 1_000_000,
-        window_bytes >> 20
+        load.window_bytes >> 20,
+        match line {
+            Line::Loopback => "loopback".to_owned(),
+            Line::Hosts(0) => "two hosts".to_owned(),
+            Line::Hosts(rate) => format!("two hosts, {} MB/s", rate as f64 / 1e6),
+        }
     );
     println!(
-        "| contender | processes x workers | seconds | range | MB/s each way | batches/s each way |"
+        "| contender | processes x workers | seconds | range | CPU | MB/s each way | batches/s each way | sent | in LZ4 |"
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for (place, (name, processes, workers)) in contenders.iter().enumerate() {
-        let mut times = seconds[&place].clone();
-        times.sort_by(f64::total_cmp);
-        let median = times[times.len() / 2];
+        let median = |what: fn(&Outcome) -> f64| {
+            let mut values: Vec<f64> = outcomes[&place].iter().map(what).collect();
+            values.sort_by(f64::total_cmp);
+            (
+                values[0],
+                values[values.len() / 2],
+                values[values.len() - 1],
+            )
+        };
+        let (least, seconds, most) = median(|o| o.seconds);
+        let cpu = median(|o| o.cpu_seconds).1;
+        let (sent, lz4) = match median(|o| o.raw).1 {
+            0.0 => (String::new(), String::new()),
+            _ => (
+                format!("{:.1}%", 100.0 * median(|o| o.sent / o.raw).1),
+                // Of the sending threads' time: there are as many as processes.
+                format!("{:.1}%", 50.0 * median(|o| o.lz4_seconds / o.seconds).1),
+            ),
+        };
         println!(
-            "| {name} | {processes} x {workers} | {median:.3} | {:.3}-{:.3} | {:.0} | {:.0} |",
-            times[0],
-            times[times.len() - 1],
-            bytes as f64 / median / 1e6,
-            batches as f64 / median,
+            "| {name} | {processes} x {workers} | {seconds:.3} | {least:.3}-{most:.3} | {cpu:.2} s | {:.1} | {:.0} | {sent} | {lz4} |",
+            bytes as f64 / seconds / 1e6,
+            load.batches as f64 / seconds,
         );
     }
 }
 
-/// Runs the processes of one contender; seconds of the slowest.
-fn contend(
-    name: &str,
-    processes: usize,
-    workers: usize,
-    batches: usize,
-    rows: usize,
-    window_bytes: u64,
-) -> f64 {
-    let port = free_port(processes);
+/// Runs the processes of one contender.
+fn contend((name, processes, workers): (&str, usize, usize), load: &Load, line: Line) -> Outcome {
+    let network = match line {
+        Line::Loopback => None,
+        Line::Hosts(rate) => {
+            let network = Network::new(processes);
+            if rate > 0 {
+                network.slow(rate);
+            }
+            Some(network)
+        }
+    };
+    let addresses: Vec<String> = match &network {
+        Some(_) => (0..processes)
+            .map(|host| format!("{}:2101", network::address(host)))
+            .collect(),
+        None => {
+            let port = usize::from(free_port(processes));
+            (0..processes)
+                .map(|process| format!("127.0.0.1:{}", port + process))
+                .collect()
+        }
+    };
+    let program = std::env::current_exe().unwrap();
+    let program = program.to_str().unwrap();
     let children: Vec<_> = (0..processes)
         .map(|process| {
             let task = Task {
@@ -167,12 +301,14 @@ fn contend(
                 process,
                 processes,
                 workers,
-                port,
-                batches,
-                rows,
-                window_bytes,
+                addresses: addresses.clone(),
+                load: load.clone(),
             };
-            Command::new(std::env::current_exe().unwrap())
+            let mut command = match &network {
+                Some(network) => network.command(process, program),
+                None => Command::new(program),
+            };
+            command
                 .args(task.arguments())
                 .stdout(Stdio::piped())
                 .stderr(if std::env::var_os("EXCHANGE_BENCH_TELL").is_some() {
@@ -189,10 +325,9 @@ fn contend(
         assert!(output.status.success(), "{name}: {:?}", output.status);
         let text = String::from_utf8(output.stdout).unwrap();
         // timely prints a line of its own while it joins.
-        let last = text.lines().last().unwrap();
-        last.parse::<f64>().unwrap()
+        Outcome::from_line(text.lines().last().unwrap())
     });
-    ends.fold(0.0, f64::max)
+    ends.reduce(Outcome::and).unwrap()
 }
 
 /// The first of so many ports that nobody listens on now.

@@ -18,8 +18,8 @@ use timely::dataflow::operators::{Exchange as _, Inspect};
 use timely::dataflow::{Scope, StreamVec};
 use timely::synchronization::Barrier;
 
-use super::Task;
 use super::rows::{batch, column_bytes};
+use super::{Outcome, Task};
 
 /// Batches that a source gives at a time.
 pub(super) const AT_ONCE: usize = 16;
@@ -34,7 +34,7 @@ pub(super) fn plain_sockets(task: &Task) -> CommunicationConfig {
     CommunicationConfig::Cluster {
         threads: task.workers,
         process: task.process,
-        addresses: task.addresses(),
+        addresses: task.addresses.clone(),
         report: false,
         zerocopy: false,
     }
@@ -51,7 +51,7 @@ pub(super) fn target(task: &Task, here: usize, peers: usize, batch: usize) -> us
     other * task.workers + batch % task.workers
 }
 
-pub(super) fn run(task: &Task) -> Duration {
+pub(super) fn run(task: &Task) -> Outcome {
     let place = Place {
         process: task.process,
         processes: task.processes,
@@ -64,7 +64,7 @@ pub(super) fn run(task: &Task) -> Duration {
     let budget = MemoryBudget::new(BUDGET_BYTES);
     let plan = Exchange::new(
         place,
-        task.window_bytes,
+        task.load.window_bytes,
         budget.clone(),
         runtime.handle().clone(),
     );
@@ -76,10 +76,11 @@ pub(super) fn run(task: &Task) -> Duration {
         count: Arc::clone(&count),
     };
     let took = match task.contender.as_str() {
-        "crew" | "crew encrypted" => crew(task, flow),
-        _ => plain(task, flow),
+        "ours" => Outcome::of(plain(task, flow)),
+        _ => crew(task, flow),
     };
-    assert_eq!(count.load(Ordering::Relaxed), task.batches * task.workers);
+    let rows = task.load.batches * task.workers * task.load.rows;
+    assert_eq!(count.load(Ordering::Relaxed), rows);
     if std::env::var_os("EXCHANGE_BENCH_TELL").is_some() {
         eprintln!("peak outstanding {}", plan.peak_outstanding_bytes());
     }
@@ -110,17 +111,13 @@ fn plain(task: &Task, flow: Flow) -> Duration {
 }
 
 /// Over links of this project.
-fn crew(task: &Task, flow: Flow) -> Duration {
-    let (processes, workers) = (task.processes, task.workers);
-    let mut membership = Membership::loopback(
-        task.process,
-        processes,
-        task.port,
-        workers,
-        "exchange bench",
-    );
+fn crew(task: &Task, flow: Flow) -> Outcome {
+    let mut membership =
+        Membership::loopback(task.process, task.processes, 1, task.workers, "bench");
+    membership.addresses = task.addresses.clone();
     membership.key = ClusterKey::from_secret(b"a secret of the bench, long enough for a key");
-    membership.plaintext = task.contender == "crew";
+    membership.plaintext = task.contender != "crew encrypted";
+    membership.compress = task.contender != "crew without LZ4";
     let lost = |lost: &Lost| {
         eprintln!("{lost}");
         std::process::exit(1);
@@ -140,11 +137,16 @@ fn crew(task: &Task, flow: Flow) -> Duration {
         flow.build(scope, pool);
     })
     .unwrap();
-    let took = started.elapsed();
+    let mut outcome = Outcome::of(started.elapsed());
     if std::env::var_os("EXCHANGE_BENCH_TELL").is_some() {
         eprintln!("{:?}", crew.links());
     }
-    took
+    for link in crew.links() {
+        outcome.raw += link.raw_bytes as f64;
+        outcome.sent += link.sent_bytes as f64;
+        outcome.lz4_seconds += link.compressing_nanos as f64 / 1e9;
+    }
+    outcome
 }
 
 /// The dataflow of one worker.
@@ -158,14 +160,16 @@ struct Flow {
 
 impl Flow {
     fn pool(&self) -> Vec<RecordBatch> {
-        (0..8).map(|seed| batch(self.task.rows, seed)).collect()
+        (0..8)
+            .map(|seed| batch(self.task.load.rows, seed, self.task.load.contents))
+            .collect()
     }
 
     fn build(&self, scope: Scope<'_, Epoch>, pool: Vec<RecordBatch>) {
         let count = Arc::clone(&self.count);
         let batches = self.source(scope, pool);
-        exchange(batches, self.plan.clone()).inspect(move |_| {
-            count.fetch_add(1, Ordering::Relaxed);
+        exchange(batches, self.plan.clone()).inspect(move |batch| {
+            count.fetch_add(batch.rows.num_rows(), Ordering::Relaxed);
         });
     }
 
@@ -177,8 +181,8 @@ impl Flow {
     ) -> StreamVec<'scope, Epoch, (usize, Batch)> {
         let (here, peers) = (scope.worker().index(), scope.worker().peers());
         let (task, budget) = (self.task.clone(), self.budget.clone());
-        let bytes = column_bytes(task.rows);
-        let mut left = task.batches;
+        let bytes = column_bytes(task.load.rows);
+        let mut left = task.load.batches;
         source::<_, CapacityContainerBuilder<Vec<(usize, Batch)>>, _, _>(
             scope,
             "source",

@@ -5,10 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::Task;
-use super::rows::column_bytes;
 
 pub(super) fn run(task: &Task) -> Duration {
-    let address = task.addresses()[0].clone();
+    let address = task.addresses[0].clone();
     let mut socket = if task.process == 0 {
         TcpListener::bind(address).unwrap().accept().unwrap().0
     } else {
@@ -20,7 +19,7 @@ pub(super) fn run(task: &Task) -> Duration {
         }
     };
     socket.set_nodelay(true).unwrap();
-    let bytes = column_bytes(task.rows) * task.batches as u64;
+    let bytes = task.bytes();
     let mut other = socket.try_clone().unwrap();
     let started = Instant::now();
     let reads = std::thread::spawn(move || {

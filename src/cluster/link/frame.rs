@@ -2,11 +2,14 @@
 //! directions. Nothing of a frame is believed before its checksum: the header
 //! has one of its own, since its lengths say how much is read and allocated.
 //!
-//! The checksums are xxh3 with a seed that only both ends know, and that differs
-//! for each frame of a link: a frame that is lost, repeated or comes from
-//! elsewhere does not fit. They find accidents and strays; against somebody who
-//! changes what passes there is encryption.
+//! The checksums have a seed that only both ends know, and that differs for each
+//! frame of a link: a frame that is lost, repeated or comes from elsewhere does
+//! not fit. They find accidents and strays; against somebody who changes what
+//! passes there is encryption. Headers have xxh3; contents have CRC-64 (NVMe),
+//! which processors compute at 40 GB/s where xxh3 reaches 10, and which misses no
+//! change of up to 64 bits in a row.
 
+use crc_fast::{CrcAlgorithm, Digest};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The length of a header, in bytes.
@@ -94,6 +97,14 @@ pub(super) struct Header {
     checksum: u64,
 }
 
+/// The checksum of contents, wherever they stand; 0 without a seed.
+fn checksum(parts: &[&[u8]], seed: Option<u64>) -> u64 {
+    let Some(seed) = seed else { return 0 };
+    let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc64Nvme, seed);
+    parts.iter().for_each(|part| digest.update(part));
+    digest.finalize()
+}
+
 /// The seed of frame `number` of a link.
 pub(super) fn seed_of(link: u64, number: u64) -> u64 {
     link.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
@@ -110,7 +121,7 @@ impl Header {
             last,
             raw,
             sent: sent.len(),
-            checksum: seed.map_or(0, |seed| xxh3_64_with_seed(sent, seed)),
+            checksum: checksum(&[sent], seed),
         }
     }
 
@@ -196,11 +207,11 @@ impl Header {
         Ok(header)
     }
 
-    /// Whether these are the bytes that the header speaks of; the seed as in
-    /// [`Header::new`].
-    pub(super) fn check(&self, sent: &[u8], seed: Option<u64>) -> Result<(), FrameError> {
-        let checksum = seed.map_or(0, |seed| xxh3_64_with_seed(sent, seed));
-        if sent.len() == self.sent && checksum == self.checksum {
+    /// Whether these parts are together the bytes that the header speaks of; the
+    /// seed as in [`Header::new`].
+    pub(super) fn check(&self, parts: &[&[u8]], seed: Option<u64>) -> Result<(), FrameError> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length == self.sent && checksum(parts, seed) == self.checksum {
             Ok(())
         } else {
             Err(FrameError::Contents)
@@ -243,7 +254,7 @@ mod tests {
         let Some(sent) = rest.get(..header.sent) else {
             return Ok(None);
         };
-        header.check(sent, Some(seed))?;
+        header.check(&[sent], Some(seed))?;
         let contents = if header.packed {
             let mut raw = Vec::new();
             let contents = header.unpack(sent, &mut raw)?.to_vec();
@@ -273,7 +284,7 @@ mod tests {
         bytes.extend([kind, flags, 0, 0, 0, 0]);
         bytes.extend(raw.to_le_bytes());
         bytes.extend(sent.to_le_bytes());
-        bytes.extend(xxh3_64_with_seed(contents, seed).to_le_bytes());
+        bytes.extend(checksum(&[contents], Some(seed)).to_le_bytes());
         let checksum = xxh3_64_with_seed(&bytes, !seed);
         bytes.extend(checksum.to_le_bytes());
         bytes.extend(contents);

@@ -1,7 +1,7 @@
 //! The reading half of a link: frames are read, checked, and only then handed
 //! on. What cannot be believed, and a peer that says nothing, is an [`Ending`].
 
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, ErrorKind, IoSliceMut, Read};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub(super) struct Inbox {
     seed: u64,
     number: u64,
     gate: Gate,
+    /// Always, but in a control arm.
+    checks: bool,
     /// Contents of a frame as they were sent, and decompressed.
     sent: Vec<u8>,
     raw: Vec<u8>,
@@ -58,12 +60,14 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(source: Source, seed: u64, gate: Gate) -> Self {
+    /// `checks` whether contents are what their header speaks of.
+    pub(super) fn new(source: Source, seed: u64, gate: Gate, checks: bool) -> Self {
         Self {
             source,
             seed,
             number: 0,
             gate,
+            checks,
             sent: Vec::new(),
             raw: Vec::new(),
             left: 0..0,
@@ -95,14 +99,7 @@ impl Inbox {
         add(&tally.received, header.sent);
         add(&tally.received_raw, header.raw);
         if header.kind == Kind::Dataflow && !header.packed {
-            // Straight to where timely wants it: it looks only at what it is
-            // told of, which is after the check.
-            if let Some(room) = out.get_mut(..header.sent) {
-                self.source.fill(room)?;
-                header.check(room, seed)?;
-                self.gate.pass(room).map_err(Ending::Unbelievable)?;
-                return Ok(Arrived::Dataflow(header.sent));
-            }
+            return self.read_raw(&header, seed, out);
         }
         if self.sent.len() < header.sent {
             self.sent.resize(header.sent, 0);
@@ -112,7 +109,9 @@ impl Inbox {
             .get_mut(..header.sent)
             .ok_or(FrameError::Contents)?;
         self.source.fill(sent)?;
-        header.check(sent, seed)?;
+        if self.checks {
+            header.check(&[sent], seed)?;
+        }
         let contents: &[u8] = if header.packed {
             header.unpack(sent, &mut self.raw)?
         } else {
@@ -137,6 +136,34 @@ impl Inbox {
             Kind::Goodbye => Err(Ending::Unbelievable("a goodbye amid its messages")),
         }
     }
+
+    /// Reads contents straight to where timely wants them, and what has no room
+    /// there beside it. timely looks only at what it is told of, which is after
+    /// the check of both.
+    fn read_raw(
+        &mut self,
+        header: &Header,
+        seed: Option<u64>,
+        out: &mut [u8],
+    ) -> Result<Arrived<'_>, Ending> {
+        let taken = header.sent.min(out.len());
+        let (room, _) = out.split_at_mut(taken);
+        let left = header.sent - taken;
+        if self.sent.len() < left {
+            self.sent.resize(left, 0);
+        }
+        let rest = self.sent.get_mut(..left).ok_or(FrameError::Contents)?;
+        self.source.fill(room)?;
+        self.source.fill(rest)?;
+        if self.checks {
+            header.check(&[room, rest], seed)?;
+        }
+        self.gate.pass(room).map_err(Ending::Unbelievable)?;
+        self.gate.pass(rest).map_err(Ending::Unbelievable)?;
+        self.left = 0..left;
+        self.in_raw = false;
+        Ok(Arrived::Dataflow(taken))
+    }
 }
 
 /// Copies what has room, and says how much that was.
@@ -156,7 +183,7 @@ pub(super) enum Source {
 
 impl Source {
     pub(super) fn plain(socket: TcpStream, silence: Duration) -> io::Result<Self> {
-        // Small: it saves a call for each header, and long contents pass by it.
+        // Small: it is for the next header, and for frames that are small themselves.
         Socket::new(socket, silence, 4096).map(Self::Plain)
     }
 
@@ -187,27 +214,39 @@ impl Source {
 /// A socket that notices when its peer is silent. Only time in which the reader
 /// really waited counts: a process that was itself stopped blames nobody.
 pub(super) struct Socket {
-    reader: BufReader<TcpStream>,
+    stream: TcpStream,
     silence: Duration,
+    /// What came beyond what was asked for, in the same call.
+    ahead: Vec<u8>,
+    held: std::ops::Range<usize>,
 }
 
 impl Socket {
-    fn new(socket: TcpStream, silence: Duration, buffer: usize) -> io::Result<Self> {
-        socket.set_read_timeout(Some(silence / PATIENCE))?;
+    fn new(stream: TcpStream, silence: Duration, ahead_bytes: usize) -> io::Result<Self> {
+        stream.set_read_timeout(Some(silence / PATIENCE))?;
         Ok(Self {
-            reader: BufReader::with_capacity(buffer, socket),
+            stream,
             silence,
+            ahead: vec![0; ahead_bytes],
+            held: 0..0,
         })
     }
 
-    fn fill(&mut self, mut out: &mut [u8]) -> Result<(), Ending> {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), Ending> {
+        let held = self.ahead.get(self.held.clone()).unwrap_or_default();
+        let taken = hand_on(held, out);
+        self.held.start += taken;
+        let mut out = out.get_mut(taken..).unwrap_or_default();
         let mut waited = 0;
         while !out.is_empty() {
-            match self.reader.read(out) {
+            let wanted = out.len();
+            let mut parts = [IoSliceMut::new(out), IoSliceMut::new(&mut self.ahead)];
+            match self.stream.read_vectored(&mut parts) {
                 Ok(0) => return Err(Ending::Closed),
                 Ok(read) => {
                     waited = 0;
-                    out = out.get_mut(read..).unwrap_or_default();
+                    self.held = 0..read.saturating_sub(wanted);
+                    out = out.get_mut(read.min(wanted)..).unwrap_or_default();
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}

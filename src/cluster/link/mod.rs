@@ -11,6 +11,8 @@ mod hub;
 mod inbox;
 mod outbox;
 mod pulse;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -27,6 +29,7 @@ use self::gate::Gate;
 use self::inbox::{Arrived, Ending, Inbox, Source};
 use self::outbox::{Outbox, Sealer};
 use super::compress::Choice;
+use super::membership::Safety;
 use super::{ClusterError, Lost, Membership};
 
 pub use self::counters::LinkCounters;
@@ -91,15 +94,22 @@ impl Link {
         membership: &Membership,
         hub: Arc<Hub>,
     ) -> io::Result<Self> {
-        let (encrypted, silence) = (membership.encrypted(), membership.silence);
+        let encrypted = membership.encrypted();
         let Session {
             peer,
             socket,
             transport,
             ..
         } = session;
-        super::sockets::prepare(&socket, silence)?;
-        let choice = Choice::new(super::sockets::is_same_host(&socket));
+        super::sockets::prepare(&socket, membership.silence)?;
+        let silence = match membership.keeps(Safety::Patience) {
+            true => membership.silence,
+            false => Duration::MAX,
+        };
+        let choice = match membership.compress {
+            true => Choice::new(super::sockets::is_same_host(&socket)),
+            false => Choice::never(),
+        };
         let reading = socket.try_clone()?;
         let (seal, source) = if encrypted {
             let sealer = Sealer::new(Arc::clone(&transport), session.sent);
@@ -109,13 +119,15 @@ impl Link {
             (None, Source::plain(reading, silence)?)
         };
         let gate = Gate::new(membership.process, peer, membership.workers);
+        let checks = membership.keeps(Safety::Checksums);
+        let inbox = Inbox::new(source, session.seed_in, gate, checks);
         Ok(Self {
             peer,
             address: membership.address(peer),
             encrypted,
             hub,
             outbox: Mutex::new(Outbox::new(socket, seal, session.seed_out, choice)),
-            inbox: Mutex::new(Inbox::new(source, session.seed_in, gate)),
+            inbox: Mutex::new(inbox),
             partial: Mutex::default(),
             tally: Tally::default(),
             spoke: AtomicBool::new(false),

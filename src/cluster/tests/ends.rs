@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::kit::*;
 use super::proxy::Proxy;
+use crate::cluster::membership::Safety;
 use crate::cluster::{Crew, Lost, Membership};
 
 #[test]
@@ -45,17 +46,39 @@ fn a_run_that_idles_is_alive() {
     });
 }
 
+/// The control arm: nothing but the heartbeats keeps such a run alive.
+#[test]
+fn without_heartbeats_a_run_that_idles_is_lost() {
+    let mut all = memberships(2, Way::Encrypted);
+    for membership in &mut all {
+        membership.silence = Duration::from_millis(400);
+        membership.left_out = Some(Safety::Heartbeats);
+    }
+    let crews = all_join(&all);
+    let told = crews[0].1.recv_timeout(Duration::from_secs(5)).unwrap();
+    let line = told.to_string();
+    let silent = line.contains("nothing has been heard of it for 0.4 s");
+    assert!(silent || line.contains(COUNTED), "{line}");
+    std::mem::forget(crews);
+}
+
 type Process = (Arc<Crew>, Receiver<Lost>);
 
 const SILENCE: Duration = Duration::from_millis(800);
 
 /// Two processes, of which the second reaches the first by a proxy.
 fn proxied(way: Way) -> (Proxy, Vec<Process>) {
+    proxied_without(way, None)
+}
+
+/// The same for a control arm.
+fn proxied_without(way: Way, left_out: Option<Safety>) -> (Proxy, Vec<Process>) {
     let mut all = memberships(2, way);
     let proxy = Proxy::start(all[0].addresses[0].clone());
     all[1].addresses[0] = proxy.address.clone();
     for membership in &mut all {
         membership.silence = SILENCE;
+        membership.left_out = left_out;
     }
     let crews = all_join(&all);
     (proxy, crews)
@@ -94,6 +117,15 @@ fn both_lose(crews: Vec<Process>, why: &[&str]) {
     }
 }
 
+/// The control arm of [`both_lose`]: nobody learns of it in the same time.
+fn nobody_loses(crews: Vec<Process>) {
+    std::thread::sleep(SILENCE + Duration::from_secs(2));
+    for (_, lost) in &crews {
+        assert_eq!(lost.try_recv().ok(), None);
+    }
+    std::mem::forget(crews);
+}
+
 const CLOSED: &str = "closed the connection without a goodbye";
 const SILENT: &str = "nothing has been heard of it for 0.8 s";
 const COUNTED: &str = "it counts this process as lost";
@@ -112,6 +144,29 @@ fn a_silent_cut_is_a_loss() {
     let (proxy, crews) = proxied(Way::Encrypted);
     proxy.set(|stopped| (stopped.to, stopped.from) = (true, true));
     both_lose(crews, &[SILENT, CLOSED]);
+}
+
+#[test]
+fn without_patience_a_silent_cut_goes_unnoticed() {
+    let (proxy, crews) = proxied_without(Way::Encrypted, Some(Safety::Patience));
+    proxy.set(|stopped| (stopped.to, stopped.from) = (true, true));
+    nobody_loses(crews);
+}
+
+/// As a process that is stopped (SIGSTOP): its system still takes what fits into
+/// its buffers, and it says nothing.
+#[test]
+fn a_peer_that_is_frozen_is_a_loss() {
+    let (proxy, crews) = proxied(Way::Plaintext);
+    proxy.set(|stopped| stopped.frozen = true);
+    both_lose(crews, &[SILENT, COUNTED]);
+}
+
+#[test]
+fn without_patience_a_frozen_peer_goes_unnoticed() {
+    let (proxy, crews) = proxied_without(Way::Plaintext, Some(Safety::Patience));
+    proxy.set(|stopped| stopped.frozen = true);
+    nobody_loses(crews);
 }
 
 #[test]
@@ -162,6 +217,36 @@ fn changed_bytes_are_not_believed() {
         let (proxy, crews) = proxied(way);
         proxy.set(|stopped| stopped.garble = true);
         both_lose(crews, &["cannot be believed", COUNTED, CLOSED]);
+    }
+}
+
+/// Two processes, of which the first has sent the second a long order of zeros;
+/// one bit of it was changed on its way.
+fn flipped(way: Way, left_out: Option<Safety>) -> Vec<Process> {
+    let (proxy, crews) = proxied_without(way, left_out);
+    proxy.set(|stopped| stopped.flip = true);
+    let leader = Arc::clone(&crews[0].0);
+    std::thread::spawn(move || leader.tell(&vec![0; 4 << 20]));
+    crews
+}
+
+#[test]
+fn a_flipped_bit_of_an_order_is_not_believed() {
+    for way in WAYS {
+        both_lose(flipped(way, None), &["cannot be believed", COUNTED, CLOSED]);
+    }
+}
+
+/// The control arm: without checksums the order comes, and is wrong. Encrypted
+/// it would not come: there each record has a checksum of its own.
+#[test]
+fn without_checksums_a_flipped_bit_of_an_order_is_believed() {
+    for way in [Way::NoKey, Way::Plaintext] {
+        let crews = flipped(way, Some(Safety::Checksums));
+        let order = crews[1].0.hear().unwrap();
+        let ones: u32 = order.iter().map(|byte| byte.count_ones()).sum();
+        assert_eq!((order.len(), ones), (4 << 20, 1), "{way:?}");
+        std::mem::forget(crews);
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::kit::*;
 use super::proxy::Proxy;
-use crate::cluster::{ClusterError, Crew, MAX_NOTE_BYTES, Membership};
+use crate::cluster::{ClusterError, Crew, LinkCounters, MAX_NOTE_BYTES, Membership};
 
 fn with_workers(mut memberships: Vec<Membership>, workers: usize) -> Vec<Membership> {
     for membership in &mut memberships {
@@ -145,11 +145,14 @@ fn a_slow_link_is_compressed_and_gives_the_right_sums() {
         let rows = 6_000_000;
         let ends = run(&all, |crew| (exchange(&crew, rows), crew.links()));
         assert_eq!(ends[0].0 + ends[1].0, expected(rows, 2), "{way:?}");
-        for (_, links) in &ends {
-            let link = &links[0];
-            assert!(link.compressed_frames > 0, "{link:?}");
-            assert!(link.sent_bytes < link.raw_bytes, "{link:?}");
-            assert!(link.received_bytes < link.received_raw_bytes, "{link:?}");
-        }
+        // Where the machine is busy a process may never have its link full: then
+        // it sends raw, as it should.
+        let links: Vec<_> = ends.iter().map(|(_, links)| &links[0]).collect();
+        let packs = |link: &&&LinkCounters| link.compressed_frames > 0;
+        let packing = links.iter().find(packs).expect("one of them is compressed");
+        assert!(packing.sent_bytes < packing.raw_bytes, "{packing:?}");
+        let there = links.iter().find(|link| link.process != packing.process);
+        let there = there.unwrap();
+        assert!(there.received_bytes < there.received_raw_bytes, "{there:?}");
     }
 }

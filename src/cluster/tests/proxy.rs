@@ -5,6 +5,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// Pieces of such a length are contents of frames, in their middle at least.
+const LONG_BYTES: usize = 8 << 10;
+
 /// A proxy in front of one process, which can stop carrying one or both ways.
 pub(super) struct Proxy {
     pub(super) address: String,
@@ -17,6 +20,8 @@ pub(super) struct Stopped {
     pub(super) to: bool,
     pub(super) from: bool,
     pub(super) garble: bool,
+    /// One bit of what comes next in a long piece is changed, once.
+    pub(super) flip: bool,
     /// Takes nothing and closes nothing.
     pub(super) frozen: bool,
     /// Bytes per second in each direction, if they are limited.
@@ -50,10 +55,13 @@ impl Proxy {
                         let mut bytes = [0; 64 << 10];
                         while let Ok(read @ 1..) = from.read(&mut bytes) {
                             let stopped = loop {
-                                let stopped = *stopped.lock().unwrap();
-                                if !stopped.frozen {
-                                    break stopped;
+                                let mut now = stopped.lock().unwrap();
+                                if !now.frozen {
+                                    let seen = *now;
+                                    now.flip &= read < LONG_BYTES;
+                                    break seen;
                                 }
+                                drop(now);
                                 std::thread::sleep(Duration::from_millis(5));
                             };
                             if let Some(rate) = stopped.rate {
@@ -63,7 +71,7 @@ impl Proxy {
                             if if forth { stopped.to } else { stopped.from } {
                                 continue;
                             }
-                            if stopped.garble {
+                            if stopped.garble || stopped.flip && read >= LONG_BYTES {
                                 bytes[read / 2] ^= 1;
                             }
                             if to.write_all(&bytes[..read]).is_err() {

@@ -24,8 +24,10 @@ use crate::flow::Epoch;
 const TOGETHER_BYTES: usize = 128 * 1024;
 
 /// Longer batches go in parts: timely reads into slabs of 1 MiB, copies what does
-/// not end with one, and makes all slabs larger for good when a frame does not fit.
-const FRAME_BYTES: usize = 512 * 1024;
+/// not end with one (half a frame on average), and makes all slabs larger for good
+/// when a frame does not fit. Their parts are long enough not to be copied out of
+/// slabs by the receiver.
+const FRAME_BYTES: usize = 256 * 1024;
 
 /// So many frames have come: their memory is paid for by the receiver.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
