@@ -145,7 +145,10 @@ impl Pipeline for ObjectSync {
         }
         if compared.extra > 0 {
             let what = format!("{} objects are only in the target", compared.extra);
-            verified.checked.findings.push(Finding::new(FindingKind::Note, "", what));
+            verified
+                .checked
+                .findings
+                .push(Finding::new(FindingKind::Note, "", what));
         }
         Ok(VerifyReport {
             lake: compared.target,

@@ -12,21 +12,61 @@ pub(super) static FLAGS: Flags = Flags {
     all: &[
         flag("include", "GLOBS", "Only these keys: logs/*, *.csv"),
         flag("exclude", "GLOBS", "Not these keys"),
-        flag("compare", "HOW", "When an object has not changed: etag, size-time or checksum [default: etag]"),
+        flag(
+            "compare",
+            "HOW",
+            "When an object has not changed: etag, size-time or checksum [default: etag]",
+        ),
         flag("checksum", "", "As --compare checksum: never judge by time"),
-        flag("against", "WHAT", "Compare with a listing of the target, or with the ledger [default: target]"),
+        flag(
+            "against",
+            "WHAT",
+            "Compare with a listing of the target, or with the ledger [default: target]",
+        ),
         flag("delete", "", "Remove objects that the source has not"),
-        flag("max-delete", "SHARE", "Refuse to remove more of the target than this [default: 10%]"),
+        flag(
+            "max-delete",
+            "SHARE",
+            "Refuse to remove more of the target than this [default: 10%]",
+        ),
         flag("dry-run", "", "Compare, and say what would be done"),
-        flag("bandwidth", "SIZE", "At most so many bytes a second in each direction: 100MB"),
-        flag("requests-per-second", "N", "At most so many requests a second"),
-        flag("max-errors", "N", "End the run when more objects have failed"),
-        flag("multipart-from", "SIZE", "Copy objects of this size or more in parts"),
+        flag(
+            "bandwidth",
+            "SIZE",
+            "At most so many bytes a second in each direction: 100MB",
+        ),
+        flag(
+            "requests-per-second",
+            "N",
+            "At most so many requests a second",
+        ),
+        flag(
+            "max-errors",
+            "N",
+            "End the run when more objects have failed",
+        ),
+        flag(
+            "multipart-from",
+            "SIZE",
+            "Copy objects of this size or more in parts",
+        ),
         flag("no-metadata", "", "Leave content type and metadata behind"),
-        flag("no-server-side-copy", "", "Copy through this machine even where the store could"),
+        flag(
+            "no-server-side-copy",
+            "",
+            "Copy through this machine even where the store could",
+        ),
         flag("no-ledger", "", "Keep no record in the target"),
-        flag("not-durable", "", "Do not wait until files are safe from a power cut"),
-        flag("source-env", "PREFIX", "Options of the source from the environment: PREFIX_ENDPOINT, PREFIX_ACCESS_KEY_ID, ..."),
+        flag(
+            "not-durable",
+            "",
+            "Do not wait until files are safe from a power cut",
+        ),
+        flag(
+            "source-env",
+            "PREFIX",
+            "Options of the source from the environment: PREFIX_ENDPOINT, PREFIX_ACCESS_KEY_ID, ...",
+        ),
         flag("target-env", "PREFIX", "The same for the target"),
     ],
     base,
@@ -64,7 +104,12 @@ fn set_objects(
 ) -> Result<(), Failure> {
     let wrong = |what: &str| Failure::usage(format!("--{flag}: \"{first}\" is no {what}"));
     let number = || first.parse::<u64>().map_err(|_| wrong("number"));
-    let size = || first.trim_end_matches("/s").parse::<ByteSize>().map_err(|_| wrong("size"));
+    let size = || {
+        first
+            .trim_end_matches("/s")
+            .parse::<ByteSize>()
+            .map_err(|_| wrong("size"))
+    };
     match flag {
         "include" => objects.include = values.to_vec(),
         "exclude" => objects.exclude = values.to_vec(),

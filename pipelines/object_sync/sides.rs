@@ -54,7 +54,10 @@ impl Sides {
             read: bandwidth(),
             write: bandwidth(),
         };
-        let remote = (source_store.folder().is_none(), target_store.folder().is_none());
+        let remote = (
+            source_store.folder().is_none(),
+            target_store.folder().is_none(),
+        );
         let paced = |objects: Arc<dyn Objects>, remote: bool| -> Arc<dyn Objects> {
             match remote {
                 true => Arc::new(Counted::new(objects, Arc::clone(&requests), caps.clone())),
@@ -78,7 +81,10 @@ impl Sides {
 
     /// A place inside of the other would be copied into itself, again and again.
     fn refuse_nested(&self) -> Result<(), Failure> {
-        let (from, to) = (self.source_store.url().as_str(), self.target_store.url().as_str());
+        let (from, to) = (
+            self.source_store.url().as_str(),
+            self.target_store.url().as_str(),
+        );
         let same_service = match (self.source.home(), self.target.home()) {
             (Some(from), Some(to)) => from.endpoint == to.endpoint,
             (None, None) => true,
@@ -100,8 +106,12 @@ impl Sides {
     pub(super) async fn check(&self) -> Result<(), Failure> {
         match self.source_store.folder() {
             Some(folder) if !folder.is_dir() => {
-                let what = format!("the source {} is not a folder that is there", folder.display());
-                return Err(Failure::usage(what).hint("correct the path; an empty source would look as if all was deleted"));
+                let what = format!(
+                    "the source {} is not a folder that is there",
+                    folder.display()
+                );
+                return Err(Failure::usage(what)
+                    .hint("correct the path; an empty source would look as if all was deleted"));
             }
             Some(_) => {}
             None => self.source_store.check().await?,

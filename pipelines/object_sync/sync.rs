@@ -10,7 +10,7 @@ use highwater::run::report::ObjectsReport;
 use highwater::store::pace::{Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
 use highwater_operators::ingest::objects::{
-    CompareObjects, Extras, KeyFilter, Rules, find_ranges,
+    CompareObjects, Extras, KeyFilter, Recording, Rules, find_ranges,
 };
 use highwater_operators::sink::objects::CopyObjects;
 
@@ -104,10 +104,15 @@ impl<'a> Sync<'a> {
         let flow = self.flow(doing, &memory, record.as_ref(), extras.clone())?;
         flow.run(self.context, Box::new(keeper), self.context.cancel_flag())?;
         if doing == Doing::Copy && self.objects.durable && record.is_none() {
-            self.context.runtime.block_on(self.sides.target.make_durable())?;
+            self.context
+                .runtime
+                .block_on(self.sides.target.make_durable())?;
         }
         let took = began.elapsed();
-        let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let failure = failure.or_else(|| self.ended());
         let failure = match (failure, extras) {
             (None, Some(extras)) => self.remove(extras, record.clone()).err(),
@@ -174,7 +179,10 @@ impl<'a> Sync<'a> {
                 Some(_) => objects.against,
                 None => Against::Target,
             },
-            record: files.map(|files| (self.sides.record.objects(), Arc::new(files))),
+            record: files.map(|files| Recording {
+                folder: self.sides.record.objects(),
+                files: Arc::new(files),
+            }),
             extras,
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
@@ -212,11 +220,7 @@ impl<'a> Sync<'a> {
         }
     }
 
-    fn remove(
-        &self,
-        extras: Arc<Extras>,
-        record: Option<Shared<Record>>,
-    ) -> Result<(), Failure> {
+    fn remove(&self, extras: Arc<Extras>, record: Option<Shared<Record>>) -> Result<(), Failure> {
         let removal = Removal {
             target: Arc::clone(&self.sides.target),
             extras,
@@ -233,7 +237,10 @@ impl<'a> Sync<'a> {
             return Some(ended);
         }
         if self.tally.has_too_many_errors() {
-            let what = format!("{} objects have failed, more than max_errors", self.tally.failed.get());
+            let what = format!(
+                "{} objects have failed, more than max_errors",
+                self.tally.failed.get()
+            );
             return Some(Failure::failed(what).hint("correct the cause and run again"));
         }
         if self.context.cancel.is_cancelled() {

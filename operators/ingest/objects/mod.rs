@@ -31,6 +31,6 @@ pub use batch::{changes_schema, listed_of};
 pub use decide::Rules;
 pub use extras::Extras;
 pub use filter::KeyFilter;
-pub use operator::{CompareObjects, compare_objects};
+pub use operator::{CompareObjects, Recording, compare_objects};
 pub use ranges::find_ranges;
 pub use recorded::{Record, recorded_schema};

@@ -41,7 +41,10 @@ impl CopyObjects {
             }
             read
         };
-        self.retries.ask(once, |_| ()).await.map_err(Trouble::Source)
+        self.retries
+            .ask(once, |_| ())
+            .await
+            .map_err(Trouble::Source)
     }
 
     async fn read_once(
@@ -57,7 +60,11 @@ impl CopyObjects {
         let limit = patience(got.bytes);
         let bytes = tokio::time::timeout(limit, collect(got, &object.key)).await;
         let bytes = bytes.map_err(|_| {
-            let what = format!("{:?} did not arrive within {} s", object.key, limit.as_secs());
+            let what = format!(
+                "{:?} did not arrive within {} s",
+                object.key,
+                limit.as_secs()
+            );
             ObjectError::new(ObjectErrorKind::Slow, &object.key, what)
         })??;
         let md5 = match expected {
@@ -168,6 +175,9 @@ mod tests {
         assert!(check_md5("k", b"x", tag, &before).is_err());
         assert_eq!(check_md5("k", b"x", tag, &before).unwrap(), None);
         let md5 = hex(&Md5::digest(b"x"));
-        assert_eq!(check_md5("k", b"x", &md5.to_uppercase(), &before).unwrap(), Some(md5));
+        assert_eq!(
+            check_md5("k", b"x", &md5.to_uppercase(), &before).unwrap(),
+            Some(md5)
+        );
     }
 }
