@@ -135,7 +135,7 @@ fn only_files_are_written_anew_that_something_has_changed_in() {
     let before = files(&packed);
     assert!(before.len() >= 7, "{before:?}");
     from.put("f3/k00003", "changed");
-    from.put("f3/new", "new");
+    from.put("f3/k00003-new", "new");
     from.remove("f3/k00010");
     let outcome = sync(&from, &packed, &[]).exits(0);
     assert_eq!(
