@@ -135,7 +135,7 @@ fn only_files_are_written_anew_that_something_has_changed_in() {
     let before = files(&packed);
     assert!(before.len() >= 7, "{before:?}");
     from.put("f3/k00003", "changed");
-    from.put("f3/new", "new");
+    from.put("f3/k00003-new", "new");
     from.remove("f3/k00010");
     let outcome = sync(&from, &packed, &[]).exits(0);
     assert_eq!(
@@ -194,10 +194,14 @@ fn what_cannot_be_packed_is_named() {
     holds(&packed, &from);
     // The table of another source is not touched.
     back.put("k", "v");
-    sync(&back, &packed, &[]).exits(2).says(&["was packed from"]);
+    sync(&back, &packed, &[])
+        .exits(2)
+        .says(&["was packed from"]);
     holds(&packed, &from);
     let nothing = Side::Packed(_home.path().join("lake/nothing"));
-    sync(&nothing, &back, &[]).exits(2).says(&["nothing packed"]);
+    sync(&nothing, &back, &[])
+        .exits(2)
+        .says(&["nothing packed"]);
 }
 
 #[test]
@@ -231,7 +235,10 @@ fn memory_stays_within_its_limit() {
         back,
     } = home();
     for number in 0..600_u64 {
-        from.put(&format!("f{}/k{number}", number % 3), noise(number, 500_000));
+        from.put(
+            &format!("f{}/k{number}", number % 3),
+            noise(number, 500_000),
+        );
     }
     for (source, target) in [(&from, &packed), (&packed, &back)] {
         let outcome = sync(source, target, &["--memory", "160MiB"]).exits(0);

@@ -36,7 +36,10 @@ impl Memory {
         let listing = (budget / 8).clamp(MIB, 64 * MIB);
         let rest = budget.saturating_sub(listing);
         let (small, large) = (rest / 2, rest - rest / 2);
-        let wanted = config.objects.as_ref().and_then(|objects| objects.multipart_from);
+        let wanted = config
+            .objects
+            .as_ref()
+            .and_then(|objects| objects.multipart_from);
         let wanted = wanted.map_or(LARGE_FROM_BYTES, |wanted| wanted.as_u64());
         let lane = |bytes: u64, start: u32, most: u32| Lane {
             budget: MemoryBudget::new(bytes),

@@ -94,7 +94,7 @@ impl Packing<'_> {
         let plan = Arc::new(self.plan(doing)?);
         let failure = Arc::new(Mutex::new(None));
         let version = Arc::new(Mutex::new(ledger.head().map(|head| head.version)));
-        let packer = Packer {
+        let mut packer = Packer {
             ledger,
             plan: Arc::clone(&plan),
             source: self.identity(),
@@ -104,6 +104,12 @@ impl Packing<'_> {
             failure: Arc::clone(&failure),
             over: false,
         };
+        if doing == Doing::Copy {
+            // Files that no entry names yet are known as ours when there is a log.
+            self.context
+                .runtime
+                .block_on(packer.publish(&[], Vec::new()))?;
+        }
         self.flow(&plan, Box::new(packer))?;
         let failure = failure
             .lock()

@@ -107,7 +107,8 @@ impl Record {
     /// It cannot be written or published.
     pub(super) async fn add_rows(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
         let failed = |error: &dyn std::error::Error| {
-            Failure::failed("cannot write the record of what was removed").because(error.to_string())
+            Failure::failed("cannot write the record of what was removed")
+                .because(error.to_string())
         };
         let mut bytes = Vec::new();
         let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), None)
@@ -123,7 +124,11 @@ impl Record {
             partition: std::collections::BTreeMap::new(),
             stats: delta_stats(&rows.schema(), &metadata),
         };
-        let put = self.store.objects().put(&Path::from(name), PutPayload::from(bytes)).await;
+        let put = self
+            .store
+            .objects()
+            .put(&Path::from(name), PutPayload::from(bytes))
+            .await;
         put.map_err(|error| failed(&error))?;
         self.add(vec![file]).await
     }

@@ -47,12 +47,13 @@ impl Removal {
         let unreadable = |error: std::io::Error| {
             Failure::failed("cannot read back which objects to remove").caused_by(&error)
         };
-        self.extras.in_groups(OBJECTS_OF_A_REQUEST, unreadable, |keys| {
-            if context.cancel.is_cancelled() {
-                return Ok(());
-            }
-            context.runtime.block_on(self.remove(keys))
-        })
+        self.extras
+            .in_groups(OBJECTS_OF_A_REQUEST, unreadable, |keys| {
+                if context.cancel.is_cancelled() {
+                    return Ok(());
+                }
+                context.runtime.block_on(self.remove(keys))
+            })
     }
 
     async fn remove(&self, keys: Vec<String>) -> Result<(), Failure> {
@@ -61,11 +62,15 @@ impl Removal {
         for (key, error) in &failed {
             self.tally.failed(key, &error.message);
         }
-        self.tally.deleted.add((keys.len() - failed.len().min(keys.len())) as u64);
+        self.tally
+            .deleted
+            .add((keys.len() - failed.len().min(keys.len())) as u64);
         let Some(record) = &self.record else {
             return Ok(());
         };
-        let gone = keys.into_iter().filter(|key| !failed.iter().any(|(of, _)| of == key));
+        let gone = keys
+            .into_iter()
+            .filter(|key| !failed.iter().any(|(of, _)| of == key));
         let rows = gone.map(|key| Row {
             key,
             ..Row::default()
@@ -79,4 +84,3 @@ impl Removal {
         record.lock().await.add_rows(&rows).await
     }
 }
-

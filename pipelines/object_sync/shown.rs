@@ -74,8 +74,13 @@ struct Look {
 
 impl Look {
     fn rates_since(&self, before: &Self) -> (f64, f64) {
-        let seconds = (self.elapsed.saturating_sub(before.elapsed)).as_secs_f64().max(1e-3);
+        let seconds = (self.elapsed.saturating_sub(before.elapsed))
+            .as_secs_f64()
+            .max(1e-3);
         let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
-        (rate(self.objects, before.objects), rate(self.bytes, before.bytes))
+        (
+            rate(self.objects, before.objects),
+            rate(self.bytes, before.bytes),
+        )
     }
 }

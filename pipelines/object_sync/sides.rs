@@ -29,6 +29,7 @@ pub(super) struct Packed {
     pub(super) store: Store,
     /// Its files.
     pub(super) table: Arc<PackedTable>,
+    exists: bool,
 }
 
 /// One place.
@@ -73,6 +74,7 @@ impl Place {
             url: format!("{PACK}{}", store.url()),
             store: store.clone(),
             table: Arc::clone(&table),
+            exists: ledger.head().is_some(),
         };
         let share = context.allowance.budget.as_u64() / PACKED_SHARE;
         Ok(Self {
@@ -121,11 +123,7 @@ impl Sides {
     ) -> Result<Self, Failure> {
         let (from, to) = (options(&config.source_store), options(&config.store));
         let from = Place::open(config.source.expose(), &from, context)?;
-        if from
-            .packed
-            .as_ref()
-            .is_some_and(|packed| packed.table.is_empty())
-        {
+        if from.packed.as_ref().is_some_and(|packed| !packed.exists) {
             let what = format!("there is nothing packed at {}", from.store.url());
             return Err(Failure::usage(what).hint("pack something: run SOURCE pack:TARGET"));
         }

@@ -9,7 +9,9 @@ use highwater::run::config::{Against, ObjectsConfig};
 use highwater::run::report::ObjectsReport;
 use highwater::store::pace::{Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
-use highwater_operators::ingest::objects::{CompareObjects, Extras, KeyFilter, Rules, find_ranges};
+use highwater_operators::ingest::objects::{
+    CompareObjects, Extras, KeyFilter, Recording, Rules, find_ranges,
+};
 use highwater_operators::sink::objects::CopyObjects;
 use serde::{Deserialize, Serialize};
 
@@ -107,7 +109,11 @@ impl<'a> Sync<'a> {
         let order = Arc::new(self.order(doing, record.as_ref())?);
         let flow = self.flow(&order, &memory, extras.clone())?;
         self.context.order(&Order::Flow(Arc::clone(&order)))?;
-        flow.run(self.context, Some(Box::new(keeper)), self.context.cancel_flag())?;
+        flow.run(
+            self.context,
+            Some(Box::new(keeper)),
+            self.context.cancel_flag(),
+        )?;
         self.make_durable(&order)?;
         let others = self.context.replies::<FlowReply>()?;
         let took = began.elapsed();
@@ -119,7 +125,8 @@ impl<'a> Sync<'a> {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let failure = failure.or_else(|| self.ended()).map(Into::into);
-        let failure = failure.or_else(|| others.iter().find_map(|other| other.report.error.clone()));
+        let failure =
+            failure.or_else(|| others.iter().find_map(|other| other.report.error.clone()));
         let failure = match (failure, extras) {
             (None, Some(extras)) => self.remove(extras, record.clone()).err().map(Into::into),
             (failure, _) => failure,
@@ -253,7 +260,10 @@ impl<'a> Sync<'a> {
                 Some(_) => objects.against,
                 None => Against::Target,
             },
-            record: files.map(|files| (self.sides.record.objects(), Arc::new(files))),
+            record: files.map(|files| Recording {
+                folder: self.sides.record.objects(),
+                files: Arc::new(files),
+            }),
             extras,
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),

@@ -43,11 +43,7 @@ const TARGET: &str = "target-place";
 
 /// The command with the pipeline's own flags; `places` says whether a source and a
 /// target may stand for a file.
-pub(super) fn extend(
-    mut command: Command,
-    flags: Option<&'static Flags>,
-    places: bool,
-) -> Command {
+pub(super) fn extend(mut command: Command, flags: Option<&'static Flags>, places: bool) -> Command {
     let Some(flags) = flags else { return command };
     for verb in VERBS {
         command = command.mut_subcommand(verb, |verb| {
@@ -56,20 +52,25 @@ pub(super) fn extend(
                 .get_arguments()
                 .filter_map(|arg| arg.get_long().map(str::to_owned))
                 .collect();
-            let new = flags.all.iter().filter(|flag| !known.contains(&flag.name.to_owned()));
+            let new = flags
+                .all
+                .iter()
+                .filter(|flag| !known.contains(&flag.name.to_owned()));
             let verb = verb.args(new.map(argument));
             if !places {
                 return verb;
             }
             let help = "The configuration file (TOML); or the source, before the target";
-            verb.mut_arg("config", |config| config.value_name("CONFIG|SOURCE").help(help))
-                .arg(
-                    Arg::new(TARGET)
-                        .index(2)
-                        .value_name("TARGET")
-                        .requires("config")
-                        .help("Where objects are copied to: a folder or a URL"),
-                )
+            verb.mut_arg("config", |config| {
+                config.value_name("CONFIG|SOURCE").help(help)
+            })
+            .arg(
+                Arg::new(TARGET)
+                    .index(2)
+                    .value_name("TARGET")
+                    .requires("config")
+                    .help("Where objects are copied to: a folder or a URL"),
+            )
         });
     }
     // Each process is given them, after `--`.

@@ -127,7 +127,10 @@ impl ObjectTally {
             told.failures.push(failed);
         }
         drop(told);
-        if self.most_errors.is_some_and(|most| self.failed.get() > most) {
+        if self
+            .most_errors
+            .is_some_and(|most| self.failed.get() > most)
+        {
             self.stop();
         }
     }
@@ -147,7 +150,8 @@ impl ObjectTally {
     /// Whether more objects have failed than may.
     #[must_use]
     pub fn has_too_many_errors(&self) -> bool {
-        self.most_errors.is_some_and(|most| self.failed.get() > most)
+        self.most_errors
+            .is_some_and(|most| self.failed.get() > most)
     }
 
     /// Nothing more is begun; what is on its way is finished.
@@ -179,7 +183,11 @@ impl ObjectTally {
         self.refused.add(other.refused);
         self.vanished.add(other.vanished);
         for slow in &other.slowest {
-            self.slow(&slow.key, slow.bytes, Duration::try_from_secs_f64(slow.seconds).unwrap_or_default());
+            self.slow(
+                &slow.key,
+                slow.bytes,
+                Duration::try_from_secs_f64(slow.seconds).unwrap_or_default(),
+            );
         }
         let mut told = self.told();
         told.failures.extend_from_slice(&other.failures);
@@ -227,7 +235,11 @@ mod tests {
     fn the_slowest_are_kept_and_errors_end_the_run() {
         let tally = ObjectTally::new(Some(1));
         for seconds in 0..100 {
-            tally.copied(&format!("k{seconds}"), 1, Duration::from_secs(seconds * 7 % 100));
+            tally.copied(
+                &format!("k{seconds}"),
+                1,
+                Duration::from_secs(seconds * 7 % 100),
+            );
         }
         tally.failed("a", "why");
         assert!(!tally.is_stopped());
@@ -235,7 +247,10 @@ mod tests {
         assert!(tally.is_stopped() && tally.has_too_many_errors());
         let mut report = ObjectsReport::default();
         tally.fill(&mut report);
-        assert_eq!((report.copied, report.failed, report.slowest.len()), (100, 2, 10));
+        assert_eq!(
+            (report.copied, report.failed, report.slowest.len()),
+            (100, 2, 10)
+        );
         let seconds: Vec<_> = report.slowest.iter().map(|slow| slow.seconds).collect();
         assert_eq!(seconds.first(), Some(&99.0));
         assert!(seconds.is_sorted_by(|a, b| a >= b));

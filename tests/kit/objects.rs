@@ -109,6 +109,8 @@ impl Side {
             }
         }
         found.retain(|key, _| !key.starts_with("_highwater/"));
+        // What a killed run was writing.
+        found.retain(|key, _| !key.contains(".highwater-unfinished-"));
         found
     }
 
@@ -133,7 +135,12 @@ fn walk(folder: &Path, home: &Path, found: &mut Contents) {
         match entry.file_type().unwrap() {
             kind if kind.is_dir() => walk(&path, home, found),
             kind if kind.is_file() => {
-                let key = path.strip_prefix(home).unwrap().to_str().unwrap().to_owned();
+                let key = path
+                    .strip_prefix(home)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
                 found.insert(key, fs::read(path).unwrap());
             }
             _ => {}
@@ -145,8 +152,14 @@ fn walk(folder: &Path, home: &Path, found: &mut Contents) {
 #[track_caller]
 pub(crate) fn assert_equal(source: &Side, target: &Side) {
     let (source, target) = (source.all(), target.all());
-    let missing: Vec<_> = source.keys().filter(|key| !target.contains_key(*key)).collect();
-    let extra: Vec<_> = target.keys().filter(|key| !source.contains_key(*key)).collect();
+    let missing: Vec<_> = source
+        .keys()
+        .filter(|key| !target.contains_key(*key))
+        .collect();
+    let extra: Vec<_> = target
+        .keys()
+        .filter(|key| !source.contains_key(*key))
+        .collect();
     let other: Vec<_> = source
         .iter()
         .filter(|(key, content)| target.get(*key).is_some_and(|there| there != *content))
@@ -165,7 +178,10 @@ pub(crate) fn start(verb: &str, source: &Side, target: &Side, more: &[&str]) -> 
     if verb == "run" {
         command.args(["--progress", "never"]);
     }
-    for (prefix, side, flag) in [("SRC", source, "--source-env"), ("DST", target, "--target-env")] {
+    for (prefix, side, flag) in [
+        ("SRC", source, "--source-env"),
+        ("DST", target, "--target-env"),
+    ] {
         let options = side.options();
         if !options.is_empty() {
             command.args([flag, prefix]);

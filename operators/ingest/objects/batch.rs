@@ -28,10 +28,20 @@ pub fn changes_schema() -> SchemaRef {
 /// Objects as columns.
 pub(super) fn changes_of(objects: &[Listed]) -> Result<RecordBatch, ArrowError> {
     let keys = StringArray::from_iter_values(objects.iter().map(|object| &object.key));
-    let bytes: UInt64Array = objects.iter().map(|object| object.bytes).collect::<Vec<_>>().into();
-    let times: Int64Array = objects.iter().map(|object| object.modified_ns).collect::<Vec<_>>().into();
+    let bytes: UInt64Array = objects
+        .iter()
+        .map(|object| object.bytes)
+        .collect::<Vec<_>>()
+        .into();
+    let times: Int64Array = objects
+        .iter()
+        .map(|object| object.modified_ns)
+        .collect::<Vec<_>>()
+        .into();
     let mut etags = StringBuilder::new();
-    objects.iter().for_each(|object| etags.append_option(object.etag.as_deref()));
+    objects
+        .iter()
+        .for_each(|object| etags.append_option(object.etag.as_deref()));
     let columns: Vec<Arc<dyn Array>> = vec![
         Arc::new(keys),
         Arc::new(bytes),
@@ -68,8 +78,18 @@ mod tests {
     #[test]
     fn objects_come_back_as_they_were() {
         let objects = [
-            Listed { key: "a//b\u{1}".into(), bytes: u64::MAX, modified_ns: -5, etag: None },
-            Listed { key: "ü".into(), bytes: 0, modified_ns: 7, etag: Some("x-1".into()) },
+            Listed {
+                key: "a//b\u{1}".into(),
+                bytes: u64::MAX,
+                modified_ns: -5,
+                etag: None,
+            },
+            Listed {
+                key: "ü".into(),
+                bytes: 0,
+                modified_ns: 7,
+                etag: Some("x-1".into()),
+            },
         ];
         assert_eq!(listed_of(&changes_of(&objects).unwrap()), objects);
     }

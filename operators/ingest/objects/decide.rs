@@ -82,7 +82,12 @@ mod tests {
         }
     }
 
-    fn verdict(compare: Compare, source: &Listed, target: &Listed, record: Option<&Record>) -> Verdict {
+    fn verdict(
+        compare: Compare,
+        source: &Listed,
+        target: &Listed,
+        record: Option<&Record>,
+    ) -> Verdict {
         let rules = Rules { compare };
         match rules.by_listings(source, target) {
             Verdict::AskRecord => rules.by_record(source, target, record),
@@ -96,9 +101,18 @@ mod tests {
     #[test]
     fn tags_of_the_content_decide_alone() {
         let etag = Compare::Etag;
-        assert_eq!(verdict(etag, &listed(1, 9, Some(A)), &listed(1, 0, Some(A)), None), Verdict::Same);
-        assert_eq!(verdict(etag, &listed(1, 0, Some(A)), &listed(1, 9, Some(B)), None), Verdict::Differs);
-        assert_eq!(verdict(etag, &listed(2, 0, Some(A)), &listed(1, 9, Some(A)), None), Verdict::Differs);
+        assert_eq!(
+            verdict(etag, &listed(1, 9, Some(A)), &listed(1, 0, Some(A)), None),
+            Verdict::Same
+        );
+        assert_eq!(
+            verdict(etag, &listed(1, 0, Some(A)), &listed(1, 9, Some(B)), None),
+            Verdict::Differs
+        );
+        assert_eq!(
+            verdict(etag, &listed(2, 0, Some(A)), &listed(1, 9, Some(A)), None),
+            Verdict::Differs
+        );
     }
 
     #[test]
@@ -113,14 +127,29 @@ mod tests {
         };
         let etag = Compare::Etag;
         assert_eq!(verdict(etag, &source, &target, None), Verdict::Same);
-        assert_eq!(verdict(Compare::Checksum, &source, &target, None), Verdict::Differs);
-        assert_eq!(verdict(Compare::Checksum, &source, &target, Some(&record)), Verdict::Same);
+        assert_eq!(
+            verdict(Compare::Checksum, &source, &target, None),
+            Verdict::Differs
+        );
+        assert_eq!(
+            verdict(Compare::Checksum, &source, &target, Some(&record)),
+            Verdict::Same
+        );
         // An older file was moved there: time would not tell.
         let moved = listed(1, 3, None);
-        assert_eq!(verdict(etag, &moved, &target, Some(&record)), Verdict::Differs);
-        assert_eq!(verdict(Compare::SizeTime, &moved, &target, Some(&record)), Verdict::Same);
+        assert_eq!(
+            verdict(etag, &moved, &target, Some(&record)),
+            Verdict::Differs
+        );
+        assert_eq!(
+            verdict(Compare::SizeTime, &moved, &target, Some(&record)),
+            Verdict::Same
+        );
         record.target_version = "other".to_owned();
-        assert_eq!(verdict(etag, &source, &target, Some(&record)), Verdict::Differs);
+        assert_eq!(
+            verdict(etag, &source, &target, Some(&record)),
+            Verdict::Differs
+        );
     }
 
     #[test]

@@ -110,10 +110,14 @@ mod tests {
         }
         let mut groups = Vec::new();
         extras
-            .in_groups(3, |error| error, |keys| {
-                groups.push(keys.len());
-                Ok(())
-            })
+            .in_groups(
+                3,
+                |error| error,
+                |keys| {
+                    groups.push(keys.len());
+                    Ok(())
+                },
+            )
             .unwrap();
         assert_eq!(groups, [3, 3, 1]);
     }

@@ -47,7 +47,12 @@ mod tests {
 
     #[test]
     fn what_is_left_out_wins() {
-        let globs = |globs: &[&str]| globs.iter().map(|glob| (*glob).to_owned()).collect::<Vec<_>>();
+        let globs = |globs: &[&str]| {
+            globs
+                .iter()
+                .map(|glob| (*glob).to_owned())
+                .collect::<Vec<_>>()
+        };
         let filter = KeyFilter::new(&globs(&["logs/*", "*.csv"]), &globs(&["*/tmp/*"])).unwrap();
         for (key, taken) in [
             ("logs/a", true),

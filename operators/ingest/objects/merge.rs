@@ -1,6 +1,7 @@
 //! The comparison of one range of keys.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use highwater::run::config::Against;
@@ -43,8 +44,12 @@ pub(super) async fn compare_range(
             }
         };
         merge.refuse(&mut refused);
-        let source = (order != Ordering::Greater).then(|| merge.source.take()).flatten();
-        let target = (order != Ordering::Less).then(|| merge.target.take()).flatten();
+        let source = (order != Ordering::Greater)
+            .then(|| merge.source.take())
+            .flatten();
+        let target = (order != Ordering::Less)
+            .then(|| merge.target.take())
+            .flatten();
         if let Some(changed) = merge.judge(source, target).await?
             && !differences.copy(changed).await
         {
@@ -65,8 +70,9 @@ struct Merge<'a> {
 impl<'a> Merge<'a> {
     fn new(plan: &'a CompareObjects, range: KeyRange) -> Self {
         let recorded = || {
-            let (folder, files) = plan.record.as_ref()?;
-            Some(Recorded::new(folder.clone(), files, range.clone()))
+            let record = plan.record.as_ref()?;
+            let folder = Arc::clone(&record.folder);
+            Some(Recorded::new(folder, &record.files, range.clone()))
         };
         let target = match (plan.against, recorded()) {
             (Against::Target, _) => {
@@ -91,7 +97,10 @@ impl<'a> Merge<'a> {
         target: Option<Listed>,
     ) -> Result<Option<Listed>, ObjectError> {
         let tally = &self.plan.tally;
-        let key = source.as_ref().or(target.as_ref()).map(|object| object.key.as_str());
+        let key = source
+            .as_ref()
+            .or(target.as_ref())
+            .map(|object| object.key.as_str());
         if !key.is_some_and(|key| self.plan.filter.takes(key)) {
             return Ok(None);
         }

@@ -12,8 +12,8 @@ use highwater::batch::Batch;
 use highwater::budget::MemoryBudget;
 use highwater::flow::assign::{Assignment, Request};
 use highwater::flow::event::FailureKind;
-use highwater::flow::{Epoch, Event, Sender, TableFailure, Wire, mailbox};
 use highwater::flow::ingest::Ingested;
+use highwater::flow::{Epoch, Event, Sender, TableFailure, Wire, mailbox};
 use highwater::ledger::LoggedFile;
 use highwater::run::Failure;
 use highwater::run::config::Against;
@@ -60,7 +60,7 @@ pub struct CompareObjects {
     /// What the source is compared with.
     pub against: Against,
     /// The record of what was copied, where there is one that can be used.
-    pub record: Option<(Arc<dyn ObjectStore>, Arc<Vec<LoggedFile>>)>,
+    pub record: Option<Recording>,
     /// Where keys go that only the target has, where they are to be removed.
     pub extras: Option<Arc<Extras>>,
     /// Where everything is counted.
@@ -77,6 +77,15 @@ pub struct CompareObjects {
     pub process: usize,
     /// Where comparisons run.
     pub runtime: tokio::runtime::Handle,
+}
+
+/// The record of what was copied, as of one version. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    /// The folder of the table.
+    pub folder: Arc<dyn ObjectStore>,
+    /// Its files.
+    pub files: Arc<Vec<LoggedFile>>,
 }
 
 /// What the comparing tasks tell their operator.
@@ -112,7 +121,9 @@ pub fn compare_objects<'scope>(
     let (mail, mut mailbox) = mailbox(activator, MAILBOX_BATCHES);
     let (to_tasks, assigned) = mpsc::unbounded_channel();
     let (asks_for, tick) = (plan.at_once.max(1), plan.tick);
-    plan.runtime.clone().spawn(compare_all(plan, assigned, mail));
+    plan.runtime
+        .clone()
+        .spawn(compare_all(plan, assigned, mail));
 
     builder.build(move |capabilities| {
         let mut held: Option<Vec<Capability<Epoch>>> = Some(capabilities);
@@ -200,7 +211,9 @@ async fn compare_one(plan: &CompareObjects, assignment: Assignment, mail: &Sende
         objects: Vec::new(),
         sent: 0,
     };
-    let range = usize::try_from(split).ok().and_then(|split| plan.ranges.get(split));
+    let range = usize::try_from(split)
+        .ok()
+        .and_then(|split| plan.ranges.get(split));
     let compared = match range {
         Some(range) => compare_range(plan, range.clone(), &mut outlet).await,
         None => Ok(()),

@@ -39,7 +39,10 @@ async fn folders_below(
     prefix: &str,
 ) -> Result<Vec<String>, ObjectError> {
     let names = retries.ask(|| objects.names_below(prefix), |_| ()).await?;
-    Ok(names.into_iter().filter(|name| name.ends_with('/')).collect())
+    Ok(names
+        .into_iter()
+        .filter(|name| name.ends_with('/'))
+        .collect())
 }
 
 /// At most so many of the cuts, evenly.
@@ -70,7 +73,10 @@ mod tests {
         let retries = Retries::new(RetryPolicy::default());
         let ranges = find_ranges(&objects, &retries, 10).await.unwrap();
         let upto: Vec<_> = ranges.iter().map(|range| range.upto.as_deref()).collect();
-        assert_eq!(upto, [Some("a/"), Some("a/x/"), Some("a/y/"), Some("b/"), None]);
+        assert_eq!(
+            upto,
+            [Some("a/"), Some("a/x/"), Some("a/y/"), Some("b/"), None]
+        );
         let ranges = find_ranges(&objects, &retries, 2).await.unwrap();
         assert!(ranges.len() <= 3, "{ranges:?}");
     }

@@ -67,12 +67,20 @@ impl Record {
     ///
     /// # Errors
     /// Never, unless there are too many bytes of keys for one batch.
-    pub fn rows(mut records: Vec<Self>, at_us: i64, deleted: bool) -> Result<RecordBatch, ArrowError> {
+    pub fn rows(
+        mut records: Vec<Self>,
+        at_us: i64,
+        deleted: bool,
+    ) -> Result<RecordBatch, ArrowError> {
         records.sort_unstable();
         let text = |of: fn(&Self) -> &str| StringArray::from_iter_values(records.iter().map(of));
-        let bytes = records.iter().map(|record| i64::try_from(record.bytes).unwrap_or(i64::MAX));
+        let bytes = records
+            .iter()
+            .map(|record| i64::try_from(record.bytes).unwrap_or(i64::MAX));
         let mut digests = StringBuilder::new();
-        records.iter().for_each(|record| digests.append_option(record.digest.as_deref()));
+        records
+            .iter()
+            .for_each(|record| digests.append_option(record.digest.as_deref()));
         let times = vec![at_us; records.len()];
         let columns: Vec<Arc<dyn Array>> = vec![
             Arc::new(text(|record| &record.key)),
@@ -99,12 +107,19 @@ fn rows_of(batch: &RecordBatch) -> Result<Vec<Row>, ParquetError> {
     let wrong = || ParquetError::General("the record has other columns than it should".to_owned());
     let column = |name: &str| batch.column_by_name(name).ok_or_else(wrong);
     let text = |name: &str| -> Result<StringArray, ParquetError> {
-        Ok(column(name)?.as_string_opt::<i32>().ok_or_else(wrong)?.clone())
+        Ok(column(name)?
+            .as_string_opt::<i32>()
+            .ok_or_else(wrong)?
+            .clone())
     };
     let (keys, sources) = (text("key")?, text("source_version")?);
     let (targets, digests) = (text("target_version")?, text("digest")?);
-    let bytes = column("bytes")?.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?;
-    let times = column("at")?.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(wrong)?;
+    let bytes = column("bytes")?
+        .as_primitive_opt::<Int64Type>()
+        .ok_or_else(wrong)?;
+    let times = column("at")?
+        .as_primitive_opt::<TimestampMicrosecondType>()
+        .ok_or_else(wrong)?;
     let deleted = column("deleted")?.as_boolean_opt().ok_or_else(wrong)?;
     let row = |row| Row {
         record: Record {
@@ -165,7 +180,8 @@ impl Recorded {
         };
         let touches = |file: &&LoggedFile| {
             let ends_before = bound(file, "maxValues").is_some_and(|most| most <= range.after);
-            let begins_after = bound(file, "minValues").is_some_and(|least| range.is_beyond(&least));
+            let begins_after =
+                bound(file, "minValues").is_some_and(|least| range.is_beyond(&least));
             !ends_before && !begins_after
         };
         let mut closed: Vec<Closed> = files
@@ -225,7 +241,8 @@ impl Recorded {
             for opened in &mut self.opened {
                 while opened.key().await? == Some(key.as_str()) {
                     let row = opened.rows.pop();
-                    let newer = |row: &Row| newest.as_ref().is_none_or(|old| row.at_us >= old.at_us);
+                    let newer =
+                        |row: &Row| newest.as_ref().is_none_or(|old| row.at_us >= old.at_us);
                     if let Some(row) = row.filter(newer) {
                         newest = Some(row);
                     }
@@ -258,7 +275,9 @@ impl Recorded {
         while let Some(closed) = self.closed.last()
             && least.as_ref().is_none_or(|least| closed.least <= *least)
         {
-            let Some(closed) = self.closed.pop() else { break };
+            let Some(closed) = self.closed.pop() else {
+                break;
+            };
             let mut opened = open(Arc::clone(&self.folder), closed.file).await?;
             if let Some(key) = opened.key().await? {
                 if least.as_deref().is_none_or(|least| key < least) {
@@ -308,12 +327,17 @@ mod tests {
             path: path.clone(),
             bytes: bytes.len() as u64,
             sha256: None,
-            stats: Some(serde_json::json!({"minValues": {"key": ends[0]}, "maxValues": {"key": ends[1]}})),
+            stats: Some(
+                serde_json::json!({"minValues": {"key": ends[0]}, "maxValues": {"key": ends[1]}}),
+            ),
             partition: BTreeMap::new(),
             order: None,
             deleted_rows: 0,
         };
-        store.put(&Path::from(path), PutPayload::from(bytes)).await.unwrap();
+        store
+            .put(&Path::from(path), PutPayload::from(bytes))
+            .await
+            .unwrap();
         file
     }
 

@@ -110,7 +110,8 @@ impl CopyObjects {
             };
             let trouble = match copied {
                 Ok(record) => {
-                    self.tally.copied(&object.key, object.bytes, began.elapsed());
+                    self.tally
+                        .copied(&object.key, object.bytes, began.elapsed());
                     return Outcome::Copied(record);
                 }
                 Err(trouble) => trouble,

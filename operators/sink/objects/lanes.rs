@@ -39,11 +39,19 @@ pub(super) async fn copy_all(
 ) {
     let (small, waiting_small) = mpsc::unbounded_channel();
     let (large, waiting_large) = mpsc::unbounded_channel();
-    let lane = Waiting { plan: plan.clone(), again, mail };
+    let lane = Waiting {
+        plan: plan.clone(),
+        again,
+        mail,
+    };
     tokio::spawn(lane.clone().copy_small_ones(waiting_small));
     tokio::spawn(lane.copy_large_ones(waiting_large));
     while let Some(entry) = entries.recv().await {
-        let lane = if plan.is_large(&entry.object) { &large } else { &small };
+        let lane = if plan.is_large(&entry.object) {
+            &large
+        } else {
+            &small
+        };
         // Both tasks live as long as this one.
         let _ = lane.send(entry);
     }
@@ -91,7 +99,11 @@ impl Waiting {
             Outcome::Again(object) => {
                 // The operator waits for this object, so it still listens.
                 if let Some(again) = self.again.upgrade() {
-                    let _ = again.send(Entry { object, epoch, share });
+                    let _ = again.send(Entry {
+                        object,
+                        epoch,
+                        share,
+                    });
                 }
                 return;
             }

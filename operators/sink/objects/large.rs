@@ -12,7 +12,7 @@ use super::small::record;
 use crate::ingest::objects::Record;
 
 /// A part is so large that the lane holds so many of them.
-const PARTS_IN_LANE: u64 = 4;
+const PARTS_IN_LANE: u64 = 8;
 
 /// Parts beyond this size gain nothing.
 const LARGEST_PART_BYTES: u64 = 32 << 20;
@@ -38,10 +38,16 @@ impl CopyObjects {
         let begin = || self.target.begin(&object.key, object.bytes, &told);
         let upload = self.retries.ask(begin, |_| ()).await;
         let upload: Arc<dyn Parts> = Arc::from(upload.map_err(Trouble::Target)?);
-        let sent = self.send_parts(object, &upload, parts, (body.bytes, paid)).await;
+        let sent = self
+            .send_parts(object, &upload, parts, (body.bytes, paid))
+            .await;
         let complete = || upload.complete();
         let written = match sent {
-            Ok(()) => self.retries.ask(complete, |_| ()).await.map_err(Trouble::Target),
+            Ok(()) => self
+                .retries
+                .ask(complete, |_| ())
+                .await
+                .map_err(Trouble::Target),
             Err(trouble) => Err(trouble),
         };
         match written {
@@ -65,7 +71,11 @@ impl CopyObjects {
                 object.key,
                 self.target.url()
             );
-            return Err(ObjectError::new(ObjectErrorKind::Impossible, &object.key, what));
+            return Err(ObjectError::new(
+                ObjectErrorKind::Impossible,
+                &object.key,
+                what,
+            ));
         }
         Ok(cut(object.bytes, bytes))
     }
@@ -86,7 +96,9 @@ impl CopyObjects {
             };
             let (copier, object, upload) = (self.clone(), object.clone(), Arc::clone(upload));
             running.spawn(async move {
-                let done = copier.send_part(&object, upload.as_ref(), number, range, body).await;
+                let done = copier
+                    .send_part(&object, upload.as_ref(), number, range, body)
+                    .await;
                 drop(paid);
                 done
             });
@@ -124,7 +136,10 @@ impl CopyObjects {
             }
             sent
         };
-        self.retries.ask(once, |_| ()).await.map_err(Trouble::Target)
+        self.retries
+            .ask(once, |_| ())
+            .await
+            .map_err(Trouble::Target)
     }
 }
 
@@ -138,7 +153,9 @@ fn over(done: Result<Result<(), Trouble>, tokio::task::JoinError>) -> Result<(),
 /// Ranges of `each` bytes that make up `bytes`.
 fn cut(bytes: u64, each: u64) -> Vec<Range<u64>> {
     let begins = (0..bytes.div_ceil(each.max(1))).map(|number| number * each);
-    begins.map(|begin| begin..(begin + each).min(bytes)).collect()
+    begins
+        .map(|begin| begin..(begin + each).min(bytes))
+        .collect()
 }
 
 #[cfg(test)]

@@ -80,14 +80,19 @@ pub fn copy_objects<'scope>(
                 return;
             };
             let mut output = output.activate();
-            let complete = |(epoch, here): &(&Epoch, &Open)| {
-                here.left == 0 && !frontier.less_equal(epoch)
-            };
-            let over: Vec<Epoch> = open.iter().filter(complete).map(|(epoch, _)| *epoch).collect();
+            let complete =
+                |(epoch, here): &(&Epoch, &Open)| here.left == 0 && !frontier.less_equal(epoch);
+            let over: Vec<Epoch> = open
+                .iter()
+                .filter(complete)
+                .map(|(epoch, _)| *epoch)
+                .collect();
             for here in over.iter().filter_map(|epoch| open.remove(epoch)) {
                 match batches_of(here.records) {
                     Ok(records) => {
-                        output.session(&here.capability).give_iterator(records.into_iter());
+                        output
+                            .session(&here.capability)
+                            .give_iterator(records.into_iter());
                     }
                     Err(error) => tally.end(Failure::failed(error.to_string())),
                 }

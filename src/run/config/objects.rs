@@ -161,7 +161,8 @@ mod tests {
         assert!(ten.allows(0, 0) && !ten.allows(1, 0));
         assert!(Percent::try_from("101%".to_owned()).is_err());
         assert!(Percent::try_from("ten".to_owned()).is_err());
-        let config: ObjectsConfig = toml::from_str("max_delete = \"100%\"\ncompare = \"size-time\"").unwrap();
+        let config: ObjectsConfig =
+            toml::from_str("max_delete = \"100%\"\ncompare = \"size-time\"").unwrap();
         assert!(config.max_delete.allows(7, 7) && config.metadata);
         assert_eq!(config.compare, Compare::SizeTime);
     }

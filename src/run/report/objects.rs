@@ -6,8 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, TableError};
 use super::columns::wrap;
+use super::{Exit, TableError};
 use crate::telemetry::units;
 
 /// Failures that are named in a report; the rest is counted.
@@ -136,14 +136,21 @@ impl ObjectsReport {
         }
         if verbose {
             lines.extend(self.slowest.iter().map(|slow| {
-                format!("slow: {:?}, {}, {:.1} s", slow.key, units::bytes(slow.bytes), slow.seconds)
+                format!(
+                    "slow: {:?}, {}, {:.1} s",
+                    slow.key,
+                    units::bytes(slow.bytes),
+                    slow.seconds
+                )
             }));
         }
         let most = if verbose { MOST_NAMED } else { MOST_TOLD };
         for failure in self.failures.iter().take(most) {
             lines.push(format!("! {:?}: {}", failure.key, failure.reason));
         }
-        let untold = self.failed.saturating_sub(most.min(self.failures.len()) as u64);
+        let untold = self
+            .failed
+            .saturating_sub(most.min(self.failures.len()) as u64);
         if untold > 0 {
             lines.push(format!("! and {} more failed", units::count(untold)));
         }
@@ -178,7 +185,10 @@ impl ObjectsReport {
     fn about_extra(&self) -> String {
         let left = self.extra - self.deleted.min(self.extra);
         match left {
-            0 => format!("{} only in the target", units::counted(self.extra, "object")),
+            0 => format!(
+                "{} only in the target",
+                units::counted(self.extra, "object")
+            ),
             left => format!(
                 "{} only in the target stay (`delete` removes them)",
                 units::counted(left, "object")

@@ -9,9 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
-use super::{
-    Describe, Got, Home, KeyRange, Listed, ObjectError, Objects, Pages, Parts, Written,
-};
+use super::{Describe, Got, Home, KeyRange, Listed, ObjectError, Objects, Pages, Parts, Written};
 use crate::store::pace::Rate;
 
 /// Requests by what they ask for.
@@ -124,7 +122,9 @@ impl Objects for Counted {
     }
 
     async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError> {
-        let bytes = range.as_ref().map_or(object.bytes, |range| range.end - range.start);
+        let bytes = range
+            .as_ref()
+            .map_or(object.bytes, |range| range.end - range.start);
         self.asked.ask(Kind::Get, bytes, 0).await;
         self.inner.get(object, range).await
     }

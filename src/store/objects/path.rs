@@ -87,9 +87,7 @@ impl Objects for PathObjects {
                 ObjectError::from_object_store(&error, "", &format!("list {url}"))
             })
             .map_ok(listed)
-            .try_take_while(move |object| {
-                futures::future::ready(Ok(!range.is_beyond(&object.key)))
-            })
+            .try_take_while(move |object| futures::future::ready(Ok(!range.is_beyond(&object.key))))
             .try_filter(move |object| {
                 let wanted = within.holds(&object.key) && !object.key.starts_with(OUR_OWN);
                 futures::future::ready(wanted)
@@ -187,7 +185,10 @@ impl Objects for PathObjects {
         let path = self.path(key)?;
         let upload = self.store.put_multipart_opts(&path, options).await;
         Ok(Box::new(InOrder {
-            upload: Mutex::new((0, upload.map_err(|error| self.failed(&error, key, "write"))?)),
+            upload: Mutex::new((
+                0,
+                upload.map_err(|error| self.failed(&error, key, "write"))?,
+            )),
             turn: tokio::sync::Notify::new(),
             url: self.url.clone(),
             key: key.to_owned(),
@@ -286,7 +287,8 @@ fn attributes(headers: &HeaderMap) -> Attributes {
         };
         Some((attribute, value.to_str().ok()?.to_owned().into()))
     });
-    known.collect::<Vec<(Attribute, object_store::AttributeValue)>>()
+    known
+        .collect::<Vec<(Attribute, object_store::AttributeValue)>>()
         .into_iter()
         .collect()
 }

@@ -174,7 +174,10 @@ impl Climb {
         }
         match self.phase {
             Phase::Grow(before) => self.grow(before, rate),
-            Phase::Rest { windows, rate: mean } => {
+            Phase::Rest {
+                windows,
+                rate: mean,
+            } => {
                 let mean = mean.map_or(rate, |mean| mean * 0.7 + rate * 0.3);
                 match windows {
                     0 => self.try_a_little(mean),
@@ -221,7 +224,9 @@ impl Climb {
     fn judge(&mut self, from: f64, before: f64, rate: f64) {
         let more = self.slots > from;
         match more {
-            true if rate >= before * WORTH_MORE => self.phase = Phase::Grow(Some((rate, self.slots))),
+            true if rate >= before * WORTH_MORE => {
+                self.phase = Phase::Grow(Some((rate, self.slots)))
+            }
             true => {
                 self.slots = from;
                 self.rest(REST);

@@ -141,7 +141,9 @@ impl Retries {
     /// Waits before the next attempt.
     pub async fn pause(&self, attempt: u32, error: &ObjectError) {
         self.made.fetch_add(1, Ordering::Relaxed);
-        let pause = self.policy.pause(attempt, error.retry_after, fastrand::f64());
+        let pause = self
+            .policy
+            .pause(attempt, error.retry_after, fastrand::f64());
         let turn = {
             let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
             budget.take(self.began.elapsed())

@@ -60,7 +60,10 @@ fn long_lines_are_filled_within_seconds() {
     // 50 ms and no limit: the best is the most that is allowed.
     let steps = run(&capacity(1e9, 0.05), 10.0);
     let best = f64::from(Bounds::default().most) / 0.05;
-    let after_five: Vec<_> = steps.iter().filter(|step| step.at > Duration::from_secs(5)).collect();
+    let after_five: Vec<_> = steps
+        .iter()
+        .filter(|step| step.at > Duration::from_secs(5))
+        .collect();
     let mean = after_five.iter().map(|step| step.rate).sum::<f64>() / after_five.len() as f64;
     assert!(mean > 0.9 * best, "{mean} of {best}");
 }
@@ -77,7 +80,11 @@ fn what_a_server_can_do_is_reached_with_few_at_once() {
 /// Best at 24 at once; beyond it every one more costs all of them.
 fn collapsing(in_use: u32) -> Option<f64> {
     let n = f64::from(in_use);
-    let per_second = if n <= 24.0 { n * 50.0 } else { 1_200.0 * (24.0 / n).powi(2) };
+    let per_second = if n <= 24.0 {
+        n * 50.0
+    } else {
+        1_200.0 * (24.0 / n).powi(2)
+    };
     Some(n / per_second)
 }
 

@@ -205,7 +205,10 @@ impl Memory {
                 .uploads
                 .get_mut(upload)
                 .ok_or(Refusal::NoSuchUpload)?;
-            upload.parts.insert(part, Object::new(chunks, etag.clone(), Description::default()));
+            upload.parts.insert(
+                part,
+                Object::new(chunks, etag.clone(), Description::default()),
+            );
             Ok(etag)
         })
     }
@@ -307,5 +310,8 @@ impl Bucket {
 fn md5_of(chunks: &[Bytes]) -> String {
     let mut md5 = Md5::new();
     chunks.iter().for_each(|chunk| md5.update(chunk));
-    md5.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    md5.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

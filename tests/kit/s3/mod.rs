@@ -146,7 +146,9 @@ impl S3Server {
         key: &str,
     ) -> (Option<String>, std::collections::HashMap<String, String>) {
         let object = self.memory.get(bucket, key);
-        let found = object.map(|object| object.description.clone()).unwrap_or_default();
+        let found = object
+            .map(|object| object.description.clone())
+            .unwrap_or_default();
         (found.content_type, found.metadata)
     }
 

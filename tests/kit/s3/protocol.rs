@@ -145,7 +145,9 @@ impl S3 for Protocol {
         if asked.as_ref().is_some_and(|etag| *etag != object.etag) && !blind {
             return Err(s3_error!(PreconditionFailed));
         }
-        let etag = asked.filter(|_| blind).unwrap_or_else(|| object.etag.clone());
+        let etag = asked
+            .filter(|_| blind)
+            .unwrap_or_else(|| object.etag.clone());
         let range = match input.range {
             Some(range) => Some(
                 range
@@ -225,15 +227,13 @@ impl S3 for Protocol {
             return Err(s3_error!(PreconditionFailed));
         }
         let chunks = object.slices(0..object.size);
-        let etag = self
-            .0
-            .put(
-                &input.bucket,
-                &input.key,
-                chunks,
-                &Condition::Always,
-                object.description.clone(),
-            )?;
+        let etag = self.0.put(
+            &input.bucket,
+            &input.key,
+            chunks,
+            &Condition::Always,
+            object.description.clone(),
+        )?;
         let copy_object_result = Some(CopyObjectResult {
             e_tag: Some(ETag::Strong(etag)),
             last_modified: Some(object.modified.into()),
@@ -337,7 +337,10 @@ fn list(memory: &Memory, input: ListObjectsV2Input) -> Result<ListObjectsV2Outpu
         .map(decoded)
         .or(input.start_after.clone())
         .unwrap_or_default();
-    let encodes = input.encoding_type.as_ref().is_some_and(|how| how.as_str() == "url");
+    let encodes = input
+        .encoding_type
+        .as_ref()
+        .is_some_and(|how| how.as_str() == "url");
     let text = |key: String| if encodes { encoded(&key) } else { key };
     let mut contents = Vec::new();
     let mut prefixes = BTreeSet::new();

@@ -32,12 +32,6 @@ use parts::FileParts;
 /// Pages that are read ahead.
 const PAGES_AHEAD: usize = 2;
 
-/// Where files are until they are whole, below the folder.
-const UNFINISHED: &str = "_highwater/unfinished";
-
-/// Unfinished files of killed runs are removed when they are older.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
-
 /// One local folder.
 #[derive(Debug, Clone)]
 pub struct FolderObjects {
@@ -73,7 +67,11 @@ impl FolderObjects {
         let shared = Arc::clone(&self.shared);
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
         done.unwrap_or_else(|error| {
-            Err(ObjectError::new(ObjectErrorKind::Failed, key, error.to_string()))
+            Err(ObjectError::new(
+                ObjectErrorKind::Failed,
+                key,
+                error.to_string(),
+            ))
         })
     }
 }
@@ -86,17 +84,24 @@ fn failed(error: &io::Error, key: &str, doing: &str, url: &str) -> ObjectError {
             ObjectErrorKind::Refused
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ObjectErrorKind::Full,
-        io::ErrorKind::InvalidFilename | io::ErrorKind::IsADirectory
-        | io::ErrorKind::NotADirectory | io::ErrorKind::DirectoryNotEmpty => {
-            ObjectErrorKind::Impossible
-        }
+        io::ErrorKind::InvalidFilename
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::DirectoryNotEmpty => ObjectErrorKind::Impossible,
         _ => ObjectErrorKind::Failed,
     };
-    ObjectError::new(kind, key, format!("cannot {doing} {key:?} of {url}: {error}"))
+    ObjectError::new(
+        kind,
+        key,
+        format!("cannot {doing} {key:?} of {url}: {error}"),
+    )
 }
 
 fn modified_ns(found: &fs::Metadata) -> i64 {
-    found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec())
+    found
+        .mtime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(found.mtime_nsec())
 }
 
 impl Shared {
@@ -119,7 +124,9 @@ impl Shared {
 
     fn check_listed(&self, file: &File, object: &Listed) -> Result<(), ObjectError> {
         let key = object.key.as_str();
-        let now = file.metadata().map_err(|error| self.failed(&error, key, "read"))?;
+        let now = file
+            .metadata()
+            .map_err(|error| self.failed(&error, key, "read"))?;
         if now.len() == object.bytes && modified_ns(&now) == object.modified_ns {
             return Ok(());
         }
@@ -137,7 +144,9 @@ impl Shared {
             start => file.seek(SeekFrom::Start(start)),
         };
         let read = read.and_then(|_| {
-            (&mut file).take(range.end - range.start).read_to_end(&mut body)
+            (&mut file)
+                .take(range.end - range.start)
+                .read_to_end(&mut body)
         });
         read.map_err(|error| self.failed(&error, key, "read"))?;
         // Who writes while we read leaves a trace: the time of his writing.
@@ -164,13 +173,11 @@ impl Shared {
 
     /// A name for a file that is not whole yet.
     fn unfinished(&self, key: &str) -> Result<Unfinished, ObjectError> {
-        // Refused before a byte is written.
-        self.names.place(key)?;
-        let folder = self.root.join(UNFINISHED);
-        self.names.make(&folder, key)?;
-        let name = uuid::Uuid::now_v7().to_string();
+        // Beside its place: a file system puts files of a folder near each other,
+        // and a rename cannot lead to another file system.
+        let place = self.names.make_room(key)?;
         Ok(Unfinished {
-            path: folder.join(name),
+            path: place.with_file_name(names::unfinished_name()),
             kept: false,
         })
     }
@@ -188,7 +195,7 @@ impl Shared {
             file.set_modified(time).map_err(fail)?;
         }
         let written = modified_ns(&file.metadata().map_err(fail)?);
-        let place = self.names.make_room(key)?;
+        let place = self.names.place(key)?;
         fs::rename(&unfinished.path, place).map_err(fail)?;
         unfinished.kept = true;
         Ok(Written {
@@ -208,20 +215,6 @@ impl Shared {
         self.names.remove_empty_above(&path);
         Ok(())
     }
-
-    fn remove_abandoned(&self) {
-        let Ok(left) = fs::read_dir(self.root.join(UNFINISHED)) else {
-            return;
-        };
-        for entry in left.flatten() {
-            let age = entry.metadata().and_then(|found| found.modified());
-            let age = age.ok().and_then(|at| at.elapsed().ok());
-            if age.is_some_and(|age| age > ABANDONED) {
-                // It is only garbage; the next run tries again.
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
 }
 
 /// A file that goes away unless it was finished.
@@ -234,7 +227,7 @@ struct Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.kept {
-            // It is only garbage, and removed with the abandoned ones.
+            // It is only garbage, and removed with those of killed runs.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -259,7 +252,9 @@ impl Objects for FolderObjects {
         let (sender, pages) = mpsc::channel(PAGES_AHEAD);
         let shared = Arc::clone(&self.shared);
         tokio::task::spawn_blocking(move || {
-            walk::walk(&shared.root, &range, &mut |page| sender.blocking_send(page).is_ok());
+            walk::walk(&shared.root, &range, &mut |page| {
+                sender.blocking_send(page).is_ok()
+            });
         });
         stream::unfold(pages, |mut pages| async move {
             Some((pages.recv().await?, pages))
@@ -307,7 +302,8 @@ impl Objects for FolderObjects {
 
     async fn put(&self, key: &str, body: Bytes, told: &Describe) -> Result<Written, ObjectError> {
         let (name, told) = (key.to_owned(), told.clone());
-        self.blocking(key, move |shared| shared.put(&name, &body, &told)).await
+        self.blocking(key, move |shared| shared.put(&name, &body, &told))
+            .await
     }
 
     async fn begin(
@@ -318,7 +314,9 @@ impl Objects for FolderObjects {
     ) -> Result<Box<dyn Parts>, ObjectError> {
         let (name, modified) = (key.to_owned(), told.modified_ns);
         let shared = Arc::clone(&self.shared);
-        let begun = self.blocking(key, move |_| FileParts::begin(shared, name, bytes, modified));
+        let begun = self.blocking(key, move |_| {
+            FileParts::begin(shared, name, bytes, modified)
+        });
         Ok(Box::new(begun.await?))
     }
 
@@ -336,7 +334,6 @@ impl Objects for FolderObjects {
 
     async fn make_durable(&self) -> Result<(), ObjectError> {
         self.blocking("", |shared| {
-            shared.remove_abandoned();
             let Ok(root) = File::open(&shared.root) else {
                 return Ok(());
             };

@@ -3,10 +3,28 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::super::{ObjectError, ObjectErrorKind};
+
+/// What names of files begin with that are not whole yet.
+const UNFINISHED: &str = ".highwater-unfinished-";
+
+/// Unfinished files of killed runs are removed when they are older.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// A name for a file that is not whole yet.
+pub(super) fn unfinished_name() -> String {
+    format!("{UNFINISHED}{}", uuid::Uuid::now_v7())
+}
+
+/// Whether a name is that of a file which is not whole yet: no object.
+pub(super) fn is_unfinished(name: &[u8]) -> bool {
+    name.starts_with(UNFINISHED.as_bytes())
+}
 
 /// The longest name that file systems take, in bytes.
 const LONGEST_NAME_BYTES: usize = 255;
@@ -42,6 +60,9 @@ fn problem(key: &str) -> Option<&'static str> {
     let wrong = parts.map(|part| match part {
         "" => Some("a part of it between two `/` is empty"),
         "." | ".." => Some("a part of it is `.` or `..`"),
+        part if is_unfinished(part.as_bytes()) => {
+            Some("a part of it is a name that is kept for files which are not whole")
+        }
         part if part.len() > LONGEST_NAME_BYTES => {
             Some("a part of it is longer than the 255 bytes of a file's name")
         }
@@ -86,23 +107,20 @@ impl Names {
     /// The file of a key that is to be written: its folders are made.
     pub(super) fn make_room(&self, key: &str) -> Result<PathBuf, ObjectError> {
         let path = self.place(key)?;
+        if !self.is_known(&self.root) {
+            fs::create_dir_all(&self.root).map_err(|error| self.no_folder(&error, key))?;
+            remove_abandoned(&self.root);
+            self.know(self.root.clone());
+        }
         for folder in self.above(&path) {
             self.make_one(folder, key)?;
         }
         Ok(path)
     }
 
-    /// Makes a folder of our own.
-    pub(super) fn make(&self, folder: &Path, key: &str) -> Result<(), ObjectError> {
-        if !self.root.is_dir() {
-            fs::create_dir_all(&self.root).map_err(|error| {
-                super::failed(&error, key, "make a folder for", &self.root.display().to_string())
-            })?;
-        }
-        for above in self.above(&folder.join("x")) {
-            self.make_one(above, key)?;
-        }
-        Ok(())
+    fn no_folder(&self, error: &io::Error, key: &str) -> ObjectError {
+        let place = self.root.display().to_string();
+        super::failed(error, key, "make a folder for", &place)
     }
 
     fn make_one(&self, folder: PathBuf, key: &str) -> Result<(), ObjectError> {
@@ -112,16 +130,18 @@ impl Names {
         let made = fs::create_dir(&folder);
         let found = folder.symlink_metadata();
         match (made, found) {
-            (_, Ok(found)) if found.is_dir() => self.know(folder),
+            (made, Ok(found)) if found.is_dir() => {
+                if made.is_err() {
+                    remove_abandoned(&folder);
+                }
+                self.know(folder);
+            }
             (_, Ok(found)) if found.is_symlink() => return Err(link(key, &folder)),
             (_, Ok(_)) => {
                 let why = format!("{} is a file, not a folder", folder.display());
                 return Err(impossible(key, &why));
             }
-            (Err(error), Err(_)) => {
-                let place = self.root.display().to_string();
-                return Err(super::failed(&error, key, "make a folder for", &place));
-            }
+            (Err(error), Err(_)) => return Err(self.no_folder(&error, key)),
             (Ok(()), Err(_)) => return Err(gone(key)),
         }
         Ok(())
@@ -166,13 +186,36 @@ impl Names {
     }
 }
 
+/// Removes what killed runs have left in a folder, where it is old enough to be
+/// nobody's.
+fn remove_abandoned(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !is_unfinished(entry.file_name().as_bytes()) {
+            continue;
+        }
+        let written = entry.metadata().and_then(|found| found.modified());
+        let age = written.ok().and_then(|at| at.elapsed().ok());
+        if age.is_some_and(|age| age > ABANDONED) {
+            // It is only garbage; the next run tries again.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn link(key: &str, folder: &Path) -> ObjectError {
-    let why = format!("{} is a symbolic link, which may lead out of the folder", folder.display());
+    let why = format!(
+        "{} is a symbolic link, which may lead out of the folder",
+        folder.display()
+    );
     impossible(key, &why)
 }
 
 fn gone(key: &str) -> ObjectError {
-    ObjectError::new(ObjectErrorKind::Vanished, key, format!("{key:?} is not there"))
+    ObjectError::new(
+        ObjectErrorKind::Vanished,
+        key,
+        format!("{key:?} is not there"),
+    )
 }
 
 #[cfg(test)]
@@ -184,7 +227,9 @@ mod tests {
     fn keys_that_are_no_files_are_refused_by_name() {
         let names = Names::new(Path::new("/r"));
         let long = "x".repeat(256);
-        for key in ["", "/a", "a//b", "a/", "../a", "a/..", "a/./b", "a\0b", &long] {
+        for key in [
+            "", "/a", "a//b", "a/", "../a", "a/..", "a/./b", "a\0b", &long,
+        ] {
             let error = names.place(key).unwrap_err();
             assert_eq!(error.kind, ObjectErrorKind::Impossible, "{key:?}");
         }
@@ -201,11 +246,42 @@ mod tests {
         fs::create_dir_all(&outside).unwrap();
         std::os::unix::fs::symlink(&outside, root.join("way")).unwrap();
         let names = Names::new(&root);
-        for error in [names.make_room("way/x").unwrap_err(), names.existing("way/x").unwrap_err()] {
+        for error in [
+            names.make_room("way/x").unwrap_err(),
+            names.existing("way/x").unwrap_err(),
+        ] {
             assert!(error.message.contains("symbolic link"), "{error}");
         }
         fs::write(root.join("file"), "x").unwrap();
         let error = names.make_room("file/below").unwrap_err();
         assert!(error.message.contains("is a file"), "{error}");
+    }
+
+    #[test]
+    fn what_killed_runs_left_goes_when_it_is_old() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("a");
+        fs::create_dir_all(&folder).unwrap();
+        let (old, new) = (
+            folder.join(unfinished_name()),
+            folder.join(unfinished_name()),
+        );
+        for path in [&old, &new] {
+            fs::write(path, "x").unwrap();
+        }
+        let past = std::time::SystemTime::now() - 2 * ABANDONED;
+        fs::File::options()
+            .write(true)
+            .open(&old)
+            .unwrap()
+            .set_modified(past)
+            .unwrap();
+        Names::new(home.path()).make_room("a/b").unwrap();
+        assert!(!old.exists() && new.exists());
+        assert!(
+            Names::new(home.path())
+                .place(&format!("a/{}", unfinished_name()))
+                .is_err()
+        );
     }
 }

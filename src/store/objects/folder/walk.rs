@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::super::{KeyRange, Listed, ObjectError, Page, Refused};
+use super::names::is_unfinished;
 use super::{failed, is_our_own, modified_ns};
 
 /// Names of one folder that are held at once.
@@ -107,16 +108,15 @@ impl Name {
 }
 
 /// The first names of a folder after one, in order, and whether more follow.
-fn sorted(
-    folder: &Path,
-    after: Option<&[u8]>,
-    held: usize,
-) -> std::io::Result<(Vec<Name>, bool)> {
+fn sorted(folder: &Path, after: Option<&[u8]>, held: usize) -> std::io::Result<(Vec<Name>, bool)> {
     let mut first: BinaryHeap<Name> = BinaryHeap::new();
     let mut more = false;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = Name::of(&entry, entry.file_type()?);
+        if is_unfinished(&name.order) {
+            continue;
+        }
         if after.is_some_and(|after| name.order.as_slice() <= after) {
             continue;
         }
@@ -173,7 +173,10 @@ impl Walk<'_> {
             Kind::Folder => self.stop_beyond(&key),
             _ if !self.range.holds(&key) => self.stop_beyond(&key),
             Kind::File => self.file(folder.join(&text), key),
-            Kind::Link => self.refuse(key, "it is a symbolic link, which is not followed".to_owned()),
+            Kind::Link => self.refuse(
+                key,
+                "it is a symbolic link, which is not followed".to_owned(),
+            ),
             Kind::Other => self.refuse(key, "it is neither a file nor a folder".to_owned()),
         }
     }
@@ -234,13 +237,24 @@ mod tests {
 
     fn make(root: &Path, key: &str) -> bool {
         let path = root.join(key);
-        fs::create_dir_all(path.parent().unwrap()).is_ok() && !path.is_dir() && fs::write(path, key).is_ok()
+        fs::create_dir_all(path.parent().unwrap()).is_ok()
+            && !path.is_dir()
+            && fs::write(path, key).is_ok()
     }
 
     #[test]
     fn a_dot_comes_before_a_slash() {
         let home = tempfile::tempdir().unwrap();
-        for key in ["a/b", "a.b", "a/b-c", "a0", "a/b/../../b", "_highwater/x", "ü", "a!"] {
+        for key in [
+            "a/b",
+            "a.b",
+            "a/b-c",
+            "a0",
+            "a/b/../../b",
+            "_highwater/x",
+            "ü",
+            "a!",
+        ] {
             make(home.path(), key);
         }
         let found = keys(home.path(), &KeyRange::all(), NAMES_HELD);
@@ -259,7 +273,10 @@ mod tests {
             true
         });
         let why: Vec<_> = refused.iter().map(|one| one.reason.as_str()).collect();
-        assert!(why[0].contains("symbolic link") && why[1].contains("UTF-8"), "{why:?}");
+        assert!(
+            why[0].contains("symbolic link") && why[1].contains("UTF-8"),
+            "{why:?}"
+        );
     }
 
     proptest! {

@@ -104,7 +104,9 @@ pub(super) fn element(xml: &str, name: &str) -> Option<String> {
     let begin = xml.find(&format!("<{name}>"))? + name.len() + 2;
     let rest = xml.get(begin..)?;
     let inside = rest.get(..rest.find(&format!("</{name}>"))?)?;
-    quick_xml::escape::unescape(inside).ok().map(|text| text.into_owned())
+    quick_xml::escape::unescape(inside)
+        .ok()
+        .map(|text| text.into_owned())
 }
 
 /// The keys that a request could not remove, and why.
@@ -226,7 +228,9 @@ mod tests {
         assert_eq!(gone.kind, ObjectErrorKind::NoSuchPlace);
         let late = "<Error><Code>InternalError</Code></Error>";
         assert!(fail_on_error_body(late, "k").unwrap_err().passes());
-        let errors = delete_errors("<DeleteResult><Error><Key>a&amp;b</Key><Code>AccessDenied</Code></Error></DeleteResult>");
+        let errors = delete_errors(
+            "<DeleteResult><Error><Key>a&amp;b</Key><Code>AccessDenied</Code></Error></DeleteResult>",
+        );
         assert_eq!(errors, [("a&b".to_owned(), "AccessDenied".to_owned())]);
     }
 }

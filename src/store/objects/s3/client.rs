@@ -7,9 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use object_store::aws::{
-    AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer, AwsCredentialProvider,
-};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer, AwsCredentialProvider};
 use object_store::client::{
     HttpClient, HttpConnector as _, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody,
     HttpResponse, ReqwestConnector,
@@ -19,8 +17,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::answer::failure;
 use super::super::{ObjectError, ObjectErrorKind, patience};
+use super::answer::failure;
 use super::is_done;
 use crate::store::cloud;
 use crate::store::error::{StoreError, StoreErrorKind, without_queries};
@@ -152,15 +150,18 @@ impl Answer {
     pub(super) fn body(self) -> futures::stream::BoxStream<'static, Result<Bytes, ObjectError>> {
         let (key, doing) = (self.key, self.doing);
         let body = self.response.into_body().bytes_stream();
-        body.map_err(move |error| broken(&error, &key, &doing)).boxed()
+        body.map_err(move |error| broken(&error, &key, &doing))
+            .boxed()
     }
 
     pub(super) async fn text(self) -> Result<String, ObjectError> {
         let (key, doing, patience) = (self.key.clone(), self.doing.clone(), self.patience);
-        let whole = self.body().try_fold(Vec::new(), |mut all, chunk| async move {
-            all.extend_from_slice(&chunk);
-            Ok(all)
-        });
+        let whole = self
+            .body()
+            .try_fold(Vec::new(), |mut all, chunk| async move {
+                all.extend_from_slice(&chunk);
+                Ok(all)
+            });
         let whole = tokio::time::timeout(patience, whole).await;
         let whole = whole.map_err(|_| too_slow(&key, &doing, patience))??;
         Ok(String::from_utf8_lossy(&whole).into_owned())
@@ -198,11 +199,21 @@ impl Client {
         let sign_payload = !is_set(AmazonS3ConfigKey::UnsignedPayload);
         let request_payer = is_set(AmazonS3ConfigKey::RequestPayer);
         let failed = |error: object_store::Error| {
-            usage(format!("cannot use {url}: {}", without_queries(&error.to_string())))
+            usage(format!(
+                "cannot use {url}: {}",
+                without_queries(&error.to_string())
+            ))
         };
         let http = ReqwestConnector::default()
             .connect(&client_options(&builder))
             .map_err(failed)?;
+        // It only fetches credentials: without need it need not read certificates.
+        let known = told(AmazonS3ConfigKey::SecretAccessKey).is_some();
+        let none = AmazonS3ConfigKey::Client(ClientConfigKey::NoSystemCertificates);
+        let builder = match known {
+            true => builder.with_config(none, "true"),
+            false => builder,
+        };
         let store = builder.build().map_err(failed)?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -255,7 +266,8 @@ impl Client {
         key: &str,
         doing: &str,
     ) -> Result<HttpResponse, ObjectError> {
-        let failed = |kind, what: String| ObjectError::new(kind, key, format!("cannot {doing}: {what}"));
+        let failed =
+            |kind, what: String| ObjectError::new(kind, key, format!("cannot {doing}: {what}"));
         let path = utf8_percent_encode(ask.full, IN_PATH);
         let slash = if ask.full.is_empty() { "" } else { "/" };
         let address = format!("{}{slash}{path}{}", self.shared.bucket, ask.query);
@@ -273,7 +285,9 @@ impl Client {
             .map_err(|error| failed(ObjectErrorKind::Impossible, error.to_string()))?;
         *request.headers_mut() = ask.headers;
         if with_body {
-            request.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+            request
+                .headers_mut()
+                .insert(http::header::CONTENT_LENGTH, length.into());
         }
         if let Some(credentials) = &self.shared.credentials {
             let credential = credentials.get_credential().await;
@@ -307,7 +321,9 @@ fn client_options(builder: &AmazonS3Builder) -> ClientOptions {
         "randomize_addresses",
         "user_agent",
     ];
-    let keys = keys.iter().filter_map(|key| key.parse::<ClientConfigKey>().ok());
+    let keys = keys
+        .iter()
+        .filter_map(|key| key.parse::<ClientConfigKey>().ok());
     let options = keys.fold(ClientOptions::new(), |options, key| {
         let value = builder.get_config_value(&AmazonS3ConfigKey::Client(key));
         match value {
@@ -327,8 +343,11 @@ fn too_slow(key: &str, doing: &str, after: Duration) -> ObjectError {
 fn broken(error: &HttpError, key: &str, doing: &str) -> ObjectError {
     let kind = match error.kind() {
         HttpErrorKind::Timeout => ObjectErrorKind::Slow,
-        HttpErrorKind::Unknown | HttpErrorKind::Connect | HttpErrorKind::Request
-        | HttpErrorKind::Interrupted | HttpErrorKind::Decode => ObjectErrorKind::Broken,
+        HttpErrorKind::Unknown
+        | HttpErrorKind::Connect
+        | HttpErrorKind::Request
+        | HttpErrorKind::Interrupted
+        | HttpErrorKind::Decode => ObjectErrorKind::Broken,
         _ => ObjectErrorKind::Failed,
     };
     let mut text = error.to_string();

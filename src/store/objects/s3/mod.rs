@@ -103,7 +103,13 @@ impl S3Objects {
         }
     }
 
-    fn ask<'a>(&'a self, method: Method, key: &'a str, full: &'a str, doing: &'static str) -> Ask<'a> {
+    fn ask<'a>(
+        &'a self,
+        method: Method,
+        key: &'a str,
+        full: &'a str,
+        doing: &'static str,
+    ) -> Ask<'a> {
         Ask::new(method, full, key, doing)
     }
 
@@ -189,7 +195,10 @@ impl Objects for S3Objects {
                     .and_then(|answer| {
                         let (page, over) = objects.page(&answer, &range)?;
                         let next = answer.next().filter(|_| !over);
-                        Ok((page, next.map_or(At::End, |next| At::Token(next.to_owned()))))
+                        Ok((
+                            page,
+                            next.map_or(At::End, |next| At::Token(next.to_owned())),
+                        ))
                     });
                 match page {
                     Ok((page, next)) => Some((Ok(page), next)),
@@ -238,7 +247,10 @@ impl Objects for S3Objects {
             let what = format!("{key:?} of {} has changed since it was listed", self.url);
             return Err(ObjectError::new(ObjectErrorKind::Changed, key, what));
         }
-        let encryption = header_text(headers, &HeaderName::from_static("x-amz-server-side-encryption"));
+        let encryption = header_text(
+            headers,
+            &HeaderName::from_static("x-amz-server-side-encryption"),
+        );
         let own_key = headers.contains_key("x-amz-server-side-encryption-customer-algorithm");
         Ok(Got {
             bytes: wanted.end - wanted.start,
@@ -260,7 +272,9 @@ impl Objects for S3Objects {
         Ok(Listed {
             key: key.to_owned(),
             bytes: bytes.and_then(|text| text.parse().ok()).unwrap_or(0),
-            modified_ns: time.and_then(|time| time.timestamp_nanos_opt()).unwrap_or(0),
+            modified_ns: time
+                .and_then(|time| time.timestamp_nanos_opt())
+                .unwrap_or(0),
             etag: header_text(headers, &http::header::ETAG)
                 .map(|etag| etag.trim_matches('"').to_owned()),
         })
@@ -303,7 +317,10 @@ impl Objects for S3Objects {
                 }
                 continue;
             }
-            xml += &format!("<Object><Key>{}</Key></Object>", quick_xml::escape::escape(&full));
+            xml += &format!(
+                "<Object><Key>{}</Key></Object>",
+                quick_xml::escape::escape(&full)
+            );
         }
         xml += "</Delete>";
         if !xml.contains("<Object>") {
@@ -320,7 +337,10 @@ impl Objects for S3Objects {
         for (full, why) in answer::delete_errors(&text) {
             let key = full.strip_prefix(&self.home.prefix).unwrap_or(&full);
             let what = format!("cannot remove {key:?} of {}: {why}", self.url);
-            failed.push((key.to_owned(), ObjectError::new(ObjectErrorKind::Failed, key, what)));
+            failed.push((
+                key.to_owned(),
+                ObjectError::new(ObjectErrorKind::Failed, key, what),
+            ));
         }
         Ok(failed)
     }
@@ -374,7 +394,8 @@ fn describing(headers: &HeaderMap) -> HeaderMap<HeaderValue> {
         // A signature is made over text.
         own && std::str::from_utf8(value.as_bytes()).is_ok()
     });
-    own.map(|(name, value)| (name.clone(), value.clone())).collect()
+    own.map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// Whether an answer is a success.
