@@ -16,8 +16,10 @@
 //! batch's `split` is its *section*: sections follow each other in the output,
 //! and rows of two sections never share a batch.
 
+mod dense;
 mod heap;
 pub mod keys;
+mod loaded;
 mod merge;
 pub mod operator;
 pub mod order;

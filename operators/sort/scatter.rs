@@ -20,7 +20,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
 
 use super::order::Order;
-use super::ranges::Ranges;
+use super::ranges::{Ranges, Ties};
 
 /// Rows of a batch that leaves, at most.
 const MOST_ROWS: usize = 16 << 10;
@@ -40,8 +40,8 @@ pub struct Scatter {
 
 /// What comes out of [`scatter`].
 pub struct Scattered<'scope> {
-    /// Rows of one range and one section (their `split`), beside the worker that
-    /// has the range.
+    /// Rows of one range and one section, beside the worker that has the range;
+    /// their `split` is a number that tells both.
     pub batches: StreamVec<'scope, Epoch, (usize, Batch)>,
     /// Tables that failed.
     pub events: Events<'scope>,
@@ -63,6 +63,7 @@ pub fn scatter<'scope>(
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Wire<Event>>>>::from(event_output);
 
     builder.build(move |_| {
+        let mut ties = Ties::default();
         let mut gathered: BTreeMap<Epoch, Gathered> = BTreeMap::new();
         let mut held: BTreeMap<Epoch, [Capability<Epoch>; 2]> = BTreeMap::new();
         move |frontiers| {
@@ -70,7 +71,7 @@ pub fn scatter<'scope>(
             let mut event_output = event_output.activate();
             let mut leave = |capabilities: &[Capability<Epoch>; 2], batches: Gathered| {
                 let table = batches.table();
-                match batches.divide(&plan) {
+                match batches.divide(&plan, &mut ties) {
                     Ok(divided) => {
                         let mut session = output.session(&capabilities[0]);
                         divided.into_iter().for_each(|batch| session.give(batch));
@@ -141,7 +142,7 @@ impl Gathered {
         self.batches.first().map_or(0, |batch| batch.table)
     }
 
-    fn divide(self, plan: &Scatter) -> Result<Vec<(usize, Batch)>, ArrowError> {
+    fn divide(self, plan: &Scatter, ties: &mut Ties) -> Result<Vec<(usize, Batch)>, ArrowError> {
         let section_of = |split: u32| {
             plan.sections
                 .get(split as usize)
@@ -151,48 +152,91 @@ impl Gathered {
         if plan.ranges.len() == 1 {
             // All go to one place: nothing to divide.
             let sectioned = self.batches.into_iter().map(|batch| {
-                let split = section_of(batch.split);
+                let split = Ranges::parcel(0, section_of(batch.split));
                 (plan.ranges.worker(0), Batch { split, ..batch })
             });
             return Ok(sectioned.collect());
         }
         let table = self.table();
         let mut paid = Permit::free();
-        let mut places: BTreeMap<(u32, usize), Places> = BTreeMap::new();
+        let mut divided = Divided::default();
         let mut rows: Vec<RecordBatch> = Vec::with_capacity(self.batches.len());
-        for (number, batch) in self.batches.into_iter().enumerate() {
-            let section = section_of(batch.split);
-            let keys = plan.order.route(section, &batch.rows)?;
-            let mut by_range: Vec<Places> = vec![Vec::new(); plan.ranges.len()];
-            for row in 0..batch.rows.num_rows() {
-                if let Some(places) = by_range.get_mut(plan.ranges.of(&keys, row)) {
-                    places.push((number, row));
-                }
-            }
-            for (range, found) in by_range.into_iter().enumerate() {
-                if !found.is_empty() {
-                    places.entry((section, range)).or_default().extend(found);
-                }
-            }
+        for batch in self.batches {
+            divided.add(plan, section_of(batch.split), &batch.rows, ties)?;
             paid.merge(batch.permit);
             rows.push(batch.rows);
         }
         let rows: Vec<&RecordBatch> = rows.iter().collect();
-        let mut divided = Vec::new();
-        for ((section, range), places) in places {
+        let mut batches = Vec::new();
+        for (parcel, places) in divided.parcels {
+            let (range, _) = plan.ranges.of_parcel(parcel);
             for places in places.chunks(MOST_ROWS) {
                 let rows = interleave_record_batch(&rows, places)?;
                 let bytes = rows.get_array_memory_size() as u64;
                 let batch = Batch {
                     table,
-                    split: section,
+                    split: parcel,
                     source_bytes: 0,
                     permit: paid.split(bytes),
                     rows,
                 };
-                divided.push((plan.ranges.worker(range), batch));
+                batches.push((plan.ranges.worker(range), batch));
             }
         }
-        Ok(divided)
+        Ok(batches)
+    }
+}
+
+/// Which rows go where.
+#[derive(Default)]
+struct Divided {
+    batches: usize,
+    parcels: BTreeMap<u32, Places>,
+}
+
+impl Divided {
+    /// Adds the rows of a batch, all of one section.
+    fn add(
+        &mut self,
+        plan: &Scatter,
+        section: u32,
+        rows: &RecordBatch,
+        ties: &mut Ties,
+    ) -> Result<(), ArrowError> {
+        let keys = plan.order.route(section, rows)?;
+        let divides_equals = plan.order.divides_equals();
+        let mut counts = vec![0_usize; plan.ranges.len()];
+        let ranges = (0..rows.num_rows()).map(|row| {
+            let tie = if divides_equals { ties.next() } else { 0 };
+            let range = plan.ranges.of(&keys, row, tie);
+            if let Some(count) = counts.get_mut(range) {
+                *count += 1;
+            }
+            range
+        });
+        let ranges: Vec<usize> = ranges.collect();
+        let mut own: Vec<Places> = Vec::with_capacity(counts.len());
+        for (range, count) in counts.iter().enumerate() {
+            let before = match count {
+                0 => None,
+                _ => self.parcels.remove(&Ranges::parcel(range, section)),
+            };
+            let mut places = before.unwrap_or_default();
+            places.reserve(*count);
+            own.push(places);
+        }
+        for (row, range) in ranges.into_iter().enumerate() {
+            if let Some(places) = own.get_mut(range) {
+                places.push((self.batches, row));
+            }
+        }
+        let filled = own
+            .into_iter()
+            .enumerate()
+            .filter(|(_, own)| !own.is_empty());
+        let filled = filled.map(|(range, places)| (Ranges::parcel(range, section), places));
+        self.parcels.extend(filled);
+        self.batches += 1;
+        Ok(())
     }
 }

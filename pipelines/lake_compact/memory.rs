@@ -1,6 +1,6 @@
-//! How the memory limit is divided (B3). Rows are read, gathered, sorted and
-//! written at the same time, each within a share of its own: none waits for memory
-//! that another holds.
+//! How the memory limit is divided (B3). Who holds rows at the same time has a
+//! share of his own: none waits for memory that another holds. Rows that are sorted
+//! are written when all have come; what reading took is free then.
 
 use highwater::app::RunContext;
 use highwater::budget::MemoryBudget;
@@ -14,6 +14,10 @@ const MIB: u64 = 1 << 20;
 
 /// Bytes for a row's key while it is sorted, beside the row. An estimate.
 const KEY_BYTES: u64 = 64;
+
+/// The columns of a range of this size, each by itself, stay in the processor's
+/// cache while its rows are put in order.
+const CACHED_BYTES: u64 = 4 * MIB;
 
 /// The shares of one table.
 pub(super) struct Memory {
@@ -52,14 +56,21 @@ impl Memory {
         let budget = context.allowance.budget.as_u64();
         let budget = budget.saturating_sub(ahead).max(budget / 2);
         let eighth = budget / 8;
+        let row_groups = eighth / 2;
         // Gathered rows exist twice while they are divided.
-        let (reading, gather, sort) = match sorts {
-            true => (eighth, eighth / 2, 3 * eighth),
-            false => (2 * eighth, 0, 0),
+        let (reading, gather) = match sorts {
+            true => (eighth, eighth / 2),
+            false => (2 * eighth, 0),
         };
-        let (row_groups, sorted) = (eighth / 2, if sorts { eighth / 2 } else { 0 });
         let windows = if others > 0 { eighth / 2 } else { 0 };
-        let writing = budget - reading - gather - sort - row_groups - sorted - windows;
+        let (writing, sorted, sort) = match sorts {
+            true => {
+                let (writing, sorted) = (5 * eighth / 2, eighth / 2);
+                let beside = (writing + sorted).max(reading + gather + row_groups + windows);
+                (writing, sorted, budget - beside)
+            }
+            false => (budget - reading - row_groups - windows, 0, 0),
+        };
         Self {
             reading: MemoryBudget::new(reading),
             row_groups: MemoryBudget::new(row_groups),
@@ -74,10 +85,10 @@ impl Memory {
     }
 
     /// How much of rows of so many bytes is sorted at once: with their keys they
-    /// take three quarters of what a worker sorts in, which leaves room for a bad
-    /// estimate.
+    /// take three quarters of what a worker sorts in at most, which leaves room for
+    /// a bad estimate.
     pub(super) fn range_bytes(&self, row_bytes: u64) -> u64 {
         let rows = self.sort_bytes * 3 / 8 / (row_bytes + KEY_BYTES).max(1);
-        (rows * row_bytes).max(1)
+        (rows * row_bytes).clamp(1, CACHED_BYTES)
     }
 }
