@@ -30,9 +30,10 @@ impl Loaded {
     /// What a row takes beside its columns: its prefix and its entry, in bytes.
     pub(super) const KEY_BYTES: u64 = (size_of::<u128>() + size_of::<Entry>()) as u64;
 
-    pub(super) fn new(schema: &SchemaRef) -> Self {
+    /// Room for so many rows; more may come.
+    pub(super) fn new(schema: &SchemaRef, rows: usize) -> Self {
         Self {
-            rows: Unpacked::new(schema),
+            rows: Unpacked::new(schema, rows),
             sections: Vec::new(),
             key_bytes: 0,
         }

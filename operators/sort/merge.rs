@@ -79,7 +79,7 @@ fn next_rows(
     let Some(head) = reader.next()? else {
         return Ok(None);
     };
-    let mut rows = Unpacked::new(schema);
+    let mut rows = Unpacked::new(schema, head.rows);
     rows.add(head.rows, reader.body())?;
     Ok(Some((head.section, rows.finish()?)))
 }

@@ -1,6 +1,8 @@
 //! Cuts the key space into ranges: which worker has which, and how much of it is
 //! sorted at once.
 
+use std::cmp::Ordering;
+
 use arrow::array::RecordBatch;
 
 use super::keys::{Keys, section_of, section_start};
@@ -178,16 +180,22 @@ impl Ranges {
         self.workers.is_empty()
     }
 
-    /// The range that a row is in; `tie` counts where its key is that of a bound.
-    pub(super) fn of(&self, keys: &Keys, row: usize, tie: Tie) -> usize {
-        let prefix = keys.prefix(row);
-        let from = self.bounds.partition_point(|bound| bound.prefix < prefix);
-        let rest = self.bounds.get(from..).unwrap_or_default();
-        // Mostly there is none.
-        let same = rest.partition_point(|bound| {
-            bound.prefix == prefix && bound.is_reached(keys.rest(row), tie)
+    /// Finds ranges of rows.
+    pub(super) fn finder(&self) -> Finder<'_> {
+        let ends = self.bounds.first().zip(self.bounds.last());
+        let (least, most) = ends.map_or((0, 0), |(least, most)| (least.prefix, most.prefix));
+        let bits = 128 - (most - least).leading_zeros();
+        let shift = bits.saturating_sub(BUCKET_BITS);
+        let starts = (0..=(most - least) >> shift).map(|bucket| {
+            let before = |bound: &Bound| (bound.prefix - least) >> shift < bucket;
+            self.bounds.partition_point(before)
         });
-        from + same
+        Finder {
+            bounds: &self.bounds,
+            least,
+            shift,
+            starts: starts.chain([self.bounds.len()]).collect(),
+        }
     }
 
     /// One number for a range and a section that reaches into it. Along the order
@@ -211,6 +219,50 @@ impl Ranges {
     /// The worker that has a range.
     pub(super) fn worker(&self, range: usize) -> usize {
         self.workers.get(range).copied().unwrap_or(0)
+    }
+}
+
+/// Buckets of a [`Finder`], as a power of two: more than ranges, so that most have
+/// one bound or none.
+const BUCKET_BITS: u32 = 11;
+
+/// Finds the range of a row; a bucket of the prefixes, then what is in it.
+#[derive(Debug)]
+pub(super) struct Finder<'a> {
+    bounds: &'a [Bound],
+    least: u128,
+    shift: u32,
+    /// The first bound of each bucket, and of none.
+    starts: Vec<usize>,
+}
+
+impl Finder<'_> {
+    /// How many ranges there are.
+    pub(super) fn len(&self) -> usize {
+        self.bounds.len() + 1
+    }
+
+    /// The range that a row is in; `tie` counts where its key is that of a bound.
+    pub(super) fn of(&self, keys: &Keys, row: usize, tie: Tie) -> usize {
+        let prefix = keys.prefix(row);
+        let Some(above) = prefix.checked_sub(self.least) else {
+            return 0;
+        };
+        let bucket = usize::try_from(above >> self.shift).unwrap_or(usize::MAX);
+        let own = self
+            .starts
+            .get(bucket)
+            .zip(self.starts.get(bucket.saturating_add(1)));
+        let Some((&from, &to)) = own else {
+            return self.bounds.len();
+        };
+        let own = self.bounds.get(from..to).unwrap_or_default();
+        let reached = own.partition_point(|bound| match bound.prefix.cmp(&prefix) {
+            Ordering::Less => true,
+            Ordering::Equal => bound.is_reached(keys.rest(row), tie),
+            Ordering::Greater => false,
+        });
+        from + reached
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
+use arrow::array::{Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat, take};
 use arrow::error::ArrowError;
 use highwater::batch::Batch;
 use highwater::budget::Permit;
@@ -20,10 +20,13 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
 
 use super::order::Order;
-use super::ranges::{Ranges, Ties};
+use super::ranges::{Finder, Ranges, Ties};
 
 /// Rows of a batch that leaves, at most.
 const MOST_ROWS: usize = 16 << 10;
+
+/// More is never divided at once: offsets of texts are 32 bits.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// What [`scatter`] needs to know; shared by all workers of a process.
 #[derive(Debug, Clone)]
@@ -63,6 +66,7 @@ pub fn scatter<'scope>(
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Wire<Event>>>>::from(event_output);
 
     builder.build(move |_| {
+        let share_bytes = plan.share_bytes.min(MOST_BYTES);
         let mut ties = Ties::default();
         let mut gathered: BTreeMap<Epoch, Gathered> = BTreeMap::new();
         let mut held: BTreeMap<Epoch, [Capability<Epoch>; 2]> = BTreeMap::new();
@@ -94,7 +98,7 @@ pub fn scatter<'scope>(
                 for batch in arrived.drain(..) {
                     let gathered = gathered.entry(epoch).or_default();
                     gathered.add(batch);
-                    if gathered.bytes >= plan.share_bytes {
+                    if gathered.bytes >= share_bytes {
                         leave(capabilities, std::mem::take(gathered));
                     }
                 }
@@ -129,9 +133,6 @@ struct Gathered {
     bytes: u64,
 }
 
-/// Rows by batch and position.
-type Places = Vec<(usize, usize)>;
-
 impl Gathered {
     fn add(&mut self, batch: Batch) {
         self.bytes += batch.permit.bytes();
@@ -158,85 +159,125 @@ impl Gathered {
             return Ok(sectioned.collect());
         }
         let table = self.table();
-        let mut paid = Permit::free();
-        let mut divided = Divided::default();
-        let mut rows: Vec<RecordBatch> = Vec::with_capacity(self.batches.len());
-        for batch in self.batches {
-            divided.add(plan, section_of(batch.split), &batch.rows, ties)?;
-            paid.merge(batch.permit);
-            rows.push(batch.rows);
+        let finder = plan.ranges.finder();
+        let mut parcels = Parcels::default();
+        for batch in &self.batches {
+            let section = section_of(batch.split);
+            parcels.add(&plan.order, &finder, section, &batch.rows, ties)?;
         }
-        let rows: Vec<&RecordBatch> = rows.iter().collect();
+        let (rows, mut paid) = (parcels.gather(&self.batches)?, Permit::free());
+        self.batches
+            .into_iter()
+            .for_each(|batch| paid.merge(batch.permit));
+        let row_bytes = paid.bytes() / (rows.num_rows() as u64).max(1);
         let mut batches = Vec::new();
-        for (parcel, places) in divided.parcels {
+        let mut from = 0;
+        for (parcel, count) in parcels.counts {
             let (range, _) = plan.ranges.of_parcel(parcel);
-            for places in places.chunks(MOST_ROWS) {
-                let rows = interleave_record_batch(&rows, places)?;
-                let bytes = rows.get_array_memory_size() as u64;
+            let end = from + count;
+            while from < end {
+                let count = MOST_ROWS.min(end - from);
                 let batch = Batch {
                     table,
                     split: parcel,
                     source_bytes: 0,
-                    permit: paid.split(bytes),
-                    rows,
+                    permit: paid.split(row_bytes * count as u64),
+                    rows: rows.slice(from, count),
                 };
                 batches.push((plan.ranges.worker(range), batch));
+                from += count;
             }
         }
         Ok(batches)
     }
 }
 
-/// Which rows go where.
+/// Which rows go where, and how many go together.
 #[derive(Default)]
-struct Divided {
-    batches: usize,
-    parcels: BTreeMap<u32, Places>,
+struct Parcels {
+    of_rows: Vec<u32>,
+    counts: BTreeMap<u32, usize>,
 }
 
-impl Divided {
+impl Parcels {
     /// Adds the rows of a batch, all of one section.
     fn add(
         &mut self,
-        plan: &Scatter,
+        order: &Order,
+        finder: &Finder<'_>,
         section: u32,
         rows: &RecordBatch,
         ties: &mut Ties,
     ) -> Result<(), ArrowError> {
-        let keys = plan.order.route(section, rows)?;
-        let divides_equals = plan.order.divides_equals();
-        let mut counts = vec![0_usize; plan.ranges.len()];
-        let ranges = (0..rows.num_rows()).map(|row| {
+        let keys = order.route(section, rows)?;
+        let divides_equals = order.divides_equals();
+        let mut counts = vec![0; finder.len()];
+        self.of_rows.extend((0..rows.num_rows()).map(|row| {
             let tie = if divides_equals { ties.next() } else { 0 };
-            let range = plan.ranges.of(&keys, row, tie);
+            let range = finder.of(&keys, row, tie);
             if let Some(count) = counts.get_mut(range) {
                 *count += 1;
             }
-            range
-        });
-        let ranges: Vec<usize> = ranges.collect();
-        let mut own: Vec<Places> = Vec::with_capacity(counts.len());
-        for (range, count) in counts.iter().enumerate() {
-            let before = match count {
-                0 => None,
-                _ => self.parcels.remove(&Ranges::parcel(range, section)),
-            };
-            let mut places = before.unwrap_or_default();
-            places.reserve(*count);
-            own.push(places);
-        }
-        for (row, range) in ranges.into_iter().enumerate() {
-            if let Some(places) = own.get_mut(range) {
-                places.push((self.batches, row));
-            }
-        }
-        let filled = own
+            Ranges::parcel(range, section)
+        }));
+        for (range, count) in counts
             .into_iter()
             .enumerate()
-            .filter(|(_, own)| !own.is_empty());
-        let filled = filled.map(|(range, places)| (Ranges::parcel(range, section), places));
-        self.parcels.extend(filled);
-        self.batches += 1;
+            .filter(|(_, count)| *count > 0)
+        {
+            *self
+                .counts
+                .entry(Ranges::parcel(range, section))
+                .or_default() += count;
+        }
         Ok(())
+    }
+
+    /// The rows of all batches, those of a parcel together. Each row is moved once
+    /// by its place: what leaves are parts of one piece of memory.
+    fn gather(&mut self, batches: &[Batch]) -> Result<RecordBatch, ArrowError> {
+        let places = self.places();
+        let Some(first) = batches.first() else {
+            return Err(ArrowError::InvalidArgumentError(
+                "nothing to divide".to_owned(),
+            ));
+        };
+        let schema = first.rows.schema();
+        let column = |position: usize| {
+            let own = batches
+                .iter()
+                .filter_map(|batch| batch.rows.columns().get(position));
+            let own: Vec<&dyn Array> = own.map(AsRef::as_ref).collect();
+            // A column at a time: the rows never exist three times.
+            take(&concat(&own)?, &places, None)
+        };
+        let columns = (0..schema.fields().len()).map(column);
+        let columns = columns.collect::<Result<_, ArrowError>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+        RecordBatch::try_new_with_options(schema, columns, &options)
+    }
+
+    /// Where each row comes from, the parcels one after the other.
+    fn places(&mut self) -> UInt32Array {
+        let first = self.counts.keys().next().copied().unwrap_or_default();
+        let last = self.counts.keys().next_back().copied().unwrap_or_default();
+        let mut nexts = vec![0; (last - first) as usize + 1];
+        let mut next = 0;
+        for (parcel, count) in &self.counts {
+            if let Some(own) = nexts.get_mut((parcel - first) as usize) {
+                *own = next;
+            }
+            next += count;
+        }
+        let mut places = vec![0; self.of_rows.len()];
+        for (row, parcel) in (0_u32..).zip(std::mem::take(&mut self.of_rows)) {
+            if let Some(next) = nexts.get_mut((parcel - first) as usize) {
+                if let Some(place) = places.get_mut(*next) {
+                    *place = row;
+                }
+                *next += 1;
+            }
+        }
+        UInt32Array::from(places)
     }
 }

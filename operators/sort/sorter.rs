@@ -175,8 +175,12 @@ impl<'a> Sorter<'a> {
             return Ok(());
         };
         let schema = SchemaRef::clone(schema);
+        // Of a range that does not fit, about as many as there is room for.
+        let fits = self.share.sort_bytes as u128 * u128::from(part.rows);
+        let fits = fits / u128::from(part.loaded_bytes.max(1));
+        let at_once = usize::try_from(fits.min(u128::from(part.rows))).unwrap_or_default();
         let mut pieces = Pieces::new(part)?;
-        let mut loaded = Loaded::new(&schema);
+        let mut loaded = Loaded::new(&schema, at_once);
         let mut runs = Runs::default();
         loop {
             let added = pieces.next(|head, body| loaded.add(self.order, head, body))?;
@@ -184,7 +188,10 @@ impl<'a> Sorter<'a> {
                 break;
             }
             if loaded.bytes() > self.share.sort_bytes {
-                let run = self.run(std::mem::replace(&mut loaded, Loaded::new(&schema)))?;
+                let run = self.run(std::mem::replace(
+                    &mut loaded,
+                    Loaded::new(&schema, at_once),
+                ))?;
                 self.keep(&mut runs, run, 0)?;
             }
         }

@@ -87,7 +87,7 @@ fn sorted(
     for rows in batches {
         let keys = order.route(0, rows).unwrap();
         for row in 0..rows.num_rows() {
-            let range = ranges.of(&keys, row, ties.next());
+            let range = ranges.finder().of(&keys, row, ties.next());
             assert!(range < ranges.len());
             let parcel = Ranges::parcel(range, 0);
             assert_eq!(ranges.of_parcel(parcel), (range, 0));
@@ -214,7 +214,7 @@ fn by_workers(rows: &[Row], workers: usize, divides: bool) -> Vec<Vec<Row>> {
     let mut ties = Ties::default();
     for row in 0..all.num_rows() {
         let tie = if divides { ties.next() } else { 0 };
-        let range = ranges.of(&keys, row, tie);
+        let range = ranges.finder().of(&keys, row, tie);
         let parcel = Ranges::parcel(range, 0);
         sorters[ranges.worker(range)]
             .add(parcel, &all.slice(row, 1))
@@ -333,7 +333,7 @@ fn a_little_of_a_section_is_not_divided_among_workers() {
         let shares = [SectionShare { bytes }];
         let ranges = Ranges::cut(&order, &[(0, rows.clone())], &shares, cutting).unwrap();
         let keys = order.route(0, &rows).unwrap();
-        let worker = |row| ranges.worker(ranges.of(&keys, row, 0));
+        let worker = |row| ranges.worker(ranges.finder().of(&keys, row, 0));
         (0..1000).map(worker).collect::<Vec<_>>()
     };
     assert!(workers(1000, 501).iter().all(|&worker| worker == 0));

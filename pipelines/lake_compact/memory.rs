@@ -1,6 +1,7 @@
-//! How the memory limit is divided (B3). Who holds rows at the same time has a
-//! share of his own: none waits for memory that another holds. Rows that are sorted
-//! are written when all have come; what reading took is free then.
+//! How the memory limit is divided (B3). Rows are read, gathered, sorted and
+//! written at the same time, each within a share of its own: none waits for memory
+//! that another holds. Rows that are sorted are written when all have come, but what
+//! reading took is not lent to sorting: the allocator keeps it for its threads.
 
 use highwater::app::RunContext;
 use highwater::budget::MemoryBudget;
@@ -56,21 +57,14 @@ impl Memory {
         let budget = context.allowance.budget.as_u64();
         let budget = budget.saturating_sub(ahead).max(budget / 2);
         let eighth = budget / 8;
-        let row_groups = eighth / 2;
         // Gathered rows exist twice while they are divided.
-        let (reading, gather) = match sorts {
-            true => (eighth, eighth / 2),
-            false => (2 * eighth, 0),
+        let (reading, gather, sort) = match sorts {
+            true => (eighth, eighth / 2, 3 * eighth),
+            false => (2 * eighth, 0, 0),
         };
+        let (row_groups, sorted) = (eighth / 2, if sorts { eighth / 2 } else { 0 });
         let windows = if others > 0 { eighth / 2 } else { 0 };
-        let (writing, sorted, sort) = match sorts {
-            true => {
-                let (writing, sorted) = (5 * eighth / 2, eighth / 2);
-                let beside = (writing + sorted).max(reading + gather + row_groups + windows);
-                (writing, sorted, budget - beside)
-            }
-            false => (budget - reading - row_groups - windows, 0, 0),
-        };
+        let writing = budget - reading - gather - sort - row_groups - sorted - windows;
         Self {
             reading: MemoryBudget::new(reading),
             row_groups: MemoryBudget::new(row_groups),

@@ -110,7 +110,7 @@ fn rows(values: &[(Option<i64>, i128, String)]) -> RecordBatch {
 }
 
 fn unpacked(schema: &SchemaRef, pieces: &[Box<[u8]>]) -> RecordBatch {
-    let mut unpacked = Unpacked::new(schema);
+    let mut unpacked = Unpacked::new(schema, 7);
     for (section, piece) in (0..).zip(pieces) {
         let (head, body) = Head::divide(piece).unwrap();
         assert_eq!((head.section, head.body_bytes), (section, body.len()));
@@ -152,12 +152,12 @@ proptest! {
         let at = super::HEAD_BYTES + at % (piece.len() - super::HEAD_BYTES);
         piece[at] ^= 1 << bit;
         let (head, body) = Head::divide(&piece).unwrap();
-        let mut unpacked = Unpacked::new(&rows.schema());
+        let mut unpacked = Unpacked::new(&rows.schema(), 0);
         if unpacked.add(head.rows, body).is_ok() {
             let _ = unpacked.finish();
         }
         let cut = &body[..at - super::HEAD_BYTES];
-        prop_assert!(Unpacked::new(&rows.schema()).add(head.rows, cut).is_err());
+        prop_assert!(Unpacked::new(&rows.schema(), 0).add(head.rows, cut).is_err());
     }
 }
 

@@ -11,8 +11,15 @@ const SAMPLE_BYTES: usize = 8 << 10;
 /// A sample is worth so many batches.
 const BATCHES_OF_A_SAMPLE: u32 = 64;
 
+/// What is set aside for texts to come, at most.
+const MOST_AHEAD_BYTES: usize = 16 << 20;
+
 /// LZ4 makes nothing shorter than this.
 const MOST_RATIO: usize = 256;
+
+/// Shorter texts are left alone, on average: the time of LZ4 goes by repeats, and
+/// many short ones save little.
+const LONG_BYTES: usize = 64;
 
 /// What the last sample of a column said. The page cache takes bytes faster than
 /// LZ4 does: it pays where a third is left.
@@ -23,8 +30,11 @@ pub(super) struct Sampled {
 }
 
 impl Sampled {
-    fn pays(&mut self, bytes: &[u8]) -> bool {
-        if self.batches_left == 0 && !bytes.is_empty() {
+    fn pays(&mut self, texts: usize, bytes: &[u8]) -> bool {
+        if bytes.len() < LONG_BYTES * texts || bytes.is_empty() {
+            return false;
+        }
+        if self.batches_left == 0 {
             let sample = bytes.get(..SAMPLE_BYTES).unwrap_or(bytes);
             self.pays = lz4_flex::block::compress(sample).len() * 3 <= sample.len();
             self.batches_left = BATCHES_OF_A_SAMPLE;
@@ -46,7 +56,9 @@ pub(super) fn pack(offsets: &[i32], bytes: &[u8], sampled: &mut Sampled, out: &m
     let own = place(offsets.first()).zip(place(offsets.last()));
     let own = own.and_then(|(from, to)| bytes.get(from..to));
     let own = own.unwrap_or_default();
-    let pressed = sampled.pays(own).then(|| lz4_flex::block::compress(own));
+    let pressed = sampled
+        .pays(lengths.len(), own)
+        .then(|| lz4_flex::block::compress(own));
     // As long as what it stands for means: as it was.
     let kept = pressed.as_deref().filter(|kept| kept.len() < own.len());
     let kept = kept.unwrap_or(own);
@@ -80,6 +92,11 @@ pub(super) fn unpack(
     let whole = from.length()?;
     let kept = from.length()?;
     let kept = from.take(kept, 1)?;
+    if bytes.is_empty() {
+        // As many bytes for each text still to come, and a little more.
+        let texts = offsets.capacity().div_ceil(count.max(1));
+        bytes.reserve(whole.saturating_mul(texts + 1).min(MOST_AHEAD_BYTES));
+    }
     if kept.len() == whole {
         bytes.extend_from_slice(kept);
         return Ok(());

@@ -80,12 +80,13 @@ pub(in super::super) struct Unpacked {
 }
 
 impl Unpacked {
-    pub(in super::super) fn new(schema: &SchemaRef) -> Self {
+    /// Room for so many rows; more may come.
+    pub(in super::super) fn new(schema: &SchemaRef, rows: usize) -> Self {
         let columns = schema.fields().iter();
         Self {
             schema: SchemaRef::clone(schema),
             columns: columns
-                .map(|field| Column::new(field.data_type()))
+                .map(|field| Column::new(field.data_type(), rows))
                 .collect(),
             rows: 0,
         }
@@ -154,22 +155,26 @@ enum Values {
 }
 
 impl Column {
-    fn new(data_type: &DataType) -> Self {
+    fn new(data_type: &DataType, rows: usize) -> Self {
         let values = match Form::of(data_type) {
-            Form::Whole8 => Values::Whole8(Vec::new()),
-            Form::Whole16 => Values::Whole16(Vec::new()),
-            Form::Whole32 => Values::Whole32(Vec::new()),
-            Form::Whole64 => Values::Whole64(Vec::new()),
-            Form::Whole128 => Values::Whole128(Vec::new()),
-            Form::Bools => Values::Bools(BooleanBufferBuilder::new(0)),
-            Form::Texts => Values::Texts {
-                offsets: vec![0],
-                bytes: Vec::new(),
-            },
+            Form::Whole8 => Values::Whole8(Vec::with_capacity(rows)),
+            Form::Whole16 => Values::Whole16(Vec::with_capacity(rows)),
+            Form::Whole32 => Values::Whole32(Vec::with_capacity(rows)),
+            Form::Whole64 => Values::Whole64(Vec::with_capacity(rows)),
+            Form::Whole128 => Values::Whole128(Vec::with_capacity(rows)),
+            Form::Bools => Values::Bools(BooleanBufferBuilder::new(rows)),
+            Form::Texts => {
+                let mut offsets = Vec::with_capacity(rows + 1);
+                offsets.push(0);
+                Values::Texts {
+                    offsets,
+                    bytes: Vec::new(),
+                }
+            }
             Form::Other => Values::Other(Vec::new()),
         };
         Self {
-            nulls: NullBufferBuilder::new(0),
+            nulls: NullBufferBuilder::new(rows),
             values,
         }
     }
