@@ -252,7 +252,10 @@ fn deletion_vectors_are_refused_by_name() {
 
     std::fs::write(entry(3), format!("{protocol}\n")).unwrap();
     let outcome = table.run(&["--sort-by", "id"]).exits(0);
-    assert_eq!((outcome.number("rows"), outcome.number("version")), (300, 4));
+    assert_eq!(
+        (outcome.number("rows"), outcome.number("version")),
+        (300, 4)
+    );
 }
 
 /// Timestamps in 96 bits, of years that nanoseconds in 64 bits do not reach.

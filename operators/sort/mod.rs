@@ -19,6 +19,7 @@
 mod dense;
 mod heap;
 pub mod keys;
+mod last;
 mod loaded;
 mod merge;
 pub mod operator;
