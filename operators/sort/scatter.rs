@@ -158,6 +158,9 @@ impl Gathered {
             });
             return Ok(sectioned.collect());
         }
+        if self.batches.is_empty() {
+            return Ok(Vec::new());
+        }
         let table = self.table();
         let finder = plan.ranges.finder();
         let mut parcels = Parcels::default();
