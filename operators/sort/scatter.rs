@@ -191,6 +191,9 @@ impl Gathered {
                 from += count;
             }
         }
+        if let Some((_, last)) = batches.last_mut() {
+            last.permit.merge(paid);
+        }
         Ok(batches)
     }
 }
