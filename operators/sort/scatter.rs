@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{concat, take};
 use arrow::error::ArrowError;
 use highwater::batch::Batch;
 use highwater::budget::Permit;
@@ -20,7 +18,8 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
 
 use super::order::Order;
-use super::ranges::{Finder, Ranges, Ties};
+use super::parcels::Parcels;
+use super::ranges::{Ranges, Ties};
 
 /// Rows of a batch that leaves, at most.
 const MOST_ROWS: usize = 16 << 10;
@@ -168,122 +167,35 @@ impl Gathered {
             let section = section_of(batch.split);
             parcels.add(&plan.order, &finder, section, &batch.rows, ties)?;
         }
-        let (rows, mut paid) = (parcels.gather(&self.batches)?, Permit::free());
+        let owners = parcels.owners(&plan.ranges);
+        let (gathered, mut paid) = (parcels.gather(&self.batches, &owners)?, Permit::free());
+        let all: usize = self.batches.iter().map(|batch| batch.rows.num_rows()).sum();
         self.batches
             .into_iter()
             .for_each(|batch| paid.merge(batch.permit));
-        let row_bytes = paid.bytes() / (rows.num_rows() as u64).max(1);
+        let row_bytes = paid.bytes() / (all as u64).max(1);
         let mut batches = Vec::new();
-        let mut from = 0;
-        for (parcel, count) in parcels.counts {
-            let (range, _) = plan.ranges.of_parcel(parcel);
-            let end = from + count;
-            while from < end {
-                let count = MOST_ROWS.min(end - from);
-                let batch = Batch {
-                    table,
-                    split: parcel,
-                    source_bytes: 0,
-                    permit: paid.split(row_bytes * count as u64),
-                    rows: rows.slice(from, count),
-                };
-                batches.push((plan.ranges.worker(range), batch));
-                from += count;
+        for (owner, rows) in owners.into_iter().zip(gathered) {
+            let mut from = 0;
+            for (parcel, count) in owner.parcels {
+                let end = from + count;
+                while from < end {
+                    let count = MOST_ROWS.min(end - from);
+                    let batch = Batch {
+                        table,
+                        split: parcel,
+                        source_bytes: 0,
+                        permit: paid.split(row_bytes * count as u64),
+                        rows: rows.slice(from, count),
+                    };
+                    batches.push((owner.worker, batch));
+                    from += count;
+                }
             }
         }
         if let Some((_, last)) = batches.last_mut() {
             last.permit.merge(paid);
         }
         Ok(batches)
-    }
-}
-
-/// Which rows go where, and how many go together.
-#[derive(Default)]
-struct Parcels {
-    of_rows: Vec<u32>,
-    counts: BTreeMap<u32, usize>,
-}
-
-impl Parcels {
-    /// Adds the rows of a batch, all of one section.
-    fn add(
-        &mut self,
-        order: &Order,
-        finder: &Finder<'_>,
-        section: u32,
-        rows: &RecordBatch,
-        ties: &mut Ties,
-    ) -> Result<(), ArrowError> {
-        let keys = order.route(section, rows)?;
-        let divides_equals = order.divides_equals();
-        let mut counts = vec![0; finder.len()];
-        self.of_rows.extend((0..rows.num_rows()).map(|row| {
-            let tie = if divides_equals { ties.next() } else { 0 };
-            let range = finder.of(&keys, row, tie);
-            if let Some(count) = counts.get_mut(range) {
-                *count += 1;
-            }
-            Ranges::parcel(range, section)
-        }));
-        for (range, count) in counts
-            .into_iter()
-            .enumerate()
-            .filter(|(_, count)| *count > 0)
-        {
-            *self
-                .counts
-                .entry(Ranges::parcel(range, section))
-                .or_default() += count;
-        }
-        Ok(())
-    }
-
-    /// The rows of all batches, those of a parcel together. Each row is moved once
-    /// by its place: what leaves are parts of one piece of memory.
-    fn gather(&mut self, batches: &[Batch]) -> Result<RecordBatch, ArrowError> {
-        let places = self.places();
-        let Some(first) = batches.first() else {
-            return Err(ArrowError::InvalidArgumentError(
-                "nothing to divide".to_owned(),
-            ));
-        };
-        let schema = first.rows.schema();
-        let column = |position: usize| {
-            let own = batches
-                .iter()
-                .filter_map(|batch| batch.rows.columns().get(position));
-            let own: Vec<&dyn Array> = own.map(AsRef::as_ref).collect();
-            // A column at a time: the rows never exist three times.
-            take(&concat(&own)?, &places, None)
-        };
-        let columns = (0..schema.fields().len()).map(column);
-        let columns = columns.collect::<Result<_, ArrowError>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
-        RecordBatch::try_new_with_options(schema, columns, &options)
-    }
-
-    /// Where each row comes from, the parcels one after the other.
-    fn places(&mut self) -> UInt32Array {
-        let first = self.counts.keys().next().copied().unwrap_or_default();
-        let last = self.counts.keys().next_back().copied().unwrap_or_default();
-        let mut nexts = vec![0; (last - first) as usize + 1];
-        let mut next = 0;
-        for (parcel, count) in &self.counts {
-            if let Some(own) = nexts.get_mut((parcel - first) as usize) {
-                *own = next;
-            }
-            next += count;
-        }
-        let mut places = vec![0; self.of_rows.len()];
-        for (row, parcel) in (0_u32..).zip(std::mem::take(&mut self.of_rows)) {
-            if let Some(next) = nexts.get_mut((parcel - first) as usize) {
-                if let Some(place) = places.get_mut(*next) {
-                    *place = row;
-                }
-                *next += 1;
-            }
-        }
-        UInt32Array::from(places)
     }
 }
