@@ -139,3 +139,95 @@ impl Parcels {
         UInt32Array::from(places)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use arrow::array::{AsArray as _, Int64Array, StringArray};
+    use arrow::datatypes::Int64Type;
+    use highwater::budget::Permit;
+
+    use super::super::order::{OrderSpec, SortColumn};
+    use super::super::ranges::{Cutting, SectionShare};
+    use super::*;
+
+    fn batch(numbers: impl Iterator<Item = i64> + Clone) -> Batch {
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(
+            numbers.clone().map(|n| n.to_string()),
+        ));
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+        Batch {
+            table: 0,
+            split: 0,
+            source_bytes: 0,
+            rows: RecordBatch::try_from_iter([("n", numbers), ("t", texts)]).unwrap(),
+            permit: Permit::free(),
+        }
+    }
+
+    #[test]
+    fn each_row_goes_once_to_whoever_has_its_range() {
+        let batches =
+            [0, 1, 2].map(|third| batch((0..100).map(move |n| (n * 7 + third) * 31 % 300)));
+        let spec = OrderSpec {
+            sort: vec![SortColumn {
+                name: "n".to_owned(),
+                descending: false,
+            }],
+            ..OrderSpec::default()
+        };
+        let schema = batches[0].rows.schema();
+        let order = Order::new(&schema, &spec, &[]).unwrap();
+        let sample: Vec<_> = batches
+            .iter()
+            .map(|batch| (0, batch.rows.clone()))
+            .collect();
+        let cutting = Cutting {
+            workers: 3,
+            least_bytes: 1,
+            range_bytes: 40,
+        };
+        let ranges = Ranges::cut(&order, &sample, &[SectionShare { bytes: 300 }], cutting).unwrap();
+        let (finder, mut ties) = (ranges.finder(), Ties::default());
+        let mut parcels = Parcels::default();
+        for batch in &batches {
+            parcels
+                .add(&order, &finder, 5, &batch.rows, &mut ties)
+                .unwrap();
+        }
+        let owners = parcels.owners(&ranges);
+        let gathered = parcels.gather(&batches, &owners).unwrap();
+        let workers: Vec<usize> = owners.iter().map(|owner| owner.worker).collect();
+        assert_eq!(workers, [0, 1, 2]);
+        let (mut seen, mut before) = (Vec::new(), None);
+        for (owner, rows) in owners.iter().zip(gathered) {
+            let numbers = rows.column(0).as_primitive::<Int64Type>();
+            let texts = rows.column(1).as_string::<i32>();
+            let mut own = numbers.values().iter().zip(texts);
+            for &(parcel, count) in &owner.parcels {
+                let (range, section) = ranges.of_parcel(parcel);
+                assert_eq!((section, ranges.worker(range)), (5, owner.worker));
+                let part: Vec<i64> = own
+                    .by_ref()
+                    .take(count)
+                    .inspect(|(n, text)| assert_eq!(Some(n.to_string().as_str()), *text))
+                    .map(|(n, _)| *n)
+                    .collect();
+                // A range begins where the one before it ends, or with the same key.
+                assert!(before <= part.iter().min().copied(), "{before:?} {part:?}");
+                before = part.iter().max().copied();
+                seen.extend(part);
+            }
+            assert_eq!(own.next(), None);
+        }
+        let mut expected: Vec<i64> = batches
+            .iter()
+            .flat_map(|batch| batch.rows.column(0).as_primitive::<Int64Type>().values())
+            .copied()
+            .collect();
+        seen.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(seen, expected);
+    }
+}
