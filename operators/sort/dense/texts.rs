@@ -47,9 +47,11 @@ impl Sampled {
 /// The texts between `offsets`: lengths, how many bytes there are, how many are
 /// kept, and these.
 pub(super) fn pack(offsets: &[i32], bytes: &[u8], sampled: &mut Sampled, out: &mut Vec<u8>) {
+    let ends = offsets.iter().skip(1);
     let lengths: Vec<i32> = offsets
-        .array_windows()
-        .map(|[from, to]| to - from)
+        .iter()
+        .zip(ends)
+        .map(|(from, to)| to - from)
         .collect();
     bytes4::pack(&lengths, out);
     let place = |offset: Option<&i32>| usize::try_from(*offset?).ok();
@@ -86,7 +88,7 @@ pub(super) fn unpack(
         None => 0,
     };
     for length in offsets.get_mut(start..).unwrap_or_default() {
-        end = end.checked_add(*length).ok_or_else(|| too_much())?;
+        end = end.checked_add(*length).ok_or_else(too_much)?;
         *length = end;
     }
     let whole = from.length()?;

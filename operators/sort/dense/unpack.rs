@@ -21,7 +21,7 @@ impl<'a> Bytes<'a> {
     pub(super) fn take(&mut self, count: usize, width: usize) -> Result<&'a [u8], ArrowError> {
         let bytes = count.checked_mul(width);
         let split = bytes.and_then(|bytes| self.0.split_at_checked(bytes));
-        let (taken, rest) = split.ok_or_else(|| damaged())?;
+        let (taken, rest) = split.ok_or_else(damaged)?;
         self.0 = rest;
         Ok(taken)
     }
