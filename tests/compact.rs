@@ -264,3 +264,61 @@ fn what_cannot_be_done_is_refused_by_name() {
         .exits(2)
         .says(&["no table"]);
 }
+
+/// Rows that are deleted but still in their file: who does not know of them would
+/// bring them back. The feature alone harms nobody.
+#[test]
+fn deletion_vectors_are_refused_by_name() {
+    let table = ForeignTable::make(3, 100, &[]);
+    let entry = |version: u64| table.path().join(format!("_delta_log/{version:020}.json"));
+    let protocol = json!({"protocol": {
+        "minReaderVersion": 3, "minWriterVersion": 7,
+        "readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"],
+    }});
+    let first = std::fs::read_to_string(entry(0)).unwrap();
+    let lines = first.lines().map(serde_json::from_str::<serde_json::Value>);
+    let mut lines = lines.map(Result::unwrap);
+    let add = lines.find_map(|line| line.get("add").cloned()).unwrap();
+    let remove = json!({"remove": {
+        "path": add["path"], "deletionTimestamp": 1, "dataChange": true,
+        "extendedFileMetadata": true, "partitionValues": {}, "size": add["size"],
+    }});
+    let mut deleted = add;
+    // A vector of six rows; the example of Delta's protocol.
+    deleted["deletionVector"] = json!({
+        "storageType": "i", "pathOrInlineDv": "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L",
+        "sizeInBytes": 40, "cardinality": 6,
+    });
+    let with = format!("{protocol}\n{remove}\n{}\n", json!({ "add": deleted }));
+    std::fs::write(entry(3), with).unwrap();
+    for more in [&[][..], &["--sort-by", "id"]] {
+        table
+            .run(more)
+            .exits(1)
+            .says(&["deletion vectors", "rows of"]);
+    }
+    assert!(!entry(4).exists(), "something was published");
+
+    std::fs::write(entry(3), format!("{protocol}\n")).unwrap();
+    let outcome = table.run(&["--sort-by", "id"]).exits(0);
+    assert_eq!(
+        (outcome.number("rows"), outcome.number("version")),
+        (300, 4)
+    );
+}
+
+/// Timestamps in 96 bits, of years that nanoseconds in 64 bits do not reach.
+#[test]
+fn old_timestamps_are_read_right() {
+    let table = ForeignTable::empty();
+    let size = json!({"files": 4, "rows": 500});
+    let asks = |what: &str| {
+        let mut question = size.clone();
+        question["do"] = json!(what);
+        table.asks(question)
+    };
+    asks("int96");
+    table.run(&["--sort-by", "at,id"]).exits(0);
+    asks("int96_is");
+    table.asks(json!({"do": "order", "by": ["at", "id"]}));
+}

@@ -51,6 +51,18 @@ fn appends_come_in_between() {
     table.asks(json!({"do": "order", "by": ["words", "id"]}));
 }
 
+/// The control arm of the test above: a compaction that publishes what it has read
+/// as the whole table loses what came in between, and the oracle sees it.
+#[test]
+fn without_a_rebase_what_came_in_between_is_lost() {
+    let table = ForeignTable::make(4, 100, &[]);
+    table.asks(json!({"do": "append", "from": 400, "to": 410}));
+    table.asks(json!({"do": "overwrite", "with": 3}));
+    let question = json!({"do": "same", "before": 4, "after": 5, "table": table.path()});
+    let (same, found) = kit::oracle::ask("compact.py", &question);
+    assert!(!same && found["missing"] == 20, "{found}");
+}
+
 /// Others append as fast as they can.
 #[test]
 fn appends_come_all_the_time() {

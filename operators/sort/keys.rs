@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
@@ -36,11 +36,6 @@ impl Keys {
     pub(super) fn rest(&self, row: usize) -> &[u8] {
         self.rest.as_ref().map_or(&[], |rest| rest.row(row).data())
     }
-
-    /// What the keys hold in memory, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.prefix.len() * size_of::<u128>() + self.rest.as_ref().map_or(0, Rows::size)
-    }
 }
 
 /// The least key of a section.
@@ -60,6 +55,93 @@ pub(super) struct Encoder {
     converter: RowConverter,
     /// Whether no two different rows have the same prefix.
     prefix_is_all: bool,
+    /// Where the prefix can be had without the encoding: whole numbers that fit.
+    whole: Option<Vec<Whole>>,
+}
+
+/// A column of whole numbers in a prefix.
+#[derive(Debug, Clone, Copy)]
+struct Whole {
+    column: usize,
+    bytes: usize,
+    descending: bool,
+}
+
+impl Whole {
+    fn of(column: usize, of: &DataType, descending: bool) -> Option<Self> {
+        let whole = of.is_signed_integer() || of.is_temporal();
+        let bytes = of.primitive_width().filter(|&bytes| whole && bytes <= 8)?;
+        let interval = matches!(of, DataType::Interval(_));
+        (!interval).then_some(Self {
+            column,
+            bytes,
+            descending,
+        })
+    }
+
+    /// Puts the column into the prefixes, below `bits` of them; says how many are
+    /// taken then.
+    fn add(self, batch: &RecordBatch, prefixes: &mut [u128], bits: usize) -> usize {
+        let end = bits + (self.bytes + 1) * 8;
+        let Some(column) = batch.columns().get(self.column) else {
+            return end;
+        };
+        let numbers = column.to_data();
+        let place = Place {
+            shift: 128 - end,
+            value_bits: self.bytes * 8,
+            descending: self.descending,
+        };
+        let rows = column.len();
+        match self.bytes {
+            1 => place.put(numbers.buffer::<i8>(0).iter().take(rows), column, prefixes),
+            2 => place.put(numbers.buffer::<i16>(0).iter().take(rows), column, prefixes),
+            4 => place.put(numbers.buffer::<i32>(0).iter().take(rows), column, prefixes),
+            _ => place.put(numbers.buffer::<i64>(0).iter().take(rows), column, prefixes),
+        }
+        end
+    }
+}
+
+/// Where numbers stand in a prefix: a byte that says whether there is a value, and
+/// the value.
+struct Place {
+    shift: usize,
+    value_bits: usize,
+    descending: bool,
+}
+
+impl Place {
+    fn put<'a, T: Copy + Into<i64> + 'a>(
+        &self,
+        numbers: impl Iterator<Item = &'a T>,
+        column: &ArrayRef,
+        prefixes: &mut [u128],
+    ) {
+        let most = (1_u128 << self.value_bits) - 1;
+        let half = 1_i128 << (self.value_bits - 1);
+        let flip = if self.descending { most } else { 0 };
+        // NULLs last, and first where the direction is down.
+        let (there, null) = match self.descending {
+            true => (1_u128 << self.value_bits, 0),
+            false => (0, 1_u128 << self.value_bits),
+        };
+        for (prefix, number) in prefixes.iter_mut().zip(numbers) {
+            let number: i64 = (*number).into();
+            // From the least number upwards.
+            let above = (i128::from(number) + half).unsigned_abs();
+            *prefix |= ((above ^ flip) | there) << self.shift;
+        }
+        let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) else {
+            return;
+        };
+        let value = (most | there) << self.shift;
+        for (prefix, valid) in prefixes.iter_mut().zip(nulls.iter()) {
+            if !valid {
+                *prefix = (*prefix & !value) | (null << self.shift);
+            }
+        }
+    }
 }
 
 impl Encoder {
@@ -68,6 +150,7 @@ impl Encoder {
     pub(super) fn new(schema: &SchemaRef, columns: &[(usize, bool)]) -> Result<Self, ArrowError> {
         let mut fields = Vec::new();
         let mut fixed = Some(0);
+        let mut whole = Some(Vec::new());
         for &(column, descending) in columns {
             let of = schema.fields().get(column).map(|field| field.data_type());
             let of = of.cloned().unwrap_or(DataType::Null);
@@ -77,16 +160,23 @@ impl Encoder {
             };
             // One byte says whether there is a value.
             fixed = fixed.zip(bytes).map(|(sum, bytes)| sum + bytes + 1);
+            let number = Whole::of(column, &of, descending);
+            whole = whole.zip(number).map(|(mut numbers, number)| {
+                numbers.push(number);
+                numbers
+            });
             let options = arrow::compute::SortOptions {
                 descending,
                 nulls_first: descending,
             };
             fields.push(SortField::new_with_options(of, options));
         }
+        let prefix_is_all = fixed.is_some_and(|bytes| bytes <= PREFIX_BYTES);
         Ok(Self {
             columns: columns.iter().map(|(column, _)| *column).collect(),
             converter: RowConverter::new(fields)?,
-            prefix_is_all: fixed.is_some_and(|bytes| bytes <= PREFIX_BYTES),
+            prefix_is_all,
+            whole: whole.filter(|_| prefix_is_all),
         })
     }
 
@@ -100,13 +190,28 @@ impl Encoder {
     }
 
     pub(super) fn keys(&self, section: u32, batch: &RecordBatch) -> Result<Keys, ArrowError> {
-        let rows = self.rows(batch)?;
         let start = section_start(section);
+        if let Some(whole) = &self.whole {
+            let mut prefix = vec![start; batch.num_rows()];
+            let section_bits = 128 - PREFIX_BYTES * 8;
+            let add = |bits, number: &Whole| number.add(batch, &mut prefix, bits);
+            whole.iter().fold(section_bits, add);
+            return Ok(Keys { prefix, rest: None });
+        }
+        let rows = self.rows(batch)?;
         let prefix = rows.iter().map(|row| start | leading(row.data())).collect();
         Ok(Keys {
             prefix,
             rest: (!self.prefix_is_all).then_some(rows),
         })
+    }
+
+    /// The columns that a key holds as a whole beside its prefix.
+    pub(super) fn kept_whole(&self) -> &[usize] {
+        match self.prefix_is_all {
+            true => &[],
+            false => &self.columns,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

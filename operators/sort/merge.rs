@@ -2,7 +2,9 @@
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
+use arrow::datatypes::SchemaRef;
 
+use super::dense::Unpacked;
 use super::heap::Heap;
 use super::keys::Keys;
 use super::order::Order;
@@ -23,12 +25,14 @@ struct Cursor {
 /// of at most `batch_rows` rows.
 pub(super) fn merge<E: From<SpillError>>(
     order: &Order,
+    schema: &SchemaRef,
     runs: Vec<SpillReader>,
     batch_rows: usize,
     mut emit: impl FnMut(u32, RecordBatch) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut merging = Merging {
         order,
+        schema,
         cursors: Vec::new(),
         in_play: Vec::new(),
         chosen: Vec::new(),
@@ -68,8 +72,21 @@ pub(super) fn merge<E: From<SpillError>>(
     merging.flush(&mut emit)
 }
 
+fn next_rows(
+    schema: &SchemaRef,
+    reader: &mut SpillReader,
+) -> Result<Option<(u32, RecordBatch)>, SpillError> {
+    let Some(head) = reader.next()? else {
+        return Ok(None);
+    };
+    let mut rows = Unpacked::new(schema, head.rows);
+    rows.add(head.rows, reader.body())?;
+    Ok(Some((head.section, rows.finish()?)))
+}
+
 struct Merging<'a> {
     order: &'a Order,
+    schema: &'a SchemaRef,
     cursors: Vec<Cursor>,
     /// The batches that chosen rows, and rows to come, are in.
     in_play: Vec<RecordBatch>,
@@ -91,7 +108,7 @@ impl Merging<'_> {
 
     /// Adds a run, unless it is empty.
     fn open(&mut self, mut reader: SpillReader) -> Result<bool, SpillError> {
-        let Some((section, rows)) = reader.next()? else {
+        let Some((section, rows)) = next_rows(self.schema, &mut reader)? else {
             return Ok(false);
         };
         self.cursors.push(Cursor {
@@ -122,7 +139,7 @@ impl Merging<'_> {
         let Some(cursor) = self.cursors.get_mut(cursor) else {
             return Ok(false);
         };
-        let Some((section, rows)) = cursor.reader.next()? else {
+        let Some((section, rows)) = next_rows(self.schema, &mut cursor.reader)? else {
             // Nothing of it is in play beyond what is chosen.
             cursor.rows = 0;
             return Ok(false);

@@ -10,17 +10,24 @@
 //! worker and small enough that one fits into memory. [`scatter`](mod@scatter)
 //! divides rows by range; [`sort`](mod@operator) keeps ranges apart, in memory or
 //! in spill files, and sorts one after the other. A range that is too large after
-//! all (one key with half of the rows) is sorted by runs that are merged.
+//! all is sorted by runs that are merged. A key with half of the rows is divided
+//! among ranges as any other stretch of rows, unless its versions must meet.
 //!
-//! Nothing here knows a table or where rows go: batches come in and go out. A
-//! batch's `split` is its *section*: sections follow each other in the output,
-//! and rows of two sections never share a batch.
+//! Nothing here knows a table or where rows go: batches come in and go out. Each
+//! split is of a *section*: sections follow each other in the output, and rows of
+//! two sections never share a batch. Between [`scatter`](mod@scatter) and
+//! [`sort`](mod@operator) a batch's `split` tells its range and its section; in the
+//! output it is the section.
 
+mod dense;
 mod heap;
 pub mod keys;
+mod last;
+mod loaded;
 mod merge;
 pub mod operator;
 pub mod order;
+mod parcels;
 pub mod ranges;
 pub mod sample;
 pub mod scatter;

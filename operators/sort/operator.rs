@@ -27,9 +27,12 @@ pub use super::sorter::SortCounts;
 /// Batches that wait for the sink; what they hold is bounded by the budget.
 const MAILBOX_BATCHES: usize = 4;
 
-/// Of its share a sorter holds this part while rows come, and sorts the other:
-/// what it held is given back range by range.
-const HELD_PART: u64 = 2;
+/// A sorter may sort this part of its share at once; it holds all of it while rows
+/// come, and gives it back range by range.
+const SORT_PART: u64 = 2;
+
+/// More is never sorted at once: offsets of texts are 32 bits.
+const MOST_SORT_BYTES: u64 = 1 << 30;
 
 /// Rows of a batch that leaves, at most and at least.
 const BATCH_ROWS: (u64, u64) = (8192, 64);
@@ -162,9 +165,9 @@ fn sort_all(plan: &Sort, rows: &mpsc::Receiver<Batch>, mail: &Sender<Mail>) -> R
     let mut table = 0;
     while let Ok(batch) = rows.recv() {
         table = batch.table;
+        sorter.add(batch.split, &batch.rows)?;
         // From here on the rows are paid for by the sorter's own share.
-        drop(batch.permit);
-        sorter.add(batch.split, batch.rows)?;
+        drop(batch);
     }
     sorter.finish(|split, rows: RecordBatch| {
         let bytes = rows.get_array_memory_size() as u64;
@@ -188,15 +191,14 @@ fn sort_all(plan: &Sort, rows: &mpsc::Receiver<Batch>, mail: &Sender<Mail>) -> R
 
 impl Sort {
     fn share(&self) -> Share {
-        let held_bytes = self.share_bytes / HELD_PART;
-        let sort_bytes = self.share_bytes - held_bytes;
+        let sort_bytes = (self.share_bytes / SORT_PART).min(MOST_SORT_BYTES);
         let (most, least) = BATCH_ROWS;
         let row_bytes = self.row_bytes.max(1);
         // A merge of a few dozen runs must fit into the share.
         let batch_rows = (sort_bytes / 64 / row_bytes).clamp(least, most);
         let fan_in = sort_bytes / 2 / (batch_rows * row_bytes);
         Share {
-            held_bytes,
+            bytes: self.share_bytes,
             sort_bytes,
             batch_rows: usize::try_from(batch_rows).unwrap_or(64),
             fan_in: usize::try_from(fan_in).unwrap_or(2).clamp(2, 64),

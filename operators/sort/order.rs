@@ -129,6 +129,17 @@ impl Order {
         })
     }
 
+    /// Whether rows with the same key may lie apart: nothing else decides their
+    /// order, and all of them stay. Of the versions of a key all must meet.
+    pub(super) fn divides_equals(&self) -> bool {
+        self.key.is_none() && (self.z.is_none() || self.full.is_empty())
+    }
+
+    /// The columns whose encoding is kept whole beside each row's prefix.
+    pub(super) fn kept_whole(&self) -> &[usize] {
+        self.full.kept_whole()
+    }
+
     /// The keys that decide where rows of a section go.
     pub(super) fn route(&self, section: u32, batch: &RecordBatch) -> Result<Keys, ArrowError> {
         match &self.z {

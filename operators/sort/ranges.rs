@@ -1,6 +1,8 @@
 //! Cuts the key space into ranges: which worker has which, and how much of it is
 //! sorted at once.
 
+use std::cmp::Ordering;
+
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +45,26 @@ pub struct Ranges {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Bound {
     prefix: u128,
+    /// The rest of the key, and then a [`Tie`]: a key's encoding never begins
+    /// with another's, so both compare as one.
     rest: Vec<u8>,
+}
+
+/// Where a row is among those with the same key, from the first (0) to the last.
+/// A bound has one too, so that a key with half of the rows can be divided.
+pub(super) type Tie = u32;
+
+/// Places for rows in the order in which they are met: of any stretch of them
+/// each part of the places gets its share, whatever the rows are.
+#[derive(Debug, Default)]
+pub(super) struct Ties(Tie);
+
+impl Ties {
+    pub(super) fn next(&mut self) -> Tie {
+        // The golden ratio: its multiples never fall into a pattern.
+        self.0 = self.0.wrapping_add(0x9E37_79B9);
+        self.0
+    }
 }
 
 impl Bound {
@@ -51,6 +72,36 @@ impl Bound {
         Self {
             prefix: section_start(section),
             rest: Vec::new(),
+        }
+    }
+
+    fn new(prefix: u128, rest: &[u8], tie: Tie) -> Self {
+        Self {
+            prefix,
+            rest: [rest, &tie.to_be_bytes()].concat(),
+        }
+    }
+
+    /// Whether a row with this rest of its key is not before it. Their prefixes
+    /// are the same.
+    fn is_reached(&self, rest: &[u8], tie: Tie) -> bool {
+        match self.rest.split_last_chunk() {
+            Some((own, own_tie)) => (own, Tie::from_be_bytes(*own_tie)) <= (rest, tie),
+            // The start of a section.
+            None => true,
+        }
+    }
+}
+
+/// Gives each of these sorted keys its place among those that are the same.
+fn place_ties(keys: &mut [Bound]) {
+    for same in keys.chunk_by_mut(|a, b| a == b) {
+        let all = same.len() as u64;
+        for (before, key) in (0..).zip(same) {
+            let tie = Tie::try_from((before << 32) / all).unwrap_or(Tie::MAX);
+            if let Some(place) = key.rest.last_chunk_mut() {
+                *place = tie.to_be_bytes();
+            }
         }
     }
 }
@@ -102,12 +153,14 @@ impl Ranges {
         for (section, batch) in sample {
             let found = order.route(*section, batch);
             let found = found.map_err(|error| error.to_string())?;
-            keys.extend((0..batch.num_rows()).map(|row| Bound {
-                prefix: found.prefix(row),
-                rest: found.rest(row).to_vec(),
-            }));
+            let found = &found;
+            let rows = 0..batch.num_rows();
+            keys.extend(rows.map(|row| Bound::new(found.prefix(row), found.rest(row), 0)));
         }
         keys.sort_unstable();
+        if order.divides_equals() {
+            place_ties(&mut keys);
+        }
         let whole: u64 = sections.iter().map(|section| section.bytes).sum();
         let most = (MOST_RANGES / cutting.workers.max(1) as u64).max(1);
         let mut cuts: Vec<Bound> = Vec::new();
@@ -153,16 +206,89 @@ impl Ranges {
         self.workers.is_empty()
     }
 
-    /// The range that a row is in.
-    pub(super) fn of(&self, keys: &Keys, row: usize) -> usize {
-        let (prefix, rest) = (keys.prefix(row), keys.rest(row));
-        self.bounds
-            .partition_point(|bound| (bound.prefix, bound.rest.as_slice()) <= (prefix, rest))
+    /// Finds ranges of rows.
+    pub(super) fn finder(&self) -> Finder<'_> {
+        let ends = self.bounds.first().zip(self.bounds.last());
+        let (least, most) = ends.map_or((0, 0), |(least, most)| (least.prefix, most.prefix));
+        let bits = 128 - (most - least).leading_zeros();
+        let shift = bits.saturating_sub(BUCKET_BITS);
+        let starts = (0..=(most - least) >> shift).map(|bucket| {
+            let before = |bound: &Bound| (bound.prefix - least) >> shift < bucket;
+            self.bounds.partition_point(before)
+        });
+        Finder {
+            bounds: &self.bounds,
+            least,
+            shift,
+            starts: starts.chain([self.bounds.len()]).collect(),
+        }
+    }
+
+    /// One number for a range and a section that reaches into it. Along the order
+    /// either the one or the other counts up, so their sum tells both.
+    pub(super) fn parcel(range: usize, section: u32) -> u32 {
+        section.saturating_add(u32::try_from(range).unwrap_or(u32::MAX))
+    }
+
+    /// The range and the section of a parcel.
+    pub(super) fn of_parcel(&self, parcel: u32) -> (usize, u32) {
+        let starts = (1_u32..).zip(&self.bounds);
+        let first = |(range, bound): (u32, &Bound)| section_of(bound.prefix).saturating_add(range);
+        let range = starts
+            .map(first)
+            .take_while(|first| *first <= parcel)
+            .count();
+        let before = u32::try_from(range).unwrap_or(u32::MAX);
+        (range, parcel.saturating_sub(before))
     }
 
     /// The worker that has a range.
     pub(super) fn worker(&self, range: usize) -> usize {
         self.workers.get(range).copied().unwrap_or(0)
+    }
+}
+
+/// Buckets of a [`Finder`], as a power of two: more than ranges, so that most have
+/// one bound or none.
+const BUCKET_BITS: u32 = 11;
+
+/// Finds the range of a row; a bucket of the prefixes, then what is in it.
+#[derive(Debug)]
+pub(super) struct Finder<'a> {
+    bounds: &'a [Bound],
+    least: u128,
+    shift: u32,
+    /// The first bound of each bucket, and of none.
+    starts: Vec<usize>,
+}
+
+impl Finder<'_> {
+    /// How many ranges there are.
+    pub(super) fn len(&self) -> usize {
+        self.bounds.len() + 1
+    }
+
+    /// The range that a row is in; `tie` counts where its key is that of a bound.
+    pub(super) fn of(&self, keys: &Keys, row: usize, tie: Tie) -> usize {
+        let prefix = keys.prefix(row);
+        let Some(above) = prefix.checked_sub(self.least) else {
+            return 0;
+        };
+        let bucket = usize::try_from(above >> self.shift).unwrap_or(usize::MAX);
+        let own = self
+            .starts
+            .get(bucket)
+            .zip(self.starts.get(bucket.saturating_add(1)));
+        let Some((&from, &to)) = own else {
+            return self.bounds.len();
+        };
+        let own = self.bounds.get(from..to).unwrap_or_default();
+        let reached = own.partition_point(|bound| match bound.prefix.cmp(&prefix) {
+            Ordering::Less => true,
+            Ordering::Equal => bound.is_reached(keys.rest(row), tie),
+            Ordering::Greater => false,
+        });
+        from + reached
     }
 }
 

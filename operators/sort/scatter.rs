@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
 use highwater::batch::Batch;
 use highwater::budget::Permit;
@@ -20,10 +18,14 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
 
 use super::order::Order;
-use super::ranges::Ranges;
+use super::parcels::Parcels;
+use super::ranges::{Ranges, Ties};
 
 /// Rows of a batch that leaves, at most.
 const MOST_ROWS: usize = 16 << 10;
+
+/// More is never divided at once: offsets of texts are 32 bits.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// What [`scatter`] needs to know; shared by all workers of a process.
 #[derive(Debug, Clone)]
@@ -40,8 +42,8 @@ pub struct Scatter {
 
 /// What comes out of [`scatter`].
 pub struct Scattered<'scope> {
-    /// Rows of one range and one section (their `split`), beside the worker that
-    /// has the range.
+    /// Rows of one range and one section, beside the worker that has the range;
+    /// their `split` is a number that tells both.
     pub batches: StreamVec<'scope, Epoch, (usize, Batch)>,
     /// Tables that failed.
     pub events: Events<'scope>,
@@ -63,6 +65,8 @@ pub fn scatter<'scope>(
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Wire<Event>>>>::from(event_output);
 
     builder.build(move |_| {
+        let share_bytes = plan.share_bytes.min(MOST_BYTES);
+        let mut ties = Ties::default();
         let mut gathered: BTreeMap<Epoch, Gathered> = BTreeMap::new();
         let mut held: BTreeMap<Epoch, [Capability<Epoch>; 2]> = BTreeMap::new();
         move |frontiers| {
@@ -70,7 +74,7 @@ pub fn scatter<'scope>(
             let mut event_output = event_output.activate();
             let mut leave = |capabilities: &[Capability<Epoch>; 2], batches: Gathered| {
                 let table = batches.table();
-                match batches.divide(&plan) {
+                match batches.divide(&plan, &mut ties) {
                     Ok(divided) => {
                         let mut session = output.session(&capabilities[0]);
                         divided.into_iter().for_each(|batch| session.give(batch));
@@ -93,7 +97,7 @@ pub fn scatter<'scope>(
                 for batch in arrived.drain(..) {
                     let gathered = gathered.entry(epoch).or_default();
                     gathered.add(batch);
-                    if gathered.bytes >= plan.share_bytes {
+                    if gathered.bytes >= share_bytes {
                         leave(capabilities, std::mem::take(gathered));
                     }
                 }
@@ -128,9 +132,6 @@ struct Gathered {
     bytes: u64,
 }
 
-/// Rows by batch and position.
-type Places = Vec<(usize, usize)>;
-
 impl Gathered {
     fn add(&mut self, batch: Batch) {
         self.bytes += batch.permit.bytes();
@@ -141,7 +142,7 @@ impl Gathered {
         self.batches.first().map_or(0, |batch| batch.table)
     }
 
-    fn divide(self, plan: &Scatter) -> Result<Vec<(usize, Batch)>, ArrowError> {
+    fn divide(self, plan: &Scatter, ties: &mut Ties) -> Result<Vec<(usize, Batch)>, ArrowError> {
         let section_of = |split: u32| {
             plan.sections
                 .get(split as usize)
@@ -151,48 +152,50 @@ impl Gathered {
         if plan.ranges.len() == 1 {
             // All go to one place: nothing to divide.
             let sectioned = self.batches.into_iter().map(|batch| {
-                let split = section_of(batch.split);
+                let split = Ranges::parcel(0, section_of(batch.split));
                 (plan.ranges.worker(0), Batch { split, ..batch })
             });
             return Ok(sectioned.collect());
         }
+        if self.batches.is_empty() {
+            return Ok(Vec::new());
+        }
         let table = self.table();
-        let mut paid = Permit::free();
-        let mut places: BTreeMap<(u32, usize), Places> = BTreeMap::new();
-        let mut rows: Vec<RecordBatch> = Vec::with_capacity(self.batches.len());
-        for (number, batch) in self.batches.into_iter().enumerate() {
+        let finder = plan.ranges.finder();
+        let mut parcels = Parcels::default();
+        for batch in &self.batches {
             let section = section_of(batch.split);
-            let keys = plan.order.route(section, &batch.rows)?;
-            let mut by_range: Vec<Places> = vec![Vec::new(); plan.ranges.len()];
-            for row in 0..batch.rows.num_rows() {
-                if let Some(places) = by_range.get_mut(plan.ranges.of(&keys, row)) {
-                    places.push((number, row));
+            parcels.add(&plan.order, &finder, section, &batch.rows, ties)?;
+        }
+        let owners = parcels.owners(&plan.ranges);
+        let (gathered, mut paid) = (parcels.gather(&self.batches, &owners)?, Permit::free());
+        let all: usize = self.batches.iter().map(|batch| batch.rows.num_rows()).sum();
+        self.batches
+            .into_iter()
+            .for_each(|batch| paid.merge(batch.permit));
+        let row_bytes = paid.bytes() / (all as u64).max(1);
+        let mut batches = Vec::new();
+        for (owner, rows) in owners.into_iter().zip(gathered) {
+            let mut from = 0;
+            for (parcel, count) in owner.parcels {
+                let end = from + count;
+                while from < end {
+                    let count = MOST_ROWS.min(end - from);
+                    let batch = Batch {
+                        table,
+                        split: parcel,
+                        source_bytes: 0,
+                        permit: paid.split(row_bytes * count as u64),
+                        rows: rows.slice(from, count),
+                    };
+                    batches.push((owner.worker, batch));
+                    from += count;
                 }
             }
-            for (range, found) in by_range.into_iter().enumerate() {
-                if !found.is_empty() {
-                    places.entry((section, range)).or_default().extend(found);
-                }
-            }
-            paid.merge(batch.permit);
-            rows.push(batch.rows);
         }
-        let rows: Vec<&RecordBatch> = rows.iter().collect();
-        let mut divided = Vec::new();
-        for ((section, range), places) in places {
-            for places in places.chunks(MOST_ROWS) {
-                let rows = interleave_record_batch(&rows, places)?;
-                let bytes = rows.get_array_memory_size() as u64;
-                let batch = Batch {
-                    table,
-                    split: section,
-                    source_bytes: 0,
-                    permit: paid.split(bytes),
-                    rows,
-                };
-                divided.push((plan.ranges.worker(range), batch));
-            }
+        if let Some((_, last)) = batches.last_mut() {
+            last.permit.merge(paid);
         }
-        Ok(divided)
+        Ok(batches)
     }
 }

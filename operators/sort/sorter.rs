@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use arrow::row::OwnedRow;
 use serde::{Deserialize, Serialize};
 
-use super::keys::{Keys, section_of};
+use super::dense::{Head, Packer, Piece};
+use super::last::Last;
+use super::loaded::Loaded;
 use super::merge::merge;
 use super::order::Order;
 use super::ranges::Ranges;
@@ -17,8 +18,8 @@ use super::spill::{SpillError, SpillFolder, SpillReader, SpillWriter, Spilled};
 /// How a sorter uses its share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
-    /// What it may hold while rows come, in bytes.
-    pub(super) held_bytes: u64,
+    /// What it may hold at a time, in bytes.
+    pub(super) bytes: u64,
     /// What it may sort at once, in bytes of rows and their keys.
     pub(super) sort_bytes: u64,
     /// Rows of a batch that it emits or writes to a run.
@@ -55,27 +56,33 @@ impl std::iter::Sum for SortCounts {
 /// worth a write.
 const LEAST_SPILL_BYTES: u64 = 512 << 10;
 
-/// Bytes for a row's place and leading key while it is sorted.
-const ENTRY_BYTES: u64 = 24;
-
 /// Rows of ranges, kept apart until all have come.
 pub(super) struct Sorter<'a> {
     order: &'a Order,
     ranges: &'a Ranges,
     spill: &'a SpillFolder,
     share: Share,
+    /// Known with the first rows.
+    packing: Option<Packing>,
     parts: BTreeMap<usize, Part>,
     held_bytes: u64,
     pub(super) counts: SortCounts,
 }
 
+struct Packing {
+    schema: SchemaRef,
+    packer: Packer,
+}
+
 /// The rows of one range.
 #[derive(Default)]
 struct Part {
-    held: Vec<(u32, RecordBatch)>,
+    held: Vec<Piece>,
     held_bytes: u64,
     spilled: Option<SpillWriter>,
-    spilled_bytes: u64,
+    /// What its rows take when they are sorted, without their keys.
+    loaded_bytes: u64,
+    rows: u64,
 }
 
 impl<'a> Sorter<'a> {
@@ -90,28 +97,35 @@ impl<'a> Sorter<'a> {
             ranges,
             spill,
             share,
+            packing: None,
             parts: BTreeMap::new(),
             held_bytes: 0,
             counts: SortCounts::default(),
         }
     }
 
-    /// Takes rows of one section that are all in one range.
-    pub(super) fn add(&mut self, section: u32, rows: RecordBatch) -> Result<(), SpillError> {
+    /// Takes the rows of a parcel: of one range and one section.
+    pub(super) fn add(&mut self, parcel: u32, rows: &RecordBatch) -> Result<(), SpillError> {
         self.counts.rows_in += rows.num_rows() as u64;
-        let range = match self.ranges.len() {
-            1 => 0,
-            _ => {
-                let first = self.order.route(section, &rows.slice(0, 1))?;
-                self.ranges.of(&first, 0)
-            }
-        };
-        let bytes = held_bytes(&rows);
+        let (range, section) = self.ranges.of_parcel(parcel);
+        let packing = self.packing.get_or_insert_with(|| Packing {
+            schema: rows.schema(),
+            packer: Packer::new(rows.schema_ref()),
+        });
+        let piece = packing.packer.pack(section, rows)?;
+        let bytes = piece.len() as u64;
         let part = self.parts.entry(range).or_default();
-        part.held.push((section, rows));
+        part.held.push(piece);
         part.held_bytes += bytes;
+        part.loaded_bytes += rows_bytes(rows);
+        part.rows += rows.num_rows() as u64;
         self.held_bytes += bytes;
-        while self.held_bytes > self.share.held_bytes {
+        self.make_room(self.share.bytes)
+    }
+
+    /// Spills until no more than so many bytes are held.
+    fn make_room(&mut self, bytes: u64) -> Result<(), SpillError> {
+        while self.held_bytes > bytes {
             let Some(range) = self.to_spill() else { break };
             if let Some(part) = self.parts.get_mut(&range) {
                 self.held_bytes = self.held_bytes.saturating_sub(part.held_bytes);
@@ -124,8 +138,7 @@ impl<'a> Sorter<'a> {
     /// The last range with enough in memory: the first ones are sorted first, and
     /// may never have to be written.
     fn to_spill(&self) -> Option<usize> {
-        let worth =
-            |part: &Part| part.held_bytes >= LEAST_SPILL_BYTES.min(self.share.held_bytes / 8);
+        let worth = |part: &Part| part.held_bytes >= LEAST_SPILL_BYTES.min(self.share.bytes / 8);
         let last = self.parts.iter().rev().find(|(_, part)| worth(part));
         let largest = || self.parts.iter().max_by_key(|(_, part)| part.held_bytes);
         let (range, part) = last.or_else(largest)?;
@@ -142,6 +155,9 @@ impl<'a> Sorter<'a> {
         let mut last = Last::default();
         while let Some((_, part)) = self.parts.pop_first() {
             self.held_bytes = self.held_bytes.saturating_sub(part.held_bytes);
+            let needed = part.loaded_bytes + part.rows * Loaded::KEY_BYTES;
+            let needed = needed.min(self.share.sort_bytes) + part.held_bytes;
+            self.make_room(self.share.bytes.saturating_sub(needed))?;
             let order = self.order;
             let mut counted = 0;
             let mut tidy = |section, rows: RecordBatch| {
@@ -166,23 +182,35 @@ impl<'a> Sorter<'a> {
         part: Part,
         emit: &mut impl FnMut(u32, RecordBatch) -> Result<(), E>,
     ) -> Result<(), E> {
+        let Some(Packing { schema, .. }) = &self.packing else {
+            return Ok(());
+        };
+        let schema = SchemaRef::clone(schema);
+        // Of a range that does not fit, about as many as there is room for.
+        let fits = self.share.sort_bytes as u128 * u128::from(part.rows);
+        let fits = fits / u128::from(part.loaded_bytes.max(1));
+        let at_once = usize::try_from(fits.min(u128::from(part.rows))).unwrap_or_default();
         let mut pieces = Pieces::new(part)?;
-        let mut loaded = Loaded::default();
+        let mut loaded = Loaded::new(&schema, at_once);
         let mut runs = Runs::default();
-        while let Some((section, rows)) = pieces.next()? {
-            loaded
-                .add(self.order, section, rows)
-                .map_err(SpillError::from)?;
-            if loaded.bytes > self.share.sort_bytes {
-                let run = self.run(std::mem::take(&mut loaded))?;
+        loop {
+            let added = pieces.next(|head, body| loaded.add(self.order, head, body))?;
+            if !added {
+                break;
+            }
+            if loaded.bytes() > self.share.sort_bytes {
+                let run = self.run(std::mem::replace(
+                    &mut loaded,
+                    Loaded::new(&schema, at_once),
+                ))?;
                 self.keep(&mut runs, run, 0)?;
             }
         }
         if runs.0.is_empty() {
-            return loaded.emit(self.share.batch_rows, emit);
+            return loaded.emit(self.order, self.share.batch_rows, emit);
         }
         self.counts.large_ranges += 1;
-        if !loaded.batches.is_empty() {
+        if !loaded.is_empty() {
             let run = self.run(loaded)?;
             self.keep(&mut runs, run, 0)?;
         }
@@ -195,31 +223,24 @@ impl<'a> Sorter<'a> {
         }
         let readers = last.into_iter().map(Spilled::read);
         let readers = readers.collect::<Result<Vec<SpillReader>, _>>()?;
-        merge(self.order, readers, self.share.batch_rows, emit)
+        merge(self.order, &schema, readers, self.share.batch_rows, emit)
     }
 
     /// Sorts what is loaded into a run.
-    fn run(&self, mut loaded: Loaded) -> Result<Spilled, SpillError> {
-        let mut writer: Option<SpillWriter> = None;
-        loaded.emit(self.share.batch_rows, &mut |section, rows: RecordBatch| {
-            self.write(&mut writer, section, &rows)
-        })?;
-        finish(writer)
-    }
-
-    fn write(
-        &self,
-        writer: &mut Option<SpillWriter>,
-        section: u32,
-        rows: &RecordBatch,
-    ) -> Result<(), SpillError> {
-        if writer.is_none() {
-            *writer = Some(self.spill.begin(&rows.schema())?);
-        }
-        match writer {
-            Some(writer) => writer.write(section, rows),
-            None => Ok(()),
-        }
+    fn run(&mut self, loaded: Loaded) -> Result<Spilled, SpillError> {
+        let mut writer = self.spill.begin()?;
+        let Self {
+            order,
+            packing,
+            share,
+            ..
+        } = self;
+        loaded.emit(
+            order,
+            share.batch_rows,
+            &mut |section, rows: RecordBatch| write(packing, &mut writer, section, &rows),
+        )?;
+        Ok(writer.finish())
     }
 
     /// Keeps a run; when there are as many of a level as are merged at once, they
@@ -244,28 +265,45 @@ impl<'a> Sorter<'a> {
         self.counts.merges += 1;
         let readers = runs.into_iter().map(Spilled::read);
         let readers = readers.collect::<Result<Vec<SpillReader>, _>>()?;
-        let mut writer: Option<SpillWriter> = None;
+        let mut writer = self.spill.begin()?;
+        let Self {
+            order,
+            packing,
+            share,
+            ..
+        } = self;
+        let Some(Packing { schema, .. }) = &*packing else {
+            return Ok(writer.finish());
+        };
+        let schema = SchemaRef::clone(schema);
         merge(
-            self.order,
+            order,
+            &schema,
             readers,
-            self.share.batch_rows,
-            |section, rows| self.write(&mut writer, section, &rows),
+            share.batch_rows,
+            |section, rows| write(packing, &mut writer, section, &rows),
         )?;
-        finish(writer)
+        Ok(writer.finish())
     }
 }
 
-/// What rows take in memory. Not by their buffers: those that were read from a
-/// spill file may be parts of one, which would be counted once for each column.
-fn held_bytes(rows: &RecordBatch) -> u64 {
+fn write(
+    packing: &mut Option<Packing>,
+    writer: &mut SpillWriter,
+    section: u32,
+    rows: &RecordBatch,
+) -> Result<(), SpillError> {
+    match packing {
+        Some(packing) => writer.write(&packing.packer.pack(section, rows)?),
+        None => Ok(()),
+    }
+}
+
+/// What rows take in memory; not by their buffers, which may be longer than they.
+fn rows_bytes(rows: &RecordBatch) -> u64 {
     let columns = rows.columns().iter();
     let sizes = columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or_default());
     sizes.sum::<usize>() as u64
-}
-
-fn finish(writer: Option<SpillWriter>) -> Result<Spilled, SpillError> {
-    let nothing = || ArrowError::InvalidArgumentError("a run without rows".to_owned());
-    writer.ok_or_else(nothing)?.finish()
 }
 
 /// Runs by level: those of the next are as many times longer as are merged at once.
@@ -274,22 +312,13 @@ struct Runs(Vec<Vec<Spilled>>);
 
 impl Part {
     fn spill(&mut self, folder: &SpillFolder) -> Result<(), SpillError> {
-        // Large batches compress better, and need fewer buffers.
-        for pieces in self.held.chunk_by(|(a, _), (b, _)| a == b) {
-            let Some((section, first)) = pieces.first() else {
-                continue;
-            };
-            let schema = first.schema();
-            let rows = concat_batches(&schema, pieces.iter().map(|(_, rows)| rows))?;
-            if self.spilled.is_none() {
-                self.spilled = Some(folder.begin(&schema)?);
-            }
-            if let Some(writer) = &mut self.spilled {
-                writer.write(*section, &rows)?;
-            }
+        let writer = match &mut self.spilled {
+            Some(writer) => writer,
+            none => none.insert(folder.begin()?),
+        };
+        for piece in self.held.drain(..) {
+            writer.write(&piece)?;
         }
-        self.held.clear();
-        self.spilled_bytes += self.held_bytes;
         self.held_bytes = 0;
         Ok(())
     }
@@ -297,186 +326,36 @@ impl Part {
 
 /// The rows of a range, from the disk and from memory.
 struct Pieces {
-    held: std::vec::IntoIter<(u32, RecordBatch)>,
+    held: std::vec::IntoIter<Piece>,
     spilled: Option<SpillReader>,
 }
 
 impl Pieces {
     fn new(part: Part) -> Result<Self, SpillError> {
-        let spilled = part.spilled.map(|writer| writer.finish()?.read());
+        let spilled = part.spilled.map(|writer| writer.finish().read());
         Ok(Self {
             held: part.held.into_iter(),
             spilled: spilled.transpose()?,
         })
     }
 
-    fn next(&mut self) -> Result<Option<(u32, RecordBatch)>, SpillError> {
+    /// Gives the next piece away; false at the end.
+    fn next(
+        &mut self,
+        mut take: impl FnMut(Head, &[u8]) -> Result<(), ArrowError>,
+    ) -> Result<bool, SpillError> {
         if let Some(spilled) = &mut self.spilled {
-            match spilled.next()? {
-                Some(found) => return Ok(Some(found)),
-                None => self.spilled = None,
+            if let Some(head) = spilled.next()? {
+                take(head, spilled.body())?;
+                return Ok(true);
             }
+            self.spilled = None;
         }
-        Ok(self.held.next())
-    }
-}
-
-/// Rows that are sorted at once.
-#[derive(Default)]
-struct Loaded {
-    batches: Vec<RecordBatch>,
-    keys: Vec<Keys>,
-    bytes: u64,
-}
-
-/// A row's leading key and its place; smaller than with a number of 128 bits.
-#[derive(Clone, Copy)]
-struct Entry {
-    high: u64,
-    low: u64,
-    batch: u32,
-    row: u32,
-}
-
-impl Loaded {
-    fn add(&mut self, order: &Order, section: u32, rows: RecordBatch) -> Result<(), ArrowError> {
-        let keys = order.keys(section, &rows)?;
-        let own = held_bytes(&rows) + rows.num_rows() as u64 * ENTRY_BYTES;
-        self.bytes += own + keys.bytes() as u64;
-        self.batches.push(rows);
-        self.keys.push(keys);
-        Ok(())
-    }
-
-    /// The rows in order, and nothing left.
-    fn emit<E: From<SpillError>>(
-        &mut self,
-        batch_rows: usize,
-        emit: &mut impl FnMut(u32, RecordBatch) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let entries = self.sorted();
-        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
-        let section = |entry: &Entry| section_of(u128::from(entry.high) << 64);
-        for own in entries.chunk_by(|a, b| section(a) == section(b)) {
-            for chunk in own.chunks(batch_rows.max(1)) {
-                let places = chunk
-                    .iter()
-                    .map(|entry| (entry.batch as usize, entry.row as usize));
-                let places: Vec<(usize, usize)> = places.collect();
-                let rows = interleave_record_batch(&batches, &places);
-                let section = chunk.first().map_or(0, section);
-                emit(section, rows.map_err(SpillError::from)?)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn sorted(&mut self) -> Vec<Entry> {
-        let rows = self.keys.iter().map(|keys| keys.prefix.len()).sum();
-        let mut entries = Vec::with_capacity(rows);
-        for (batch, keys) in (0_u32..).zip(&mut self.keys) {
-            for (row, prefix) in (0_u32..).zip(std::mem::take(&mut keys.prefix)) {
-                entries.push(Entry {
-                    high: u64::try_from(prefix >> 64).unwrap_or(u64::MAX),
-                    low: u64::try_from(prefix & u128::from(u64::MAX)).unwrap_or(u64::MAX),
-                    batch,
-                    row,
-                });
-            }
-        }
-        let ties = self.keys.iter().any(|keys| keys.rest.is_some());
-        if !ties {
-            entries.sort_unstable_by_key(|entry| (entry.high, entry.low));
-            return entries;
-        }
-        let rest = |entry: &Entry| {
-            let keys = self.keys.get(entry.batch as usize);
-            keys.map_or(&[][..], |keys| keys.rest(entry.row as usize))
+        let Some(piece) = self.held.next() else {
+            return Ok(false);
         };
-        entries.sort_unstable_by(|a, b| {
-            let first = (a.high, a.low).cmp(&(b.high, b.low));
-            first.then_with(|| rest(a).cmp(rest(b)))
-        });
-        entries
-    }
-}
-
-/// What the row before was: the next batch goes on from it.
-#[derive(Default)]
-struct Last {
-    key: Option<(u32, OwnedRow)>,
-    cut: Option<OwnedRow>,
-    split: Option<u32>,
-}
-
-impl Last {
-    /// Without rows that have the key of the row before them.
-    fn newest(
-        &mut self,
-        order: &Order,
-        section: u32,
-        rows: RecordBatch,
-    ) -> Result<RecordBatch, ArrowError> {
-        let Some(keys) = order.newest(&rows) else {
-            return Ok(rows);
-        };
-        let keys = keys?;
-        let mut kept = Vec::with_capacity(rows.num_rows());
-        let before = self.key.take().filter(|(known, _)| *known == section);
-        for row in 0..rows.num_rows() {
-            let repeats = match row.checked_sub(1) {
-                Some(above) => keys.row(above) == keys.row(row),
-                None => before
-                    .as_ref()
-                    .is_some_and(|(_, key)| key.row() == keys.row(row)),
-            };
-            kept.push(!repeats);
-        }
-        self.key = match rows.num_rows().checked_sub(1) {
-            Some(last) => Some((section, keys.row(last).owned())),
-            None => before,
-        };
-        filter_record_batch(&rows, &BooleanArray::from(kept))
-    }
-
-    /// The rows with the number of the stretch in which the cut columns are the
-    /// same.
-    fn cut(
-        &mut self,
-        order: &Order,
-        section: u32,
-        rows: &RecordBatch,
-    ) -> Result<Vec<(u32, RecordBatch)>, ArrowError> {
-        let Some(keys) = order.cut(rows) else {
-            return Ok(vec![(section, rows.clone())]);
-        };
-        let keys = keys?;
-        let mut stretches = Vec::new();
-        let mut from = 0;
-        for row in 0..rows.num_rows() {
-            let same = match row.checked_sub(1) {
-                Some(above) => keys.row(above) == keys.row(row),
-                None => self
-                    .cut
-                    .as_ref()
-                    .is_some_and(|cut| cut.row() == keys.row(row)),
-            };
-            if same {
-                continue;
-            }
-            if row > from {
-                stretches.push((self.split.unwrap_or(0), rows.slice(from, row - from)));
-            }
-            from = row;
-            self.split = Some(self.split.map_or(0, |split| split + 1));
-        }
-        if rows.num_rows() > from {
-            stretches.push((
-                self.split.unwrap_or(0),
-                rows.slice(from, rows.num_rows() - from),
-            ));
-            self.cut = Some(keys.row(rows.num_rows() - 1).owned());
-        }
-        Ok(stretches)
+        let (head, body) = Head::divide(&piece)?;
+        take(head, body)?;
+        Ok(true)
     }
 }

@@ -1,24 +1,21 @@
-//! Batches on the local disk: Arrow IPC, each buffer compressed with LZ4.
+//! Packed rows on the local disk.
 //!
 //! A spill file has no name: it is removed from its folder the moment it is made
 //! and lives as long as it is open. Whatever ends the process, `kill -9` too, ends
 //! it, so there are no leftovers to be cleaned up.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Seek as _, SeekFrom};
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use arrow::ipc::CompressionType;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
-/// What stands between a file and its writer; many files are open at once.
-const BUFFER_BYTES: usize = 16 << 10;
+use super::dense::{HEAD_BYTES, Head, damaged};
+
+/// What stands between a file and its reader.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Why rows could not be kept on disk.
 #[derive(Debug, thiserror::Error)]
@@ -86,90 +83,72 @@ impl SpillFolder {
         }
     }
 
-    /// A new spill file for batches of `schema`.
-    pub(super) fn begin(&self, schema: &SchemaRef) -> Result<SpillWriter, SpillError> {
-        let file = self.file()?;
-        let options =
-            IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-        let file = BufWriter::with_capacity(BUFFER_BYTES, file);
+    /// A new spill file.
+    pub(super) fn begin(&self) -> Result<SpillWriter, SpillError> {
         Ok(SpillWriter {
             folder: self.clone(),
-            writer: StreamWriter::try_new_with_options(file, schema, options)?,
-            sections: Vec::new(),
+            file: self.file()?,
+            bytes: 0,
         })
-    }
-
-    /// An error of the disk below Arrow's, in our words.
-    fn told(&self, error: ArrowError) -> SpillError {
-        match error {
-            ArrowError::IoError(_, cause) => self.failed(cause),
-            other => other.into(),
-        }
     }
 }
 
 /// A spill file that is being written.
+#[derive(Debug)]
 pub(super) struct SpillWriter {
     folder: SpillFolder,
-    writer: StreamWriter<BufWriter<File>>,
-    sections: Vec<u32>,
+    file: File,
+    bytes: u64,
 }
 
 impl SpillWriter {
-    /// Adds rows of one section.
-    pub(super) fn write(&mut self, section: u32, rows: &RecordBatch) -> Result<(), SpillError> {
-        self.sections.push(section);
-        let written = self.writer.write(rows);
-        written.map_err(|error| self.folder.told(error))
+    /// Adds a piece. A piece is as large as a write should be.
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), SpillError> {
+        let written = self.file.write_all(piece);
+        written.map_err(|cause| self.folder.failed(cause))?;
+        self.bytes += piece.len() as u64;
+        Ok(())
     }
 
     /// Ends the file.
-    pub(super) fn finish(self) -> Result<Spilled, SpillError> {
+    pub(super) fn finish(self) -> Spilled {
         let Self {
             folder,
-            writer,
-            sections,
+            file,
+            bytes,
         } = self;
-        let file = writer.into_inner().map_err(|error| folder.told(error))?;
-        let mut file = file
-            .into_inner()
-            .map_err(|error| folder.failed(error.into_error()))?;
-        let bytes = file
-            .stream_position()
-            .map_err(|cause| folder.failed(cause))?;
         folder.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Spilled {
+        Spilled {
             folder,
             file,
-            sections,
-        })
+            bytes,
+        }
     }
 }
 
 /// A spill file that is complete.
+#[derive(Debug)]
 pub(super) struct Spilled {
     folder: SpillFolder,
     file: File,
-    sections: Vec<u32>,
+    bytes: u64,
 }
 
 impl Spilled {
-    /// Its batches, each with its section, in the order of writing. The file is
-    /// gone with the reader.
+    /// Its pieces, in the order of writing. The file is gone with the reader.
     pub(super) fn read(self) -> Result<SpillReader, SpillError> {
         let Self {
             folder,
             mut file,
-            sections,
+            bytes,
         } = self;
         file.seek(SeekFrom::Start(0))
             .map_err(|cause| folder.failed(cause))?;
-        let file = BufReader::with_capacity(BUFFER_BYTES, file);
-        let reader = StreamReader::try_new(file, None).map_err(|error| folder.told(error))?;
         Ok(SpillReader {
             folder,
-            reader,
-            sections: sections.into_iter(),
+            file: BufReader::with_capacity(BUFFER_BYTES, file),
+            left_bytes: bytes,
+            body: Vec::new(),
         })
     }
 }
@@ -177,18 +156,31 @@ impl Spilled {
 /// Reads a spill file.
 pub(super) struct SpillReader {
     folder: SpillFolder,
-    reader: StreamReader<BufReader<File>>,
-    sections: std::vec::IntoIter<u32>,
+    file: BufReader<File>,
+    left_bytes: u64,
+    body: Vec<u8>,
 }
 
 impl SpillReader {
-    /// The next batch, `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(u32, RecordBatch)>, SpillError> {
-        match (self.reader.next(), self.sections.next()) {
-            (Some(Ok(batch)), Some(section)) => Ok(Some((section, batch))),
-            (None, None) => Ok(None),
-            (Some(Err(error)), _) => Err(self.folder.told(error)),
-            _ => Err(ArrowError::IpcError("a spill file ends too early".to_owned()).into()),
+    /// The next piece, `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Head>, SpillError> {
+        if self.left_bytes == 0 {
+            return Ok(None);
         }
+        let mut head = [0; HEAD_BYTES];
+        let read = self.file.read_exact(&mut head);
+        read.map_err(|cause| self.folder.failed(cause))?;
+        let head = Head::of(head)?;
+        let bytes = (HEAD_BYTES + head.body_bytes) as u64;
+        self.left_bytes = self.left_bytes.checked_sub(bytes).ok_or_else(damaged)?;
+        self.body.resize(head.body_bytes, 0);
+        let read = self.file.read_exact(&mut self.body);
+        read.map_err(|cause| self.folder.failed(cause))?;
+        Ok(Some(head))
+    }
+
+    /// What follows the head of the piece that came last.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
     }
 }

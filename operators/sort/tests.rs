@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::keys::section_of;
 use super::order::{Newest, Order, OrderSpec, SortColumn};
-use super::ranges::{Cutting, Ranges, SectionShare};
+use super::ranges::{Cutting, Ranges, SectionShare, Ties};
 use super::sorter::{Share, SortCounts, Sorter};
 use super::spill::{SpillError, SpillFolder};
 use super::zorder::Ranks;
@@ -66,7 +66,7 @@ fn spec(sort: Vec<SortColumn>) -> OrderSpec {
 
 fn share(bytes: u64) -> Share {
     Share {
-        held_bytes: bytes,
+        bytes,
         sort_bytes: bytes,
         batch_rows: 7,
         fan_in: 2,
@@ -85,11 +85,15 @@ fn sorted(
     let folder = tempfile::tempdir().unwrap();
     let spill = SpillFolder::new(folder.path().to_owned());
     let mut sorter = Sorter::new(&order, ranges, &spill, share);
+    let mut ties = Ties::default();
     for rows in batches {
         let keys = order.route(0, rows).unwrap();
         for row in 0..rows.num_rows() {
-            assert!(ranges.of(&keys, row) < ranges.len());
-            sorter.add(0, rows.slice(row, 1)).unwrap();
+            let range = ranges.finder().of(&keys, row, ties.next());
+            assert!(range < ranges.len());
+            let parcel = Ranges::parcel(range, 0);
+            assert_eq!(ranges.of_parcel(parcel), (range, 0));
+            sorter.add(parcel, &rows.slice(row, 1)).unwrap();
         }
     }
     let mut out = Vec::new();
@@ -179,6 +183,91 @@ proptest! {
     }
 }
 
+/// Rows of which one key has many.
+fn with_a_hot_key() -> impl Strategy<Value = Vec<Row>> {
+    let keys = proptest::collection::vec((-500_i64..500, 0_u32..100), 2000..4000);
+    (keys, 30_u32..95, -500_i64..500).prop_map(|(keys, percent, hot)| {
+        let numbered = (0..).zip(keys);
+        let key = |key, dice| if dice < percent { hot } else { key };
+        numbered
+            .map(|(own, (number, dice))| (Some(key(number, dice)), None, own))
+            .collect()
+    })
+}
+
+/// Where each row goes, as `scatter` sends it, and what each worker makes of its
+/// rows. `divides` is false for the control arm: all rows of a key go one way.
+fn by_workers(rows: &[Row], workers: usize, divides: bool) -> Vec<Vec<Row>> {
+    let all = batch(rows);
+    let order = Order::new(&all.schema(), &spec(vec![up("n")]), Ranks::default()).unwrap();
+    let sample: Vec<_> = (0..all.num_rows())
+        .step_by(4)
+        .map(|row| (0, all.slice(row, 1)))
+        .collect();
+    let cutting = Cutting {
+        workers,
+        least_bytes: 10,
+        range_bytes: 300,
+    };
+    let shares = [SectionShare { bytes: 10_000 }];
+    let ranges = Ranges::cut(&order, &sample, &shares, cutting).unwrap();
+    let spill = SpillFolder::new(std::env::temp_dir());
+    let new = || Sorter::new(&order, &ranges, &spill, share(20_000));
+    let mut sorters: Vec<_> = (0..workers).map(|_| new()).collect();
+    let keys = order.route(0, &all).unwrap();
+    let mut ties = Ties::default();
+    for row in 0..all.num_rows() {
+        let tie = if divides { ties.next() } else { 0 };
+        let range = ranges.finder().of(&keys, row, tie);
+        let parcel = Ranges::parcel(range, 0);
+        sorters[ranges.worker(range)]
+            .add(parcel, &all.slice(row, 1))
+            .unwrap();
+    }
+    let sorted = sorters.into_iter().map(|mut sorter| {
+        let mut out = Vec::new();
+        let emit = |_, rows: RecordBatch| {
+            out.extend(rows_of(&rows));
+            Ok::<_, SpillError>(())
+        };
+        sorter.finish(emit).unwrap();
+        out
+    });
+    sorted.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_hot_key_is_divided_among_workers(rows in with_a_hot_key(), workers in 2_usize..5) {
+        let largest = |by_worker: &[Vec<Row>]| by_worker.iter().map(Vec::len).max().unwrap();
+        let by_worker = by_workers(&rows, workers, true);
+        let mean = rows.len() / workers;
+        prop_assert!(largest(&by_worker) * 100 <= mean * 120, "{:?}", by_worker.iter().map(Vec::len).collect::<Vec<_>>());
+        let mut out: Vec<Row> = by_worker.concat();
+        prop_assert!(out.is_sorted_by_key(|row| row.0));
+        let mut expected = rows.clone();
+        expected.sort_unstable();
+        out.sort_unstable();
+        prop_assert_eq!(out, expected);
+    }
+}
+
+/// The control arm: by key alone one worker gets all rows of the hot one.
+#[test]
+fn a_hot_key_that_is_not_divided_goes_to_one_worker() {
+    let rows: Vec<Row> = (0..2000)
+        .map(|own| (Some(if own % 10 < 8 { 7 } else { own }), None, own))
+        .collect();
+    let longest = |divides| {
+        let by_worker = by_workers(&rows, 2, divides);
+        by_worker.iter().map(Vec::len).max().unwrap()
+    };
+    assert!(longest(false) >= 1600, "{}", longest(false));
+    assert!(longest(true) <= 1100, "{}", longest(true));
+}
+
 #[test]
 fn too_many_runs_are_merged_in_passes() {
     let rows: Vec<Row> = (0..2000)
@@ -224,7 +313,7 @@ fn sections_are_never_mixed() {
     let ranges = Ranges::one();
     let mut sorter = Sorter::new(&order, &ranges, &spill, share(1));
     for section in [7, 3, 5, 3] {
-        sorter.add(section, batch(&rows)).unwrap();
+        sorter.add(section, &batch(&rows)).unwrap();
     }
     let mut seen = Vec::new();
     let emit = |section, rows: RecordBatch| {
@@ -253,7 +342,7 @@ fn a_little_of_a_section_is_not_divided_among_workers() {
         let shares = [SectionShare { bytes }];
         let ranges = Ranges::cut(&order, &[(0, rows.clone())], &shares, cutting).unwrap();
         let keys = order.route(0, &rows).unwrap();
-        let worker = |row| ranges.worker(ranges.of(&keys, row));
+        let worker = |row| ranges.worker(ranges.finder().of(&keys, row, 0));
         (0..1000).map(worker).collect::<Vec<_>>()
     };
     assert!(workers(1000, 501).iter().all(|&worker| worker == 0));

@@ -1,6 +1,7 @@
 //! How the memory limit is divided (B3). Rows are read, gathered, sorted and
 //! written at the same time, each within a share of its own: none waits for memory
-//! that another holds.
+//! that another holds. Rows that are sorted are written when all have come, but what
+//! reading took is not lent to sorting: the allocator keeps it for its threads.
 
 use highwater::app::RunContext;
 use highwater::budget::MemoryBudget;
@@ -14,6 +15,10 @@ const MIB: u64 = 1 << 20;
 
 /// Bytes for a row's key while it is sorted, beside the row. An estimate.
 const KEY_BYTES: u64 = 64;
+
+/// The columns of a range of this size, each by itself, stay in the processor's
+/// cache while its rows are put in order.
+const CACHED_BYTES: u64 = 4 * MIB;
 
 /// The shares of one table.
 pub(super) struct Memory {
@@ -74,10 +79,10 @@ impl Memory {
     }
 
     /// How much of rows of so many bytes is sorted at once: with their keys they
-    /// take three quarters of what a worker sorts in, which leaves room for a bad
-    /// estimate.
+    /// take three quarters of what a worker sorts in at most, which leaves room for
+    /// a bad estimate.
     pub(super) fn range_bytes(&self, row_bytes: u64) -> u64 {
         let rows = self.sort_bytes * 3 / 8 / (row_bytes + KEY_BYTES).max(1);
-        (rows * row_bytes).max(1)
+        (rows * row_bytes).clamp(1, CACHED_BYTES)
     }
 }

@@ -17,11 +17,16 @@ pub(crate) struct ForeignTable {
 }
 
 impl ForeignTable {
+    /// A place for a table that is not there yet.
+    pub(crate) fn empty() -> Self {
+        Self {
+            folder: super::scratch(),
+        }
+    }
+
     /// A table of so many files of so many rows each.
     pub(crate) fn make(files: u64, rows: u64, partition_by: &[&str]) -> Self {
-        let table = Self {
-            folder: super::scratch(),
-        };
+        let table = Self::empty();
         table.asks(json!({
             "do": "make", "files": files, "rows": rows, "partition_by": partition_by,
         }));

@@ -4,8 +4,11 @@ Usage: compact.py '{"do": WHAT, "table": FOLDER, ...}'; prints one line of JSON,
 exits 0 if all is as it should be.
 
 make     writes a Delta table of many small files, of all types, by `deltalake`
+int96    writes a table whose files hold their timestamps in 96 bits, as old Spark did
+int96_is it holds just these rows, in files without such timestamps
 append   adds rows `from` to `to` to it
 delete   removes rows by `where`
+overwrite makes the rows of version `with` the whole table
 same     the rows of versions `before` and `after` are the same, as multisets
 newest   version `after` holds of each key of `before` the row with the greatest `by`
 order    each file is sorted by `by`, and files of a partition do not overlap
@@ -60,8 +63,54 @@ def make(question):
     return {"files": len(deltalake.DeltaTable(table).file_uris())}
 
 
+def int96_rows(number, rows):
+    """Times that 64 bits of nanoseconds cannot hold are among them."""
+    utc = datetime.timezone.utc
+    times = [
+        datetime.datetime(1500 + n * 7 % 1500, 1 + n % 12, 1 + n % 28, n % 24, n % 60, n % 59, n, tzinfo=utc)
+        for n in range(number * rows, (number + 1) * rows)
+    ]
+    return pa.table({
+        "id": pa.array(range(number * rows, (number + 1) * rows), pa.int64()),
+        "at": pa.array([None if n % 10 == 3 else at for n, at in enumerate(times)], pa.timestamp("us", "UTC")),
+    })
+
+
+def int96(question):
+    table, files, rows = question["table"], question["files"], question["rows"]
+    deltalake.DeltaTable.create(table, int96_rows(0, 1).schema)
+    with open(f"{table}/_delta_log/{1:020}.json", "w") as entry:
+        for number in range(files):
+            path = f"{number}.parquet"
+            pq.write_table(int96_rows(number, rows), f"{table}/{path}", use_deprecated_int96_timestamps=True)
+            physical = pq.ParquetFile(f"{table}/{path}").schema.column(1).physical_type
+            assert physical == "INT96", physical
+            add = {"path": path, "partitionValues": {}, "size": os.path.getsize(f"{table}/{path}"),
+                   "modificationTime": 0, "dataChange": True, "stats": json.dumps({"numRecords": rows})}
+            entry.write(json.dumps({"add": add}) + "\n")
+    return {}
+
+
+def int96_is(question):
+    expected = pa.concat_tables(int96_rows(number, question["rows"]) for number in range(question["files"]))
+    found, types = [], set()
+    for _, path in paths(question["table"]):
+        types.add(pq.ParquetFile(path).schema.column(1).physical_type)
+        found.append(pq.ParquetFile(path).read())
+    found = pa.concat_tables(found).sort_by("id").cast(expected.schema)
+    wrong = [pair for pair in zip(found.to_pylist(), expected.to_pylist()) if pair[0] != pair[1]]
+    return {"rows": len(found), "types": sorted(types), "wrong": wrong[:3],
+            "ok": found.equals(expected) and types == {"INT64"}}
+
+
 def append(question):
     deltalake.write_deltalake(question["table"], rows_of(question["from"], question["to"]), mode="append")
+    return {}
+
+
+def overwrite(question):
+    rows = deltalake.DeltaTable(question["table"], version=question["with"]).to_pyarrow_table()
+    deltalake.write_deltalake(question["table"], rows, mode="overwrite")
     return {}
 
 

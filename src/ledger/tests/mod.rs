@@ -8,4 +8,5 @@ mod kit;
 mod loads;
 mod prune;
 mod readers;
+mod rewrites;
 mod verify;
