@@ -473,6 +473,11 @@ fn memory_stays_within_the_limit() {
         from.put(&format!("large/{number}"), noise(number, 20 << 20));
     }
     let limit = ["--memory", "128MiB", "--workers", "1"];
+    // Long ways make many requests at once.
+    let delay = Action::Delay(Duration::from_millis(30));
+    from.server()
+        .faults()
+        .add(Rule::new("GET", "*data/m*", delay));
     for (source, target) in [(&from, &to), (&to, &Side::bucket())] {
         let outcome = sync(source, target, &limit).exits(0);
         assert_equal(source, target);

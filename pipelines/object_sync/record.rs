@@ -94,7 +94,7 @@ impl Record {
             partition_columns: Vec::new(),
             kind: ChangeKind::Append,
             files,
-            watermark: Watermark::new(self.source.clone(), Mode::Mirror, bound),
+            watermark: Watermark::new(self.source.clone(), Mode::Append, bound),
             from: self.ledger.head().map_or(0, |head| head.commit),
         };
         self.ledger.commit(change).await?;

@@ -36,17 +36,19 @@ const WINDOW: Duration = Duration::from_millis(200);
 const LONGEST_WINDOW: Duration = Duration::from_secs(4);
 /// Large steps on the way up.
 const GROWTH: f64 = 1.5;
-/// A step of that size must gain so much to be followed by another.
-const WORTH_GROWING: f64 = 1.12;
 /// Small steps, up and down.
 const MORE: f64 = 1.25;
 const LESS: f64 = 0.8;
-/// A small step up must gain so much to be kept.
-const WORTH_MORE: f64 = 1.06;
+/// A small step up must gain this share of what it adds to be kept.
+const WORTH_MORE: f64 = 0.25;
 /// A small step down may lose so much.
 const WORTH_LESS: f64 = 0.97;
 /// After a store said that it is too much.
 const BACK_OFF: f64 = 0.7;
+/// Where a store once said so, large steps end below that ...
+const BELOW_CEILING: f64 = 0.9;
+/// ... but it may have been a bad moment: with each window it counts a little less.
+const CEILING_RISES: f64 = 1.003;
 /// Windows between two tries; after an overload.
 const REST: u32 = 4;
 const LONG_REST: u32 = 20;
@@ -81,6 +83,10 @@ pub struct Climb {
     phase: Phase,
     /// Whether the next small step is up.
     up_next: bool,
+    /// At so many the store said that it is too much.
+    ceiling: f64,
+    /// What comes back next was sent before the number fell: it says nothing new.
+    deaf: bool,
     window: Window,
 }
 
@@ -109,6 +115,8 @@ impl Climb {
             slots: f64::from(bounds.start.clamp(least, most)),
             phase: Phase::Grow(None),
             up_next: false,
+            ceiling: f64::INFINITY,
+            deaf: false,
             window: Window::default(),
         }
     }
@@ -140,7 +148,8 @@ impl Climb {
         let length = now.saturating_sub(began);
         let enough = window.ended >= self.slots() && length >= WINDOW;
         // Falling must not wait for the rest of the window: one in eight is a word.
-        let too_much = self.window.overloads >= 2.max(self.slots() / 8) && length >= WINDOW / 4;
+        let many = self.window.overloads >= 2.max(self.slots() / 8);
+        let too_much = many && !self.deaf && length >= WINDOW / 4;
         if !enough && !too_much && length < LONGEST_WINDOW {
             return None;
         }
@@ -159,7 +168,13 @@ impl Climb {
     }
 
     fn decide(&mut self, window: &Window, rate: f64) {
+        self.ceiling *= CEILING_RISES;
+        if std::mem::take(&mut self.deaf) {
+            return;
+        }
         if window.overloads > 0 && window.overloads * 16 >= window.ended {
+            self.ceiling = self.slots;
+            self.deaf = true;
             self.slots *= BACK_OFF;
             self.up_next = true;
             self.phase = Phase::Rest {
@@ -196,16 +211,22 @@ impl Climb {
     fn grow(&mut self, before: Option<(f64, f64)>, rate: f64) {
         let at_most = self.slots >= f64::from(self.bounds.most);
         match before {
-            Some((earlier, from)) if rate < earlier * WORTH_GROWING => {
+            Some((earlier, from)) if rate < earlier * worth_of(self.slots / from) => {
                 self.slots = from;
                 self.rest(REST);
             }
             _ if at_most => self.rest(REST),
             _ => {
                 self.phase = Phase::Grow(Some((rate, self.slots)));
-                self.slots = (self.slots * GROWTH).ceil();
+                self.step_up(GROWTH);
             }
         }
+    }
+
+    /// A step up, which ends below the ceiling; at the ceiling it is a small one.
+    fn step_up(&mut self, by: f64) {
+        let below = (self.ceiling * BELOW_CEILING).max(self.slots + 1.0);
+        self.slots = (self.slots * by).ceil().min(below.floor());
     }
 
     fn try_a_little(&mut self, rate: f64) {
@@ -213,18 +234,17 @@ impl Climb {
             from: self.slots,
             rate,
         };
-        self.slots = if self.up_next {
-            (self.slots * MORE).ceil()
-        } else {
-            (self.slots * LESS).floor()
-        };
+        match self.up_next {
+            true => self.step_up(MORE),
+            false => self.slots = (self.slots * LESS).floor(),
+        }
         self.up_next = !self.up_next;
     }
 
     fn judge(&mut self, from: f64, before: f64, rate: f64) {
         let more = self.slots > from;
         match more {
-            true if rate >= before * WORTH_MORE => {
+            true if rate >= before * worth_of(self.slots / from) => {
                 self.phase = Phase::Grow(Some((rate, self.slots)))
             }
             true => {
@@ -241,7 +261,7 @@ impl Climb {
             }
         }
         if let Phase::Grow(_) = self.phase {
-            self.slots = (self.slots * GROWTH).ceil();
+            self.step_up(GROWTH);
         }
     }
 
@@ -251,4 +271,9 @@ impl Climb {
             rate: None,
         };
     }
+}
+
+/// The gain that makes a step up by this factor worth it.
+fn worth_of(step: f64) -> f64 {
+    1.0 + (step - 1.0) * WORTH_MORE
 }

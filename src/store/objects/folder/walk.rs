@@ -245,16 +245,7 @@ mod tests {
     #[test]
     fn a_dot_comes_before_a_slash() {
         let home = tempfile::tempdir().unwrap();
-        for key in [
-            "a/b",
-            "a.b",
-            "a/b-c",
-            "a0",
-            "a/b/../../b",
-            "_highwater/x",
-            "ü",
-            "a!",
-        ] {
+        for key in ["a/b", "a.b", "a/b-c", "a0", "b", "_highwater/x", "ü", "a!"] {
             make(home.path(), key);
         }
         let found = keys(home.path(), &KeyRange::all(), NAMES_HELD);
