@@ -243,6 +243,10 @@ fn what_cannot_be_done_is_refused_by_name() {
         .run(&["--sort-by", "id", "--z-order", "tiny"])
         .exits(2)
         .says(&["two orders"]);
+    table
+        .run(&["--partition-by", "short", "--z-order", "id,tiny"])
+        .exits(2)
+        .says(&["partitioned anew"]);
     let protocol = |features: &str| {
         let version = table.version() + 1;
         let entry = format!(

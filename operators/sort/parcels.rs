@@ -194,7 +194,7 @@ mod tests {
         let mut parcels = Parcels::default();
         for batch in &batches {
             parcels
-                .add(&order, &finder, 5, &batch.rows, &mut ties)
+                .add(&order, &finder, 0, &batch.rows, &mut ties)
                 .unwrap();
         }
         let owners = parcels.owners(&ranges);
@@ -208,7 +208,7 @@ mod tests {
             let mut own = numbers.values().iter().zip(texts);
             for &(parcel, count) in &owner.parcels {
                 let (range, section) = ranges.of_parcel(parcel);
-                assert_eq!((section, ranges.worker(range)), (5, owner.worker));
+                assert_eq!((section, ranges.worker(range)), (0, owner.worker));
                 let part: Vec<i64> = own
                     .by_ref()
                     .take(count)

@@ -54,6 +54,13 @@ impl Layout {
         }
         let wanted = config.partition_by.as_deref();
         let partition_by = wanted.filter(|wanted| *wanted != partition_columns);
+        if partition_by.is_some_and(|by| !by.is_empty()) && !config.z_order.is_empty() {
+            // Rows are cut by partition first, and Z-ordered within a section.
+            let what = "a table cannot be partitioned anew and Z-ordered in one run";
+            return Err(
+                Failure::usage(what).hint("partition it, then run again with the Z-order alone")
+            );
+        }
         let order = OrderSpec {
             cut: partition_by.map(<[String]>::to_vec).unwrap_or_default(),
             sort,

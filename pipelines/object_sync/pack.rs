@@ -39,6 +39,10 @@ const MIB: u64 = 1 << 20;
 /// A file of a packed table is completed at this size, in bytes.
 const FILE_BYTES: u64 = 128 * MIB;
 
+/// What a worker needs to write, however small its share: its columns, a part, and
+/// the least row group four times.
+const LEAST_WRITING_BYTES: u64 = 12 * MIB;
+
 /// Ranges that each worker gets, at least, where there are so many folders.
 const RANGES_OF_A_WORKER: usize = 16;
 
@@ -55,10 +59,11 @@ impl Memory {
     fn divide(config: &Config, context: &RunContext, lake: &Store) -> Self {
         let budget = context.allowance.budget.as_u64();
         let workers = context.workers() as u64;
-        let eighth = budget / 8;
-        // An eighth is for row groups that are being decoded.
-        let (reading, ahead) = (eighth, 3 * eighth);
-        let writing = budget - reading - ahead - eighth;
+        let writing = (budget / 8 * 3).max(workers * LEAST_WRITING_BYTES);
+        let writing = writing.min(budget / 2);
+        let quarter = (budget - writing) / 4;
+        // A quarter of what is left is for row groups that are being decoded.
+        let (reading, ahead) = (quarter, 2 * quarter);
         let columns = packed_schema().fields().len() as u64;
         Self {
             reading: MemoryBudget::new(reading.max(MIB)),
