@@ -106,7 +106,7 @@ fn a_store_copies_by_itself() {
     let Side::Bucket(server, _) = &from else {
         unreachable!()
     };
-    let to = Side::Bucket(server.clone(), "copy of/");
+    let to = Side::Bucket(std::sync::Arc::clone(server), "copy of/");
     fill(&from, 100);
     let outcome = sync(&from, &to, &[]).exits(0);
     assert_eq!(number(&outcome, "copied_by_store"), 100);

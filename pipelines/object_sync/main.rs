@@ -23,7 +23,7 @@ use highwater::run::report::{
 use highwater::run::{Config, PruneOptions, PruneReport, Secret, VerifyOptions};
 use record::Record;
 use sides::Sides;
-use sync::{Doing, Sync};
+use sync::{Doing, SyncRun};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -53,7 +53,7 @@ impl Pipeline for ObjectSync {
     }
 
     fn run(&self, config: Config, context: RunContext) -> Result<RunReport, Failure> {
-        let sync = Sync::open(&config, &context)?;
+        let sync = SyncRun::open(&config, &context)?;
         let mut report = RunReport::new(
             context.run,
             self.name(),
@@ -74,8 +74,9 @@ impl Pipeline for ObjectSync {
     }
 
     fn plan(&self, config: Config, context: RunContext) -> Result<PlanReport, Failure> {
-        let sync = Sync::open(&config, &context)?;
+        let sync = SyncRun::open(&config, &context)?;
         let plan = sync.run(Doing::Compare)?;
+        drop(sync);
         Ok(PlanReport {
             pipeline: self.name().to_owned(),
             source: plan.source.clone(),
@@ -123,7 +124,7 @@ impl Pipeline for ObjectSync {
         _options: VerifyOptions,
         context: RunContext,
     ) -> Result<VerifyReport, Failure> {
-        let sync = Sync::open(&config, &context)?;
+        let sync = SyncRun::open(&config, &context)?;
         let compared = sync.run(Doing::Compare)?;
         let mut verified = TableVerified {
             name: "objects".to_owned(),
