@@ -25,7 +25,7 @@ use highwater::run::report::{
 use highwater::run::{Config, PruneOptions, PruneReport, Secret, VerifyOptions};
 use record::Record;
 use sides::Sides;
-use sync::{Doing, Sync};
+use sync::{Doing, SyncRun};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -55,7 +55,7 @@ impl Pipeline for ObjectSync {
     }
 
     fn run(&self, config: Config, context: RunContext) -> Result<RunReport, Failure> {
-        let sync = Sync::open(&config, &context)?;
+        let sync = SyncRun::open(&config, &context)?;
         let mut report = RunReport::new(
             context.run,
             self.name(),
@@ -80,8 +80,9 @@ impl Pipeline for ObjectSync {
     }
 
     fn plan(&self, config: Config, context: RunContext) -> Result<PlanReport, Failure> {
-        let sync = Sync::open(&config, &context)?;
+        let sync = SyncRun::open(&config, &context)?;
         let plan = sync.run(Doing::Compare)?;
+        drop(sync);
         Ok(PlanReport {
             pipeline: self.name().to_owned(),
             source: plan.source.clone(),
@@ -136,7 +137,7 @@ impl Pipeline for ObjectSync {
         _options: VerifyOptions,
         context: RunContext,
     ) -> Result<VerifyReport, Failure> {
-        let sync = Sync::open(&config, &context)?;
+        let sync = SyncRun::open(&config, &context)?;
         let compared = sync.run(Doing::Compare)?;
         let mut verified = TableVerified {
             name: "objects".to_owned(),

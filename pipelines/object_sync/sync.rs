@@ -14,6 +14,7 @@ use highwater_operators::ingest::objects::{
 };
 use highwater_operators::sink::objects::CopyObjects;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::flow::{Flow, sink, tick};
 use super::memory::Memory;
@@ -30,6 +31,9 @@ const RANGES_OF_A_WORKER: usize = 32;
 /// Ranges that a worker compares at once.
 const RANGES_AT_ONCE: usize = 4;
 
+/// Threads for copies beyond these gain little, and each has memory of its own.
+const MOST_THREADS: usize = 4;
+
 /// What is done with differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Doing {
@@ -42,16 +46,43 @@ pub(super) enum Doing {
 type Shared<T> = Arc<tokio::sync::Mutex<T>>;
 
 /// A run.
-pub(super) struct Sync<'a> {
+pub(super) struct SyncRun<'a> {
     pub(super) sides: Sides,
     pub(super) objects: ObjectsConfig,
     config: &'a Config,
     context: &'a RunContext,
     tally: Arc<ObjectTally>,
     retries: Retries,
+    threads: Option<Runtime>,
 }
 
-impl<'a> Sync<'a> {
+/// Where copies run if the run has fewer workers than the machine has cores: hashing
+/// alone keeps a core busy, and workers cost more memory than threads.
+fn threads(context: &RunContext) -> Result<Option<Runtime>, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = cores.min(MOST_THREADS);
+    if wanted <= context.workers() {
+        return Ok(None);
+    }
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(wanted)
+        .thread_name("copy")
+        .enable_all()
+        .build();
+    let failed = |error: std::io::Error| Failure::failed("cannot start threads").caused_by(&error);
+    runtime.map(Some).map_err(failed)
+}
+
+impl Drop for SyncRun<'_> {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            // Nothing is left to do: a task that hangs must not keep the process.
+            threads.shutdown_background();
+        }
+    }
+}
+
+impl<'a> SyncRun<'a> {
     /// Opens both places and looks at them.
     ///
     /// # Errors
@@ -77,7 +108,14 @@ impl<'a> Sync<'a> {
             context,
             tally,
             retries: Retries::new(RetryPolicy::default()),
+            threads: threads(context)?,
         })
+    }
+
+    /// Where comparisons and copies run.
+    fn runtime(&self) -> Handle {
+        let own = self.threads.as_ref().map(Runtime::handle);
+        own.unwrap_or(&self.context.runtime).clone()
     }
 
     /// The first keys that differ.
@@ -271,7 +309,7 @@ impl<'a> Sync<'a> {
             at_once: RANGES_AT_ONCE,
             tick: tick(self.sides.remote.1),
             process: self.context.crew.place().process,
-            runtime: self.context.runtime.clone(),
+            runtime: self.runtime(),
         };
         let copy = (order.doing == Doing::Copy).then(|| self.copy(memory));
         let shown = self.context.progress.table("objects", 0, 0);
@@ -297,7 +335,7 @@ impl<'a> Sync<'a> {
             by_store: self.objects.server_side_copy,
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
-            runtime: self.context.runtime.clone(),
+            runtime: self.runtime(),
         }
     }
 

@@ -11,7 +11,7 @@ use highwater::store::objects::KeyRange;
 use highwater_operators::ingest::objects::ExtraKeys;
 use serde::{Deserialize, Serialize};
 
-use super::sync::{Doing, Sync};
+use super::sync::{Doing, SyncRun};
 
 /// Keys that a process tells at once.
 const KEYS_AT_ONCE: usize = 10_000;
@@ -52,7 +52,7 @@ pub(super) struct FlowReply {
 /// # Errors
 /// What stopped it.
 pub(super) fn follow(config: &Config, context: &RunContext) -> Result<Exit, Failure> {
-    let sync = Sync::open(config, context)?;
+    let sync = SyncRun::open(config, context)?;
     let mut extras: Option<ExtraKeys> = None;
     loop {
         match context.next_order::<Order>()? {

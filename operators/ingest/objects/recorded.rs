@@ -27,16 +27,18 @@ use parquet::errors::ParquetError;
 const BATCH_ROWS: usize = 512;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let field = |name, kind, nullable| Field::new(name, kind, nullable);
+    // None is ever NULL but a digest; programs that read some columns only are
+    // spared from having to believe that.
+    let field = |name, kind| Field::new(name, kind, true);
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![
-        field("key", DataType::Utf8, false),
-        field("bytes", DataType::Int64, false),
-        field("source_version", DataType::Utf8, false),
-        field("target_version", DataType::Utf8, false),
-        field("digest", DataType::Utf8, true),
-        field("at", time, false),
-        field("deleted", DataType::Boolean, false),
+        field("key", DataType::Utf8),
+        field("bytes", DataType::Int64),
+        field("source_version", DataType::Utf8),
+        field("target_version", DataType::Utf8),
+        field("digest", DataType::Utf8),
+        field("at", time),
+        field("deleted", DataType::Boolean),
     ]))
 });
 
