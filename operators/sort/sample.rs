@@ -154,7 +154,8 @@ async fn row_bytes(file: &TableFile) -> Result<u64, LakeReadError> {
     Ok((sizes.sum::<usize>() / batch.num_rows().max(1)) as u64)
 }
 
-/// Some rows of a batch, evenly, with all columns of `schema`.
+/// Some rows of a batch, evenly, with all columns of `schema`. Those that were not
+/// read are NULL, whether the table's may be or not.
 fn thin(batch: &RecordBatch, rows: usize, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let step = batch.num_rows().div_ceil(rows.max(1)).max(1);
     let kept = (0..batch.num_rows()).step_by(step);
@@ -166,5 +167,8 @@ fn thin(batch: &RecordBatch, rows: usize, schema: &SchemaRef) -> Result<RecordBa
             None => new_null_array(field.data_type(), thin.num_rows()),
         }
     });
-    RecordBatch::try_new(Arc::clone(schema), columns.collect())
+    let fields = schema.fields().iter();
+    let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    RecordBatch::try_new(Arc::new(schema), columns.collect())
 }

@@ -34,7 +34,7 @@ def rows_of(start, stop):
     numbers = range(start, stop)
     when = lambda n: datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc) + datetime.timedelta(minutes=n)  # noqa: E731
     scattered = [(n * 7919) % 100_003 for n in numbers]
-    return pa.table({
+    table = pa.table({
         "id": pa.array(scattered, pa.int64()),
         "version": pa.array([n % 17 for n in numbers], pa.int32()),
         "part": pa.array([["red", "green blue", None, "a/b=ü%"][n % 4] for n in numbers], pa.string()),
@@ -51,6 +51,9 @@ def rows_of(start, stop):
         "at": pa.array([when(n) for n in scattered], pa.timestamp("us", "UTC")),
         "list": pa.array([None if n % 8 == 0 else [n, None, n + 1][: n % 4] for n in numbers], pa.list_(pa.int64())),
     })
+    # Two columns that must not be NULL.
+    fields = [field.with_nullable(field.name not in ("id", "version")) for field in table.schema]
+    return table.cast(pa.schema(fields))
 
 
 def make(question):
