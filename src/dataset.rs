@@ -89,6 +89,29 @@ pub struct Table {
 }
 
 impl Table {
+    /// A table of rows of this schema, without a key or estimates.
+    #[must_use]
+    pub fn of(name: TableName, schema: &Schema) -> Self {
+        let columns = schema.fields().iter().map(|field| Column {
+            name: field.name().clone(),
+            source_type: field
+                .metadata()
+                .get(SOURCE_TYPE)
+                .cloned()
+                .unwrap_or_default(),
+            lake_type: field.data_type().clone(),
+            nullable: true,
+            fidelity: Fidelity::Exact,
+        });
+        Self {
+            name,
+            columns: columns.collect(),
+            key: Vec::new(),
+            estimated_rows: None,
+            estimated_bytes: 0,
+        }
+    }
+
     /// The Arrow schema of the table's batches.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {

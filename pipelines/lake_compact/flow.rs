@@ -2,12 +2,13 @@
 //! process of a run builds the same.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use highwater::app::{Failure, RunContext};
 use highwater::flow::{
-    Assign, Assignment, Exchange, Ingest, IngestTable, Settle, assign, commit, exchange, ingest,
+    Assign, Assignment, Exchange, Ingest, IngestTable, Settle, Settler, assign, commit, exchange,
+    ingest,
 };
 use highwater::run::stages::Stages;
 use highwater::run::{Config, PartitionBy};
@@ -84,14 +85,9 @@ fn build_and_run(
     plan: FlowPlan,
     settle: Option<Box<dyn Settle>>,
 ) -> Result<(), Failure> {
-    let settle = Mutex::new(settle);
+    let settler = Settler::new(settle);
     let runtime = context.runtime.clone();
     Ok(context.crew.run(move |scope| {
-        let settle = if scope.worker().index() == 0 {
-            settle.lock().unwrap_or_else(PoisonError::into_inner).take()
-        } else {
-            None
-        };
         let (more, requests) = scope.feedback(1);
         let (forget, settled) = scope.feedback(1);
         let splits = assign(scope, plan.assign.clone(), requests, settled);
@@ -108,7 +104,7 @@ fn build_and_run(
             }
         };
         events.push(lake_sink(scope, rows, plan.sink.clone()));
-        let done = commit(scope, scope.concatenate(events), settle, &runtime);
+        let done = commit(scope, scope.concatenate(events), &settler, &runtime);
         read.requests.connect_loop(more);
         done.connect_loop(forget);
     })?)

@@ -8,48 +8,48 @@ use highwater::run::{Config, Secret};
 /// Flags that may stand for a file.
 pub(super) static FLAGS: Flags = Flags {
     all: &[
-        flag(
+        Flag::new(
             "lake",
             "URL",
             "The lake, or one Delta table: file:folder, s3://bucket/prefix, ...",
         ),
-        flag(
+        Flag::new(
             "sort-by",
             "COLUMNS",
             "Sort by these columns: id, \"created_at desc\"",
         ),
-        flag("z-order", "COLUMNS", "Z-order by these columns"),
-        flag(
+        Flag::new("z-order", "COLUMNS", "Z-order by these columns"),
+        Flag::new(
             "newest-key",
             "COLUMNS",
             "Of rows with the same key keep only the newest ...",
         ),
-        flag(
+        Flag::new(
             "newest-by",
             "COLUMN",
             "... which is the one with the greatest value here",
         ),
-        flag(
+        Flag::new(
             "partition-by",
             "COLUMNS",
             "Partition by these columns; none to take partitions away",
         ),
-        flag(
+        Flag::new(
             "commit",
             "WHAT",
             "What is published at once: table or partition [default: table]",
         ),
-        flag(
+        Flag::new(
             "target",
             "SIZE",
             "The size that files should have [default: 128MiB]",
         ),
-        flag(
+        Flag::new(
             "smaller-than",
             "SIZE",
             "Files below this size are small [default: half of the target]",
         ),
-        flag(
+        Flag::new(
             "spill",
             "FOLDER",
             "A local folder for rows that do not fit into memory",
@@ -58,10 +58,6 @@ pub(super) static FLAGS: Flags = Flags {
     base,
     set,
 };
-
-const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {
-    Flag { name, value, help }
-}
 
 fn base() -> Config {
     Config {

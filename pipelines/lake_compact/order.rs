@@ -3,7 +3,7 @@
 
 use arrow::datatypes::SchemaRef;
 use highwater::app::{Exit, Failure, RunContext};
-use highwater::dataset::{Column, Fidelity, SOURCE_TYPE, Table, TableName};
+use highwater::dataset::{Table, TableName};
 use highwater::ledger::LoggedFile;
 use highwater::run::Config;
 use highwater::run::prepare::table_folder;
@@ -105,26 +105,14 @@ impl FlowOrder {
 
     /// The table as it is read.
     pub(super) fn read(&self) -> TableRead {
-        let columns = self.columns.fields().iter().map(|field| Column {
-            name: field.name().clone(),
-            source_type: field
-                .metadata()
-                .get(SOURCE_TYPE)
-                .cloned()
-                .unwrap_or_default(),
-            lake_type: field.data_type().clone(),
-            nullable: true,
-            fidelity: Fidelity::Exact,
-        });
+        let name = TableName {
+            schema: None,
+            name: self.name.clone(),
+        };
         let table = Table {
-            name: TableName {
-                schema: None,
-                name: self.name.clone(),
-            },
-            columns: columns.collect(),
-            key: Vec::new(),
             estimated_rows: Some(self.rows),
             estimated_bytes: self.bytes(),
+            ..Table::of(name, &self.columns)
         };
         TableRead::all(table, None)
     }

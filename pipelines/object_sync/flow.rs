@@ -1,12 +1,12 @@
 //! The dataflow of a run: ranges of keys are compared, what differs is copied, and
 //! what was copied is recorded.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use highwater::app::{Failure, RunContext};
-use highwater::flow::{Assign, Assignment, Settle, assign, commit};
+use highwater::flow::{Assign, Assignment, Settle, Settler, assign, commit};
 use highwater::run::stages::Stages;
 use highwater::store::Store;
 use highwater::telemetry::TableProgress;
@@ -57,14 +57,9 @@ impl Flow {
             epoch_duration: ONE_EPOCH,
             cancelled,
         };
-        let settle = Mutex::new(settle);
+        let settler = Settler::new(settle);
         let runtime = context.runtime.clone();
         context.crew.run(move |scope| {
-            let settle = if scope.worker().index() == 0 {
-                settle.lock().unwrap_or_else(PoisonError::into_inner).take()
-            } else {
-                None
-            };
             let (more, requests) = scope.feedback(1);
             let (forget, settled) = scope.feedback(1);
             let splits = assign(scope, plan.clone(), requests, settled);
@@ -76,7 +71,7 @@ impl Flow {
                     events.push(lake_sink(scope, records, sink.clone()));
                 }
             }
-            let done = commit(scope, scope.concatenate(events), settle, &runtime);
+            let done = commit(scope, scope.concatenate(events), &settler, &runtime);
             compared.requests.connect_loop(more);
             done.connect_loop(forget);
         })?;

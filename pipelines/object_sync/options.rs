@@ -12,72 +12,68 @@ use super::sides::PACK;
 /// Flags that may stand for a file.
 pub(super) static FLAGS: Flags = Flags {
     all: &[
-        flag("include", "GLOBS", "Only these keys: logs/*, *.csv"),
-        flag("exclude", "GLOBS", "Not these keys"),
-        flag(
+        Flag::new("include", "GLOBS", "Only these keys: logs/*, *.csv"),
+        Flag::new("exclude", "GLOBS", "Not these keys"),
+        Flag::new(
             "compare",
             "HOW",
             "When an object has not changed: etag, size-time or checksum [default: etag]",
         ),
-        flag("checksum", "", "As --compare checksum: never judge by time"),
-        flag(
+        Flag::new("checksum", "", "As --compare checksum: never judge by time"),
+        Flag::new(
             "against",
             "WHAT",
             "Compare with a listing of the target, or with the ledger [default: target]",
         ),
-        flag("delete", "", "Remove objects that the source has not"),
-        flag(
+        Flag::new("delete", "", "Remove objects that the source has not"),
+        Flag::new(
             "max-delete",
             "SHARE",
             "Refuse to remove more of the target than this [default: 10%]",
         ),
-        flag("dry-run", "", "Compare, and say what would be done"),
-        flag(
+        Flag::new("dry-run", "", "Compare, and say what would be done"),
+        Flag::new(
             "bandwidth",
             "SIZE",
             "At most so many bytes a second in each direction: 100MB",
         ),
-        flag(
+        Flag::new(
             "requests-per-second",
             "N",
             "At most so many requests a second",
         ),
-        flag(
+        Flag::new(
             "max-errors",
             "N",
             "End the run when more objects have failed",
         ),
-        flag(
+        Flag::new(
             "multipart-from",
             "SIZE",
             "Copy objects of this size or more in parts",
         ),
-        flag("no-metadata", "", "Leave content type and metadata behind"),
-        flag(
+        Flag::new("no-metadata", "", "Leave content type and metadata behind"),
+        Flag::new(
             "no-server-side-copy",
             "",
             "Copy through this machine even where the store could",
         ),
-        flag("no-ledger", "", "Keep no record in the target"),
-        flag(
+        Flag::new("no-ledger", "", "Keep no record in the target"),
+        Flag::new(
             "not-durable",
             "",
             "Do not wait until files are safe from a power cut",
         ),
-        flag(
+        Flag::new(
             "source-env",
             "PREFIX",
             "Options of the source from the environment: PREFIX_ENDPOINT, PREFIX_ACCESS_KEY_ID, ...",
         ),
-        flag("target-env", "PREFIX", "The same for the target"),
+        Flag::new("target-env", "PREFIX", "The same for the target"),
     ],
     base,
     set,
 };
-
-const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {
-    Flag { name, value, help }
-}
 
 fn base() -> Config {
     Config {

@@ -7,9 +7,10 @@ use std::time::Instant;
 use async_trait::async_trait;
 use highwater::app::{Failure, RunContext};
 use highwater::budget::MemoryBudget;
-use highwater::dataset::{Column, Fidelity, Table, TableName};
+use highwater::dataset::{Table, TableName};
 use highwater::flow::{
-    Assign, Assignment, Epoch, Event, Ingest, IngestTable, Settle, Settled, assign, commit, ingest,
+    Assign, Assignment, Epoch, Event, Ingest, IngestTable, Settle, Settled, Settler, assign,
+    commit, ingest,
 };
 use highwater::ledger::{Change, ChangeKind, DataFile, Ledger};
 use highwater::run::Config;
@@ -96,7 +97,8 @@ impl Packing<'_> {
             self.check_deletes()?;
         }
         let ledger = self.context.runtime.block_on(self.ledger())?;
-        let plan = Arc::new(self.plan(doing)?);
+        let memory = Memory::divide(self.config, self.context, &self.packed.store);
+        let plan = Arc::new(self.plan(doing, &memory)?);
         let failure = Arc::new(Mutex::new(None));
         let version = Arc::new(Mutex::new(ledger.head().map(|head| head.version)));
         let mut packer = Packer {
@@ -115,7 +117,7 @@ impl Packing<'_> {
                 .runtime
                 .block_on(packer.publish(&[], Vec::new()))?;
         }
-        self.flow(&plan, Box::new(packer))?;
+        self.flow(&plan, &memory, Settler::new(Some(Box::new(packer))))?;
         let failure = failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -180,7 +182,7 @@ impl Packing<'_> {
         Ok(())
     }
 
-    fn plan(&self, doing: Doing) -> Result<PackPlan, Failure> {
+    fn plan(&self, doing: Doing, memory: &Memory) -> Result<PackPlan, Failure> {
         let table = Arc::clone(&self.packed.table);
         let ranges = match table.is_empty() {
             false => table.ranges(),
@@ -190,7 +192,6 @@ impl Packing<'_> {
                 self.context.runtime.block_on(ranges)?
             }
         };
-        let memory = Memory::divide(self.config, self.context, &self.packed.store);
         let filter = KeyFilter::new(&self.objects.include, &self.objects.exclude);
         Ok(PackPlan {
             source: Arc::clone(&self.sides.source),
@@ -218,8 +219,7 @@ impl Packing<'_> {
         })
     }
 
-    fn flow(&self, plan: &Arc<PackPlan>, packer: Box<dyn Settle>) -> Result<(), Failure> {
-        let memory = Memory::divide(self.config, self.context, &self.packed.store);
+    fn flow(&self, plan: &Arc<PackPlan>, memory: &Memory, packer: Settler) -> Result<(), Failure> {
         let shown = self.context.progress.table("objects", 0, 0);
         let stages = Arc::new(Stages::default());
         let splits: Vec<Split> = (0..)
@@ -266,21 +266,15 @@ impl Packing<'_> {
             runtime: self.context.runtime.clone(),
             stages,
         };
-        let packer = Mutex::new(Some(packer));
         let runtime = self.context.runtime.clone();
         self.context.crew.run(move |scope| {
-            let packer = if scope.worker().index() == 0 {
-                packer.lock().unwrap_or_else(PoisonError::into_inner).take()
-            } else {
-                None
-            };
             let (more, requests) = scope.feedback(1);
             let (forget, settled) = scope.feedback(1);
             let splits = assign(scope, assigning.clone(), requests, settled);
             let read = ingest(scope, splits, reading.clone());
             let written = lake_sink(scope, read.batches, sink.clone());
             let events = scope.concatenate([read.events, written]);
-            let done = commit(scope, events, packer, &runtime);
+            let done = commit(scope, events, &packer, &runtime);
             read.requests.connect_loop(more);
             done.connect_loop(forget);
         })?;
@@ -290,24 +284,11 @@ impl Packing<'_> {
 }
 
 fn packed_table() -> Table {
-    let schema = packed_schema();
-    let columns = schema.fields().iter().map(|field| Column {
-        name: field.name().clone(),
-        source_type: String::new(),
-        lake_type: field.data_type().clone(),
-        nullable: true,
-        fidelity: Fidelity::Exact,
-    });
-    Table {
-        name: TableName {
-            schema: None,
-            name: "objects".to_owned(),
-        },
-        columns: columns.collect(),
-        key: Vec::new(),
-        estimated_rows: None,
-        estimated_bytes: 0,
-    }
+    let name = TableName {
+        schema: None,
+        name: "objects".to_owned(),
+    };
+    Table::of(name, &packed_schema())
 }
 
 /// A file holds keys of one range, so that ranges stay apart.

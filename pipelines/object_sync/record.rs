@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use highwater::app::Failure;
 use highwater::flow::{Epoch, Event, Settle, Settled};
-use highwater::ledger::{Change, ChangeKind, DataFile, Ledger, LoggedFile, delta_stats};
+use highwater::ledger::{Change, ChangeKind, DataFile, Ledger, LoggedFile, delta_stats, hex};
 use highwater::store::Store;
 use highwater::store::objects::Objects;
 use highwater::telemetry::objects::ObjectTally;
@@ -132,11 +132,6 @@ impl Record {
         put.map_err(|error| failed(&error))?;
         self.add(vec![file]).await
     }
-}
-
-/// Bytes in lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Publishes each epoch, when its objects are written.

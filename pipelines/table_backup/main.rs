@@ -15,14 +15,16 @@ mod together;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use against::against_source;
 use find::Find;
 use highwater::app::{self, Exit, Failure, Pipeline, RunContext};
 use highwater::dataset::{Table, TableName};
-use highwater::flow::{Assign, Assignment, Ingest, IngestTable, Settle, assign, commit, ingest};
+use highwater::flow::{
+    Assign, Assignment, Ingest, IngestTable, Settle, Settler, assign, commit, ingest,
+};
 use highwater::run::config::SchemaPolicy;
 use highwater::run::lake::open_lake;
 use highwater::run::prepare::{Prepared, PreparedTable, TableShape, prepare, table_folder};
@@ -389,17 +391,9 @@ fn run_flow(
     plan: FlowPlan,
     publisher: Option<Box<dyn Settle>>,
 ) -> Result<(), Failure> {
-    let publisher = Mutex::new(publisher);
+    let settler = Settler::new(publisher);
     let runtime = context.runtime.clone();
     context.crew.run(move |scope| {
-        let publisher = if scope.worker().index() == 0 {
-            publisher
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take()
-        } else {
-            None
-        };
         let (more, requests) = scope.feedback(1);
         let (forget, settled) = scope.feedback(1);
         let splits = assign(scope, plan.assign.clone(), requests, settled);
@@ -407,7 +401,7 @@ fn run_flow(
         let rows = drop_repeats(read.batches, Arc::clone(&plan.repeats));
         let files = lake_sink(scope, rows, plan.sink.clone());
         let events = scope.concatenate([read.events, files]);
-        let done = commit(scope, events, publisher, &runtime);
+        let done = commit(scope, events, &settler, &runtime);
         read.requests.connect_loop(more);
         done.connect_loop(forget);
     })?;

@@ -18,6 +18,15 @@ pub struct Flag {
     pub help: &'static str,
 }
 
+impl Flag {
+    /// A flag by its name, what its value is called (empty: a switch), and what it
+    /// does.
+    #[must_use]
+    pub const fn new(name: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self { name, value, help }
+    }
+}
+
 /// The flags of a pipeline's own, on all verbs that take a configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Flags {

@@ -5,6 +5,7 @@
 //! says is fed back to the assignment, which may open the next epoch.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use timely::container::CapacityContainerBuilder;
@@ -33,14 +34,33 @@ pub struct Settled {
     pub skip: Vec<usize>,
 }
 
-/// Adds the operator. `settle` is used on worker 0 only; the other workers pass
-/// `None`. Returns the settlements, to be fed back to the assignment.
+/// Settles for the worker that commits: the first of all. Every worker builds the
+/// operator; it alone takes what is in here.
+pub struct Settler(Mutex<Option<Box<dyn Settle>>>);
+
+impl Settler {
+    /// What settles; `None` in a process that does not commit.
+    #[must_use]
+    pub fn new(settle: Option<Box<dyn Settle>>) -> Self {
+        Self(Mutex::new(settle))
+    }
+
+    fn take(&self, worker: usize) -> Option<Box<dyn Settle>> {
+        if worker != 0 {
+            return None;
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Adds the operator. Returns the settlements, to be fed back to the assignment.
 pub fn commit<'scope>(
     scope: Scope<'scope, Epoch>,
     events: Events<'scope>,
-    settle: Option<Box<dyn Settle>>,
+    settler: &Settler,
     runtime: &tokio::runtime::Handle,
 ) -> StreamVec<'scope, Epoch, Settlement> {
+    let settle = settler.take(scope.worker().index());
     let mut builder = OperatorBuilder::new("commit".to_owned(), scope);
     let mut events = builder.new_input(events, Exchange::new(|_: &Wire<Event>| 0));
     let (output, settlements) = builder.new_output();

@@ -31,7 +31,7 @@ pub mod mailbox;
 pub mod wire;
 
 pub use assign::{Assign, Assignment, assign, longest_first};
-pub use commit::{Settle, Settled, commit};
+pub use commit::{Settle, Settled, Settler, commit};
 pub use event::{Event, TableFailure};
 pub use exchange::{Exchange, exchange};
 pub use ingest::{Ingest, IngestTable, ingest};

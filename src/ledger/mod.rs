@@ -97,8 +97,9 @@ fn sha256_hex(bytes: &[u8]) -> String {
     hex(&sha2::Sha256::digest(bytes))
 }
 
-/// Bytes in lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in lower-case hexadecimal, as the log has hashes.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let text = String::with_capacity(bytes.len() * 2);
     bytes.iter().fold(text, |mut text, byte| {

@@ -34,7 +34,7 @@ impl Retry {
 }
 
 /// Options that every provider's HTTP client knows.
-const HTTP: &[&str] = &[
+pub(super) const HTTP: &[&str] = &[
     "allow_http",
     "allow_invalid_certificates",
     "connect_timeout",

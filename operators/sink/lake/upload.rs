@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
+use highwater::ledger::hex;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use sha2::{Digest, Sha256};
@@ -141,11 +142,7 @@ impl Parts {
             pending.push(chunk);
         }
         self.complete(pending.take()).await?;
-        let sha256 = hash
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let sha256 = hex(&hash.finalize());
         Ok(Durable { bytes, sha256 })
     }
 

@@ -24,4 +24,3 @@ mod small;
 pub use copier::{CopyObjects, Lane};
 pub use operator::{Copied, copy_objects};
 pub use read::BodyReader;
-pub(crate) use read::hex;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
+use highwater::ledger::hex;
 use highwater::store::objects::{Got, Listed, ObjectError, ObjectErrorKind, Objects, patience};
 use highwater::store::pace::{Pace, Retries};
 use http::HeaderMap;
@@ -158,16 +159,6 @@ fn check_md5(
     let what = format!("{key:?} arrived with the MD5 {found}, its tag says {expected}");
     *before = Some(found);
     Err(ObjectError::new(ObjectErrorKind::Corrupt, key, what))
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let text = String::with_capacity(bytes.len() * 2);
-    bytes.iter().fold(text, |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

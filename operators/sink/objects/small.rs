@@ -1,11 +1,11 @@
 //! An object copied as a whole, or by the store itself.
 
+use highwater::ledger::hex;
 use highwater::store::objects::{Describe, Listed, ObjectError, Written};
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
 use super::copier::{CopyObjects, Lane, Trouble};
-use super::read::hex;
 use crate::ingest::objects::Record;
 
 impl CopyObjects {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use highwater::budget::{MemoryBudget, Permit};
+use highwater::ledger::hex;
 use highwater::store::objects::{Listed, ObjectError, ObjectErrorKind};
 use highwater::telemetry::objects::ObjectTally;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 
 use super::rows::{PackedRow, attributes_text};
-use crate::sink::objects::{BodyReader, hex};
+use crate::sink::objects::BodyReader;
 
 /// Objects that are read at once by one worker, at most.
 const MOST_AHEAD: usize = 128;

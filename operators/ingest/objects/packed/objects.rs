@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream;
+use highwater::ledger::hex;
 use highwater::store::objects::{
     Describe, Got, KeyRange, Listed, ObjectError, ObjectErrorKind, Objects, Page, Pages, Parts,
     Written,
@@ -18,7 +19,6 @@ use super::groups::Groups;
 use super::rows::{PackedRow, attributes_of, is_same, listed, listed_schema};
 use super::table::{PackedTable, all_rows};
 use crate::lake::LakeReadError;
-use crate::sink::objects::hex;
 
 /// Objects of a page.
 const PAGE_OBJECTS: usize = 1000;

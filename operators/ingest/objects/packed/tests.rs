@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use highwater::budget::{MemoryBudget, Permit};
 use highwater::dataset::{Table, TableName};
-use highwater::ledger::LoggedFile;
+use highwater::ledger::{LoggedFile, hex};
 use highwater::source::{BadRow, Emit, Readers as _, SourceError, Split, TableRead};
 use highwater::store::objects::{FolderObjects, KeyRange, ObjectErrorKind, Objects};
 use highwater::store::pace::{Bounds, Pace, Retries, RetryPolicy};
@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 use super::rows::{PackedRow, Rows, attributes_of, attributes_text};
 use super::*;
 use crate::ingest::objects::KeyFilter;
-use crate::sink::objects::{BodyReader, hex};
+use crate::sink::objects::BodyReader;
 
 fn row(key: &str, content: &[u8]) -> PackedRow {
     PackedRow {

@@ -306,23 +306,9 @@ impl Client {
 
 /// The options of the HTTP client, as they were given or found.
 fn client_options(builder: &AmazonS3Builder) -> ClientOptions {
-    let keys = [
-        "allow_http",
-        "allow_invalid_certificates",
-        "connect_timeout",
-        "disable_system_certificates",
-        "http1_only",
-        "http2_only",
-        "pool_idle_timeout",
-        "pool_max_idle_per_host",
-        "proxy_ca_certificate",
-        "proxy_excludes",
-        "proxy_url",
-        "randomize_addresses",
-        "user_agent",
-    ];
-    let keys = keys
+    let keys = cloud::HTTP
         .iter()
+        .filter(|key| !["timeout", "read_timeout"].contains(key))
         .filter_map(|key| key.parse::<ClientConfigKey>().ok());
     let options = keys.fold(ClientOptions::new(), |options, key| {
         let value = builder.get_config_value(&AmazonS3ConfigKey::Client(key));
