@@ -27,6 +27,7 @@ mod memory;
 mod merge_races;
 mod mirror;
 mod network;
+mod object_checks;
 mod object_cluster;
 mod object_pack;
 mod object_sync;

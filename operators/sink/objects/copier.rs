@@ -100,7 +100,7 @@ impl CopyObjects {
     /// was paid for it.
     pub(super) async fn copy(&self, mut object: Listed, paid: Option<u64>) -> Outcome {
         let began = Instant::now();
-        for _ in 0..MOST_CHANGES {
+        for attempt in 1..=MOST_CHANGES {
             if self.tally.is_stopped() {
                 return Outcome::Over;
             }
@@ -125,6 +125,11 @@ impl CopyObjects {
                 }
                 // Parts that were lost: the object is begun anew.
                 Trouble::Target(error) if error.kind == ObjectErrorKind::Vanished => {}
+                // Nobody knows which part it was. A whole one was asked for again already.
+                Trouble::Source(error)
+                    if error.kind == ObjectErrorKind::Corrupt
+                        && paid.is_none()
+                        && attempt < MOST_CHANGES => {}
                 Trouble::Source(error) => return self.gave_up(&object.key, error, true),
                 Trouble::Target(error) => return self.gave_up(&object.key, error, false),
             }

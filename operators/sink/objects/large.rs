@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use highwater::store::objects::{Describe, Listed, ObjectError, ObjectErrorKind, Parts};
+use highwater::store::objects::{Checksum, Describe, Listed, ObjectError, ObjectErrorKind, Parts};
 use tokio::task::JoinSet;
 
 use super::copier::{CopyObjects, Trouble};
@@ -29,7 +29,10 @@ impl CopyObjects {
             }
         };
         let paid = self.large.budget.take(first.end - first.start).await;
-        let body = self.read(&self.large, object, Some(first)).await?;
+        let (checksum, body) = tokio::try_join!(
+            self.checksum_of(object),
+            self.read(&self.large, object, Some(first)),
+        )?;
         let told = Describe {
             attributes: self.described(body.attributes),
             modified_ns: Some(object.modified_ns),
@@ -39,24 +42,34 @@ impl CopyObjects {
         let upload = self.retries.ask(begin, |_| ()).await;
         let upload: Arc<dyn Parts> = Arc::from(upload.map_err(Trouble::Target)?);
         let sent = self
-            .send_parts(object, &upload, parts, (body.bytes, paid))
+            .send_parts(object, &upload, parts, (body.bytes, paid), checksum)
             .await;
+        let sent = sent.and_then(|found| check_whole(object, checksum, found));
         let complete = || upload.complete();
         let written = match sent {
-            Ok(()) => self
+            Ok(digest) => self
                 .retries
                 .ask(complete, |_| ())
                 .await
+                .map(|written| record(object, &written, digest))
                 .map_err(Trouble::Target),
             Err(trouble) => Err(trouble),
         };
         match written {
-            Ok(written) => Ok(record(object, &written, None)),
+            Ok(record) => Ok(record),
             Err(trouble) => {
                 upload.abandon().await;
                 Err(trouble)
             }
         }
+    }
+
+    /// The checksum that the source keeps of the whole, if those of parts make it up.
+    async fn checksum_of(&self, object: &Listed) -> Result<Option<Checksum>, Trouble> {
+        let ask = || self.source.checksum(object);
+        let told = self.retries.ask(ask, |_| ()).await;
+        let told = told.map_err(Trouble::Source)?;
+        Ok(told.filter(Checksum::is_made_of_parts))
     }
 
     /// The ranges of an object's parts.
@@ -80,14 +93,18 @@ impl CopyObjects {
         Ok(cut(object.bytes, bytes))
     }
 
+    /// Reads and writes all parts; that of the parts, in their order, which `kind` is
+    /// of the whole.
     async fn send_parts(
         &self,
         object: &Listed,
         upload: &Arc<dyn Parts>,
         parts: Vec<Range<u64>>,
         first: (Bytes, highwater::budget::Permit),
-    ) -> Result<(), Trouble> {
-        let mut running: JoinSet<Result<(), Trouble>> = JoinSet::new();
+        kind: Option<Checksum>,
+    ) -> Result<Vec<PartSum>, Trouble> {
+        let mut running: JoinSet<Result<PartSum, Trouble>> = JoinSet::new();
+        let mut sums = Vec::with_capacity(parts.len());
         let mut first = Some(first);
         for (number, range) in (0_u32..).zip(parts) {
             let (body, paid) = match first.take() {
@@ -96,23 +113,31 @@ impl CopyObjects {
             };
             let (copier, object, upload) = (self.clone(), object.clone(), Arc::clone(upload));
             running.spawn(async move {
-                let done = copier
+                let bytes = range.end - range.start;
+                let sent = copier
                     .send_part(&object, upload.as_ref(), number, range, body)
                     .await;
+                let sum = sent.map(|body| PartSum {
+                    number,
+                    bytes,
+                    checksum: kind.map(|kind| kind.same_of(&body)),
+                });
                 drop(paid);
-                done
+                sum
             });
             // A part that failed is a reason not to begin the others.
             while let Some(done) = running.try_join_next() {
-                over(done)?;
+                sums.push(over(done)?);
             }
         }
         while let Some(done) = running.join_next().await {
-            over(done)?;
+            sums.push(over(done)?);
         }
-        Ok(())
+        sums.sort_unstable_by_key(|sum| sum.number);
+        Ok(sums)
     }
 
+    /// Reads a part, where it was not read yet, and writes it; the part.
     async fn send_part(
         &self,
         object: &Listed,
@@ -120,7 +145,7 @@ impl CopyObjects {
         number: u32,
         range: Range<u64>,
         body: Option<Bytes>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Bytes, Trouble> {
         let offset = range.start;
         let body = match body {
             Some(body) => body,
@@ -136,14 +161,48 @@ impl CopyObjects {
             }
             sent
         };
-        self.retries
-            .ask(once, |_| ())
-            .await
-            .map_err(Trouble::Target)
+        let sent = self.retries.ask(once, |_| ()).await;
+        sent.map_err(Trouble::Target)?;
+        Ok(body)
     }
 }
 
-fn over(done: Result<Result<(), Trouble>, tokio::task::JoinError>) -> Result<(), Trouble> {
+/// The checksum of one part, where one is wanted.
+struct PartSum {
+    number: u32,
+    bytes: u64,
+    checksum: Option<Checksum>,
+}
+
+/// The checksum of the whole as text, where it is the expected one.
+fn check_whole(
+    object: &Listed,
+    expected: Option<Checksum>,
+    parts: Vec<PartSum>,
+) -> Result<Option<String>, Trouble> {
+    let Some(expected) = expected else {
+        return Ok(None);
+    };
+    let found = parts
+        .into_iter()
+        .fold(None, |whole: Option<Checksum>, part| {
+            let checksum = part.checksum?;
+            match whole {
+                None => Some(checksum),
+                Some(whole) => whole.and_then(checksum, part.bytes),
+            }
+        });
+    if found == Some(expected) {
+        return Ok(Some(expected.to_string()));
+    }
+    let key = object.key.as_str();
+    let found = found.map_or_else(String::new, |found| format!(" {found}"));
+    let what = format!("{key:?} arrived in parts with the checksum{found}, {expected} was written");
+    let error = ObjectError::new(ObjectErrorKind::Corrupt, key, what);
+    Err(Trouble::Source(error))
+}
+
+fn over<T>(done: Result<Result<T, Trouble>, tokio::task::JoinError>) -> Result<T, Trouble> {
     done.unwrap_or_else(|error| {
         let error = ObjectError::new(ObjectErrorKind::Failed, "", error.to_string());
         Err(Trouble::Target(error))

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use highwater::ledger::hex;
-use highwater::store::objects::{Got, Listed, ObjectError, ObjectErrorKind, Objects, patience};
+use highwater::store::objects::{
+    Checksum, Got, Listed, ObjectError, ObjectErrorKind, Objects, patience,
+};
 use highwater::store::pace::{Pace, Retries};
 use http::HeaderMap;
 use md5::{Digest as _, Md5};
@@ -17,8 +19,8 @@ use super::copier::{CopyObjects, Lane, Trouble};
 pub(crate) struct Body {
     pub(crate) bytes: Bytes,
     pub(crate) attributes: HeaderMap,
-    /// MD5 in hexadecimal, where it was compared with the source's tag.
-    pub(crate) md5: Option<String>,
+    /// What it was compared with, as text: `md5:...`.
+    pub(crate) digest: Option<String>,
 }
 
 /// Reads bodies out of one place.
@@ -34,7 +36,8 @@ pub struct BodyReader {
 
 impl BodyReader {
     /// Reads an object or a part of it, as often as it takes. What comes back is
-    /// as long as it should be and, where the source names an MD5, has that.
+    /// as long as it should be and, where the source names a checksum or an MD5, has
+    /// that.
     ///
     /// # Errors
     /// The last failure.
@@ -72,7 +75,8 @@ impl BodyReader {
     ) -> Result<Body, ObjectError> {
         let whole = range.is_none();
         let got = self.source.get(object, range).await?;
-        let expected = object.md5().filter(|_| whole && !got.etag_is_no_md5);
+        let checksum = got.checksum;
+        let md5 = object.md5().filter(|_| whole && !got.etag_is_no_md5);
         let attributes = got.attributes.clone();
         let limit = patience(got.bytes);
         let bytes = tokio::time::timeout(limit, collect(got, &object.key)).await;
@@ -84,14 +88,15 @@ impl BodyReader {
             );
             ObjectError::new(ObjectErrorKind::Slow, &object.key, what)
         })??;
-        let md5 = match expected {
-            None => None,
-            Some(expected) => check_md5(&object.key, &bytes, expected, before)?,
+        let digest = match (checksum, md5) {
+            (Some(checksum), _) => Some(check(&object.key, &bytes, checksum)?),
+            (None, Some(md5)) => check_md5(&object.key, &bytes, md5, before)?,
+            (None, None) => None,
         };
         Ok(Body {
             bytes,
             attributes,
-            md5,
+            digest,
         })
     }
 }
@@ -141,7 +146,17 @@ async fn collect(mut got: Got, key: &str) -> Result<Bytes, ObjectError> {
     }
 }
 
-/// The MD5, where it is the expected one; `None` where the tag is no MD5.
+/// The checksum as text, where it is the expected one.
+fn check(key: &str, bytes: &[u8], expected: Checksum) -> Result<String, ObjectError> {
+    let found = expected.same_of(bytes);
+    if found == expected {
+        return Ok(found.to_string());
+    }
+    let what = format!("{key:?} arrived with the checksum {found}, {expected} was written");
+    Err(ObjectError::new(ObjectErrorKind::Corrupt, key, what))
+}
+
+/// The MD5 as text, where it is the expected one; `None` where the tag is no MD5.
 fn check_md5(
     key: &str,
     bytes: &[u8],
@@ -150,7 +165,7 @@ fn check_md5(
 ) -> Result<Option<String>, ObjectError> {
     let found = hex(&Md5::digest(bytes));
     if found.eq_ignore_ascii_case(expected) {
-        return Ok(Some(found));
+        return Ok(Some(format!("md5:{found}")));
     }
     let mut before = before.lock().unwrap_or_else(PoisonError::into_inner);
     if before.as_ref() == Some(&found) {
@@ -175,6 +190,7 @@ mod tests {
             etag: None,
             attributes: HeaderMap::new(),
             etag_is_no_md5: false,
+            checksum: None,
             body: stream::iter(chunks).boxed(),
         }
     }
@@ -201,7 +217,7 @@ mod tests {
         let md5 = hex(&Md5::digest(b"x"));
         assert_eq!(
             check_md5("k", b"x", &md5.to_uppercase(), &before).unwrap(),
-            Some(md5)
+            Some(format!("md5:{md5}"))
         );
     }
 }

@@ -31,11 +31,8 @@ impl CopyObjects {
         };
         let put = || self.target.put(&object.key, bytes.clone(), &told);
         let written = self.write(lane, bytes.len() as u64, put).await;
-        let digest = match (sha256, body.md5) {
-            (Some(sha256), _) => Some(format!("sha256:{}", hex(&sha256))),
-            (None, Some(md5)) => Some(format!("md5:{md5}")),
-            (None, None) => None,
-        };
+        let sent = sha256.map(|sha256| format!("sha256:{}", hex(&sha256)));
+        let digest = sent.or(body.digest);
         Ok(record(object, &written.map_err(Trouble::Target)?, digest))
     }
 

@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
-use super::{Describe, Got, Home, KeyRange, Listed, ObjectError, Objects, Pages, Parts, Written};
+use super::{
+    Checksum, Describe, Got, Home, KeyRange, Listed, ObjectError, Objects, Pages, Parts, Written,
+};
 use crate::store::pace::Rate;
 
 /// Requests by what they ask for.
@@ -127,6 +129,17 @@ impl Objects for Counted {
             .map_or(object.bytes, |range| range.end - range.start);
         self.asked.ask(Kind::Get, bytes, 0).await;
         self.inner.get(object, range).await
+    }
+
+    fn keeps_checksums(&self) -> bool {
+        self.inner.keeps_checksums()
+    }
+
+    async fn checksum(&self, object: &Listed) -> Result<Option<Checksum>, ObjectError> {
+        if self.inner.keeps_checksums() {
+            self.asked.ask(Kind::Head, 0, 0).await;
+        }
+        self.inner.checksum(object).await
     }
 
     async fn head(&self, key: &str) -> Result<Listed, ObjectError> {

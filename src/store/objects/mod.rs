@@ -10,12 +10,14 @@
 //! |---|---|
 //! | `key` | ranges of keys; which keys are nobody's to copy |
 //! | `error` | [`ObjectError`] |
+//! | `checksum` | [`Checksum`]: what a store keeps beside a content |
 //! | `s3` | [`S3Objects`]: one bucket, over HTTP |
 //! | `folder` | [`FolderObjects`]: one local folder, walked in the order of keys |
 //! | `path` | [`PathObjects`]: what only `object_store` speaks to |
 //! | `counted` | [`Counted`]: around any of them, counts requests and keeps to caps |
 //! | `open` | a URL becomes one of these |
 
+mod checksum;
 mod counted;
 mod error;
 mod folder;
@@ -32,6 +34,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::HeaderMap;
 
+pub use checksum::Checksum;
 pub use counted::{Caps, Counted, RequestCounts};
 pub use error::{ObjectError, ObjectErrorKind};
 pub use folder::FolderObjects;
@@ -105,6 +108,8 @@ pub struct Got {
     pub attributes: HeaderMap,
     /// Whether a tag in the form of an MD5 is known not to be one.
     pub etag_is_no_md5: bool,
+    /// That of the whole object, where all of it is read and the store tells.
+    pub checksum: Option<Checksum>,
     /// The content.
     pub body: BoxStream<'static, Result<Bytes, ObjectError>>,
 }
@@ -182,6 +187,20 @@ pub trait Objects: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`ObjectErrorKind::Changed`] if it is no longer the object that was listed.
     async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError>;
+
+    /// Whether [`Objects::checksum`] is worth a request.
+    fn keeps_checksums(&self) -> bool {
+        false
+    }
+
+    /// The checksum of an object as it was listed, where the store keeps one of the
+    /// whole. For objects that are read in parts; [`Objects::get`] tells it by itself.
+    ///
+    /// # Errors
+    /// As `get`.
+    async fn checksum(&self, _object: &Listed) -> Result<Option<Checksum>, ObjectError> {
+        Ok(None)
+    }
 
     /// The object as it is now.
     async fn head(&self, key: &str) -> Result<Listed, ObjectError>;

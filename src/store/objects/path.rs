@@ -138,6 +138,7 @@ impl Objects for PathObjects {
             attributes: headers(&got.attributes),
             // Neither service makes its tags of the content.
             etag_is_no_md5: true,
+            checksum: None,
             body: got
                 .into_stream()
                 .map_err(move |error| {

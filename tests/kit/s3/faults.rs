@@ -26,6 +26,8 @@ pub(crate) enum Action {
     Precondition412,
     /// The answer's body stops half-way and the connection is reset.
     Truncate,
+    /// One bit of the answer's body is another.
+    Flip,
     /// Answered after this long.
     Delay(Duration),
     /// Applied, but never answered.

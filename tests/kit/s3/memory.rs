@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
+use crc_fast::{CrcAlgorithm, Digest as Crc};
 use md5::{Digest, Md5};
 
 /// Every bucket of one server.
@@ -18,6 +19,8 @@ pub(super) struct Memory {
     buckets: Mutex<HashMap<String, Bucket>>,
     /// Set: reads ignore their conditions and say that they were met.
     pub(super) ignores_conditions: AtomicBool,
+    /// Set: keeps no checksums beside contents, as S3 did before 2025.
+    pub(super) keeps_no_checksums: AtomicBool,
 }
 
 /// What is told of an object beside its content.
@@ -45,6 +48,7 @@ pub(super) struct Object {
     chunks: Vec<Bytes>,
     pub(super) size: u64,
     pub(super) etag: String,
+    pub(super) crc64nvme: u64,
     pub(super) modified: SystemTime,
     pub(super) description: Description,
 }
@@ -67,10 +71,13 @@ pub(super) enum Refusal {
 impl Object {
     fn new(chunks: Vec<Bytes>, etag: String, description: Description) -> Arc<Self> {
         let size = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        let mut crc = Crc::new(CrcAlgorithm::Crc64Nvme);
+        chunks.iter().for_each(|chunk| crc.update(chunk));
         Arc::new(Self {
             chunks,
             size,
             etag,
+            crc64nvme: crc.finalize(),
             modified: SystemTime::now(),
             description,
         })

@@ -158,6 +158,12 @@ impl S3Server {
         ignores.store(true, std::sync::atomic::Ordering::SeqCst);
     }
 
+    /// From now on no checksums are told, as by S3 before 2025 and by many others.
+    pub(crate) fn keep_no_checksums(&self) {
+        let keeps_none = &self.memory.keeps_no_checksums;
+        keeps_none.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
     /// The requests so far that asked for objects to be deleted.
     pub(crate) fn deletes(&self) -> Vec<Seen> {
         self.faults

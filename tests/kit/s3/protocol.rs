@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{TryStreamExt, stream};
 use s3s::dto::*;
@@ -84,6 +86,21 @@ fn blob(slices: Vec<Bytes>) -> StreamingBlob {
 }
 
 impl Protocol {
+    /// What is told of an object's checksum to who asks for it.
+    fn checksum(
+        &self,
+        object: &Stored,
+        mode: Option<&ChecksumMode>,
+    ) -> (Option<ChecksumCRC64NVME>, Option<ChecksumType>) {
+        let keeps = !self.0.keeps_no_checksums.load(Ordering::SeqCst);
+        if !keeps || mode.is_none_or(|mode| mode.as_str() != ChecksumMode::ENABLED) {
+            return (None, None);
+        }
+        let value = STANDARD.encode(object.crc64nvme.to_be_bytes());
+        let whole = ChecksumType::from_static(ChecksumType::FULL_OBJECT);
+        (Some(value), Some(whole))
+    }
+
     fn found(&self, bucket: &str, key: &str) -> S3Result<Arc<Stored>> {
         if !self.0.has_bucket(bucket) {
             return Err(s3_error!(NoSuchBucket));
@@ -159,8 +176,12 @@ impl S3 for Protocol {
         let content_range = range
             .as_ref()
             .map(|range| format!("bytes {}-{}/{}", range.start, range.end - 1, object.size));
+        let mode = input.checksum_mode.filter(|_| range.is_none());
+        let (checksum_crc64nvme, checksum_type) = self.checksum(&object, mode.as_ref());
         let range = range.unwrap_or(0..object.size);
         Ok(S3Response::new(GetObjectOutput {
+            checksum_crc64nvme,
+            checksum_type,
             content_length: Some((range.end - range.start) as i64),
             content_range,
             body: Some(blob(object.slices(range))),
@@ -177,7 +198,11 @@ impl S3 for Protocol {
         req: S3Request<HeadObjectInput>,
     ) -> S3Result<S3Response<HeadObjectOutput>> {
         let object = self.found(&req.input.bucket, &req.input.key)?;
+        let mode = req.input.checksum_mode.as_ref();
+        let (checksum_crc64nvme, checksum_type) = self.checksum(&object, mode);
         Ok(S3Response::new(HeadObjectOutput {
+            checksum_crc64nvme,
+            checksum_type,
             content_length: Some(object.size as i64),
             e_tag: Some(ETag::Strong(object.etag.clone())),
             last_modified: Some(object.modified.into()),

@@ -107,6 +107,7 @@ async fn apply(
             Err(reset())
         }
         Some(Action::Truncate) => truncate(service.call(request).await?).await,
+        Some(Action::Flip) => flip(service.call(request).await?).await,
         Some(Action::Delay(pause)) => {
             tokio::time::sleep(pause).await;
             service.call(request).await
@@ -144,6 +145,21 @@ fn error(status: u16, code: &str) -> Answer {
         .header("content-type", "application/xml")
         .body(Body::from(xml))
         .map_err(|error| HttpError::new(Box::new(error)))
+}
+
+/// Sends the body with one bit turned, as a bad line or disk would.
+async fn flip(answer: HttpResponse) -> Answer {
+    let (head, body) = answer.into_parts();
+    let content: Vec<Bytes> = body.try_collect().await.map_err(HttpError::new)?;
+    let mut content = content.concat();
+    let middle = content.len() / 2;
+    if let Some(byte) = content.get_mut(middle) {
+        *byte ^= 0x10;
+    }
+    Ok(HttpResponse::from_parts(
+        head,
+        Body::from(Bytes::from(content)),
+    ))
 }
 
 /// Promises the whole body, sends half of it, and breaks off.

@@ -281,6 +281,7 @@ impl Objects for FolderObjects {
             etag: None,
             attributes: HeaderMap::new(),
             etag_is_no_md5: true,
+            checksum: None,
             body: stream::iter([Ok(body)]).boxed(),
         })
     }

@@ -19,8 +19,8 @@ use url::Url;
 
 use super::key::problem_in_an_address;
 use super::{
-    Describe, Got, Home, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind, Objects, Page,
-    Pages, Parts, Written,
+    Checksum, Describe, Got, Home, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind,
+    Objects, Page, Pages, Parts, Written,
 };
 use crate::store::StoreError;
 use answer::{ListAnswer, header_text};
@@ -32,6 +32,9 @@ const LONGEST_KEY_BYTES: usize = 1024;
 
 /// The largest object that is copied by one request, in bytes.
 const LARGEST_COPY_BYTES: u64 = 5 << 30;
+
+/// Asks for checksums with an answer.
+const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 
 /// Objects and folders of a page.
 const PAGE_NAMES: &str = "1000";
@@ -232,10 +235,14 @@ impl Objects for S3Objects {
         if let Some(etag) = &object.etag {
             ask = ask.header(http::header::IF_MATCH, &format!("\"{etag}\""));
         }
-        if let Some(range) = range.filter(|range| !range.is_empty()) {
-            let text = format!("bytes={}-{}", range.start, range.end - 1);
-            ask = ask.header(http::header::RANGE, &text);
-        }
+        let whole = range.is_none();
+        ask = match range.filter(|range| !range.is_empty()) {
+            Some(range) => {
+                let text = format!("bytes={}-{}", range.start, range.end - 1);
+                ask.header(http::header::RANGE, &text)
+            }
+            None => ask.header(CHECKSUM_MODE, "ENABLED"),
+        };
         let answer = self.client.send(ask).await?;
         let headers = answer.headers();
         let etag = header_text(headers, &http::header::ETAG);
@@ -256,9 +263,26 @@ impl Objects for S3Objects {
             bytes: wanted.end - wanted.start,
             etag,
             attributes: describing(headers),
+            checksum: Checksum::told(headers).filter(|_| whole),
             etag_is_no_md5: own_key || encryption.is_some_and(|by| by.starts_with("aws:")),
             body: answer.body(),
         })
+    }
+
+    fn keeps_checksums(&self) -> bool {
+        true
+    }
+
+    async fn checksum(&self, object: &Listed) -> Result<Option<Checksum>, ObjectError> {
+        let key = object.key.as_str();
+        let full = self.address(key)?;
+        let mut ask = self.ask(Method::HEAD, key, &full, "look at");
+        ask = ask.header(CHECKSUM_MODE, "ENABLED");
+        if let Some(etag) = &object.etag {
+            ask = ask.header(http::header::IF_MATCH, &format!("\"{etag}\""));
+        }
+        let answer = self.client.send(ask).await?;
+        Ok(Checksum::told(answer.headers()))
     }
 
     async fn head(&self, key: &str) -> Result<Listed, ObjectError> {
