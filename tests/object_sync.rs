@@ -197,6 +197,24 @@ fn a_dry_run_does_nothing() {
 }
 
 #[test]
+fn neither_a_plan_nor_a_verification_removes_anything() {
+    for to in [Side::bucket(), folder().1] {
+        let (_home, from) = folder();
+        fill(&from, 5);
+        to.put("only/there", "stays");
+        sync(&from, &to, &[]).exits(0);
+        let before = to.all();
+        let more = ["--delete", "--max-delete", "100%"];
+        start("plan", &from, &to, &more).wait().exits(0);
+        start("verify", &from, &to, &more).wait().exits(5);
+        assert_eq!(to.all(), before);
+        // The control arm: a run does remove it.
+        sync(&from, &to, &more).exits(0);
+        assert_equal(&from, &to);
+    }
+}
+
+#[test]
 fn globs_choose() {
     let (_home, from) = folder();
     let to = Side::bucket();

@@ -166,7 +166,10 @@ impl<'a> SyncRun<'a> {
         let failure =
             failure.or_else(|| others.iter().find_map(|other| other.report.error.clone()));
         let failure = match (failure, extras) {
-            (None, Some(extras)) => self.remove(extras, record.clone()).err().map(Into::into),
+            (None, Some(extras)) => {
+                let removed = self.remove(doing, extras, record.clone());
+                removed.err().map(Into::into)
+            }
             (failure, _) => failure,
         };
         let mut report = self.report(doing, &memory);
@@ -339,7 +342,12 @@ impl<'a> SyncRun<'a> {
         }
     }
 
-    fn remove(&self, extras: Arc<Extras>, record: Option<Shared<Record>>) -> Result<(), Failure> {
+    fn remove(
+        &self,
+        doing: Doing,
+        extras: Arc<Extras>,
+        record: Option<Shared<Record>>,
+    ) -> Result<(), Failure> {
         self.gather(&extras)?;
         let removal = Removal {
             target: Arc::clone(&self.sides.target),
@@ -348,7 +356,7 @@ impl<'a> SyncRun<'a> {
             retries: self.retries.clone(),
             record,
         };
-        removal.run(&self.objects, self.context)
+        removal.run(doing, &self.objects, self.context)
     }
 
     /// Brings what the other processes have found to be too much here.
