@@ -192,7 +192,7 @@ fn a_dry_run_does_nothing() {
     let dry = sync(&from, &to, &["--dry-run"]).exits(0);
     assert_eq!(number(&dry, "copied"), 50);
     let plan = start("plan", &from, &to, &[]).wait().exits(0);
-    plan.says(&["\"copied\":50", "put, to come"]);
+    plan.says(&["\"copied\":50", "\"planned\":{\"put\":50}"]);
     assert_eq!(to.server().faults().count(|seen| seen.method == "PUT"), 0);
 }
 
@@ -552,7 +552,10 @@ fn verify_and_status_tell_what_is_there() {
     to.put("f0/k00000", "damaged");
     to.remove("f1/k00001");
     let found = start("verify", &from, &to, &[]).wait().exits(5);
-    found.says(&["f0/k00000", "f1/k00001"]);
+    found.says(&[
+        "{\"key\":\"f0/k00000\",\"how\":\"differs\"}",
+        "{\"key\":\"f1/k00001\",\"how\":\"missing\"}",
+    ]);
 }
 
 #[test]

@@ -130,6 +130,9 @@ impl Packing<'_> {
             error: failure.map(Failure::into),
             ..ObjectsReport::default()
         };
+        if doing == Doing::Compare && self.sides.remote.0 {
+            self.tally.would_ask("get", self.tally.to_copy.get());
+        }
         self.tally.fill(&mut report);
         report.peak_at_once = plan.reader.pace.peak().into();
         report.settled_at_once = (plan.reader.pace.slots().into(), 0);

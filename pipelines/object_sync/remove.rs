@@ -23,6 +23,8 @@ pub(super) struct Removal {
     pub(super) tally: Arc<ObjectTally>,
     pub(super) retries: Retries,
     pub(super) record: Option<Arc<tokio::sync::Mutex<Record>>>,
+    /// Whether it takes requests.
+    pub(super) remote: bool,
 }
 
 impl Removal {
@@ -53,6 +55,10 @@ impl Removal {
         }
         if doing == Doing::Compare {
             self.tally.deleted.add(extra);
+            if self.remote {
+                let requests = extra.div_ceil(OBJECTS_OF_A_REQUEST as u64);
+                self.tally.would_ask("delete", requests);
+            }
             return Ok(());
         }
         let unreadable = |error: std::io::Error| {

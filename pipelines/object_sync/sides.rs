@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use highwater::app::{Failure, RunContext};
 use highwater::ledger::Ledger;
@@ -9,7 +10,7 @@ use highwater::run::config::ObjectsConfig;
 use highwater::run::{Config, Secret};
 use highwater::store::Store;
 use highwater::store::objects::{Caps, Counted, Objects, RequestCounts, open_objects};
-use highwater::store::pace::Rate;
+use highwater::store::pace::{Rate, Retries, RetryPolicy};
 use highwater_operators::ingest::objects::{PackedObjects, PackedTable};
 
 /// The folder of the record, below the target.
@@ -45,6 +46,7 @@ impl Place {
         options: &BTreeMap<String, String>,
         context: &RunContext,
     ) -> Result<Self, Failure> {
+        refuse_unknown(url.strip_prefix(PACK).unwrap_or(url))?;
         match url.strip_prefix(PACK) {
             Some(url) => context
                 .runtime
@@ -84,6 +86,32 @@ impl Place {
         })
     }
 }
+
+/// Says what a place is called, in the words of this binary.
+fn refuse_unknown(url: &str) -> Result<(), Failure> {
+    let known = ["file:", "s3://", "gs://", "az://"];
+    if known.iter().any(|scheme| url.starts_with(scheme)) {
+        return Ok(());
+    }
+    let what = match url {
+        "" => "two places are needed: what to copy, and to where".to_owned(),
+        // Whatever it is, it may hold a password.
+        url if url.contains('@') => "that is no place of objects".to_owned(),
+        url => format!("`{url}` is no place of objects"),
+    };
+    Err(Failure::usage(what).hint(
+        "name a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix: \
+         object-sync run SOURCE TARGET",
+    ))
+}
+
+/// How often a place that does not answer is asked before a run does any work, over
+/// about six seconds.
+const FIRST_LOOK: RetryPolicy = RetryPolicy {
+    attempts: 6,
+    first_pause: Duration::from_millis(200),
+    longest_pause: Duration::from_secs(3),
+};
 
 /// Both places.
 pub(super) struct Sides {
@@ -199,9 +227,23 @@ impl Sides {
                     .hint("correct the path; an empty source would look as if all was deleted"));
             }
             Some(_) => {}
-            None => self.source_store.check().await?,
+            None => look(&self.source, &self.source_store).await?,
         }
-        self.target_store.check().await?;
+        match self.target_store.folder() {
+            Some(_) => self.target_store.check().await?,
+            None => look(&self.target, &self.target_store).await?,
+        }
         Ok(())
     }
+}
+
+/// A bucket must be reachable and listable.
+async fn look(objects: &Arc<dyn Objects>, store: &Store) -> Result<(), Failure> {
+    // What is packed is reached through its table; others' errors are as good there.
+    if objects.home().is_none() {
+        return Ok(store.check().await?);
+    }
+    let retries = Retries::new(FIRST_LOOK);
+    retries.ask(|| objects.names_below(""), |_| ()).await?;
+    Ok(())
 }

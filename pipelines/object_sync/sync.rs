@@ -10,7 +10,7 @@ use highwater::run::report::ObjectsReport;
 use highwater::store::pace::{Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
 use highwater_operators::ingest::objects::{
-    CompareObjects, Extras, KeyFilter, Recording, Rules, find_ranges,
+    CompareObjects, Extras, KeyFilter, Recording, RequestsOf, Rules, find_ranges,
 };
 use highwater_operators::sink::objects::CopyObjects;
 use serde::{Deserialize, Serialize};
@@ -118,11 +118,6 @@ impl<'a> SyncRun<'a> {
         own.unwrap_or(&self.context.runtime).clone()
     }
 
-    /// The first keys that differ.
-    pub(super) fn differing(&self) -> Vec<String> {
-        self.tally.differing()
-    }
-
     /// Runs to the end. What objects have failed of is in the report.
     ///
     /// # Errors
@@ -156,7 +151,7 @@ impl<'a> SyncRun<'a> {
         let others = self.context.replies::<FlowReply>()?;
         let took = began.elapsed();
         for other in &others {
-            self.tally.join(&other.report, &other.differing);
+            self.tally.join(&other.report);
         }
         let failure = failure
             .lock()
@@ -201,8 +196,7 @@ impl<'a> SyncRun<'a> {
         self.make_durable(order)?;
         let mut report = self.report(order.doing, &memory);
         report.error = self.ended().map(Into::into);
-        let differing = self.tally.differing();
-        Ok((FlowReply { report, differing }, extras))
+        Ok((FlowReply { report }, extras))
     }
 
     /// What is recorded was made durable on the way.
@@ -306,6 +300,7 @@ impl<'a> SyncRun<'a> {
                 files: Arc::new(files),
             }),
             extras,
+            requests_of: (order.doing == Doing::Compare).then(|| self.requests_of(memory)),
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
             budget: memory.listing.clone(),
@@ -324,6 +319,16 @@ impl<'a> SyncRun<'a> {
             compare,
             copy,
             sink,
+        })
+    }
+
+    /// Which requests a run would send for an object; folders take none.
+    fn requests_of(&self, memory: &Memory) -> RequestsOf {
+        let (copy, remote) = (self.copy(memory), self.sides.remote);
+        Arc::new(move |object| {
+            let asked = copy.requests_of(object).into_iter();
+            let sent = asked.filter(|(kind, _)| if *kind == "get" { remote.0 } else { remote.1 });
+            sent.collect()
         })
     }
 
@@ -355,6 +360,7 @@ impl<'a> SyncRun<'a> {
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
             record,
+            remote: self.sides.remote.1,
         };
         removal.run(doing, &self.objects, self.context)
     }
@@ -408,11 +414,6 @@ impl<'a> SyncRun<'a> {
         };
         self.tally.fill(&mut report);
         if doing == Doing::Compare {
-            let (from, to) = self.sides.remote;
-            let to_come = [("get, to come", from), ("put, to come", to)];
-            for (kind, _) in to_come.iter().filter(|(_, remote)| *remote) {
-                report.requests.insert((*kind).to_owned(), report.copied);
-            }
             return report;
         }
         let (small, large) = (&memory.small, &memory.large);

@@ -88,6 +88,23 @@ impl CopyObjects {
             && object.bytes <= self.target.largest_put_bytes()
     }
 
+    /// Requests that a copy takes, by what they ask for.
+    #[must_use]
+    pub fn requests_of(&self, object: &Listed) -> Vec<(&'static str, u64)> {
+        if self.copies_by_store(object) {
+            return vec![("copy", 1)];
+        }
+        let parts = match self.is_large(object) {
+            true => self.parts_of(object).map_or(0, |parts| parts.len() as u64),
+            false => 1,
+        };
+        match parts {
+            0 | 1 => vec![("get", 1), ("put", 1)],
+            // Beside the parts, the upload is begun and completed.
+            parts => vec![("get", parts), ("part", parts + 2)],
+        }
+    }
+
     /// What must be paid before an object is copied as a whole, in bytes.
     pub(super) fn cost_bytes(&self, object: &Listed) -> u64 {
         match self.copies_by_store(object) {

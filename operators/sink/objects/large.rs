@@ -60,7 +60,7 @@ impl CopyObjects {
     }
 
     /// The ranges of an object's parts.
-    fn parts_of(&self, object: &Listed) -> Result<Vec<Range<u64>>, ObjectError> {
+    pub(super) fn parts_of(&self, object: &Listed) -> Result<Vec<Range<u64>>, ObjectError> {
         let (sizes, most) = self.target.parts_limits();
         let wanted = (self.large.budget.total_bytes() / PARTS_IN_LANE).min(LARGEST_PART_BYTES);
         let needed = object.bytes.div_ceil(most);

@@ -126,7 +126,7 @@ enum Step<T> {
     /// The packed row stays, though the source has nothing like it.
     Stays(T),
     /// The packed row goes.
-    Goes,
+    Goes(T),
     /// The object is not packed for its size; the row that stays.
     TooLarge(Listed, Option<T>),
     /// Nothing of it is packed.
@@ -157,7 +157,7 @@ impl PackPlan {
                 Step::Stays(_) => other += 1,
                 Step::TooLarge(object, _) => large.push(object),
                 Step::Nothing => {}
-                Step::Read(..) | Step::Goes => return Ok(true),
+                Step::Read(..) | Step::Goes(_) => return Ok(true),
             }
             if self.tally.is_stopped() {
                 return Ok(false);
@@ -230,7 +230,7 @@ impl PackPlan {
                     ahead.keep(row, permit);
                 }
                 Step::Read(object, old) => ahead.read(object, permit, old),
-                Step::Goes | Step::TooLarge(_, None) | Step::Nothing => {}
+                Step::Goes(_) | Step::TooLarge(_, None) | Step::Nothing => {}
             }
         }
         merge.tell_refused();
@@ -253,18 +253,18 @@ impl PackPlan {
             Step::Read(object, old) => {
                 tally.source_objects.add(1);
                 tally.target_objects.add(old.is_some().into());
-                tally.differs(&object.key, object.bytes);
+                tally.differs(&object.key, object.bytes, old.is_none());
                 let old = old.as_ref().map_or(0, |old| S::object(old).bytes);
                 Some(object.bytes + old)
             }
             Step::Stays(row) => {
                 tally.target_objects.add(1);
-                tally.extra.add(1);
+                tally.is_extra(&S::object(row).key);
                 Some(S::object(row).bytes)
             }
-            Step::Goes => {
+            Step::Goes(row) => {
                 tally.target_objects.add(1);
-                tally.extra.add(1);
+                tally.is_extra(&S::object(row).key);
                 tally.deleted.add(1);
                 None
             }
@@ -447,7 +447,7 @@ impl<'a, S: Side> Merge<'a, S> {
                 Step::TooLarge(object, row)
             }
             (Some(object), row) if wanted => Step::Read(object, row),
-            (None, Some(_)) if plan.delete => Step::Goes,
+            (None, Some(row)) if plan.delete => Step::Goes(row),
             (None, Some(row)) => Step::Stays(row),
             _ => Step::Nothing,
         }

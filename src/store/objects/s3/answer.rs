@@ -170,14 +170,32 @@ pub(super) fn failure(
     };
     let said = match (code.is_empty(), message.is_empty()) {
         (true, _) => status.to_string(),
-        (false, true) => code,
+        (false, true) => code.clone(),
         (false, false) => format!("{code}: {message}"),
+    };
+    let said = match advice(kind, &code) {
+        Some(advice) => format!("{advice} ({said})"),
+        None => said,
     };
     let mut error = ObjectError::new(kind, key, format!("cannot {doing}: {said}"));
     let after = header_text(headers, &http::header::RETRY_AFTER);
     let after = after.and_then(|after| after.parse().ok());
     error.retry_after = after.map(|seconds: u64| Duration::from_secs(seconds.min(300)));
     error
+}
+
+/// What is to be done about an answer that does not pass by itself.
+fn advice(kind: ObjectErrorKind, code: &str) -> Option<&'static str> {
+    Some(match (code, kind) {
+        ("NoSuchBucket", _) => "the bucket does not exist; create it or correct the URL",
+        ("InvalidAccessKeyId", _) => "the store does not know this access key",
+        ("SignatureDoesNotMatch", _) => "the secret key is not the one of this access key",
+        ("ExpiredToken" | "InvalidToken", _) => {
+            "the session token is no longer good; get a new one"
+        }
+        (_, ObjectErrorKind::Refused) => "these credentials may not do that; give them permission",
+        _ => return None,
+    })
 }
 
 /// The MD5 of a document as a header has it.

@@ -241,7 +241,10 @@ impl Client {
     /// Sends a request once. An answer that is no success is an error.
     pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Answer, ObjectError> {
         let patience = patience(ask.moved_bytes);
-        let doing = format!("{} {:?} of {}", ask.doing, ask.key, self.shared.url);
+        let doing = match ask.key {
+            "" => format!("{} {}", ask.doing, self.shared.url),
+            key => format!("{} {key:?} of {}", ask.doing, self.shared.url),
+        };
         let key = ask.key.to_owned();
         let sent = tokio::time::timeout(patience, self.exchange(ask, &key, &doing)).await;
         let response = sent.map_err(|_| too_slow(&key, &doing, patience))??;
@@ -365,5 +368,9 @@ fn broken(error: &HttpError, key: &str, doing: &str) -> ObjectError {
         true => ObjectErrorKind::NoSuchPlace,
         false => kind,
     };
-    ObjectError::new(kind, key, format!("cannot {doing}: {text}"))
+    let why = match error.kind() {
+        HttpErrorKind::Connect => "the store cannot be reached: ",
+        _ => "",
+    };
+    ObjectError::new(kind, key, format!("cannot {doing}: {why}{text}"))
 }
