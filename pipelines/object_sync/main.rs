@@ -63,6 +63,7 @@ impl Pipeline for ObjectSync {
             context.memory_limit.as_u64(),
         );
         report.warnings.clone_from(&context.warnings);
+        report.warnings.extend(sync.sides.notes(&sync.objects));
         let doing = match sync.objects.dry_run {
             true => Doing::Compare,
             false => Doing::Copy,
@@ -81,6 +82,8 @@ impl Pipeline for ObjectSync {
     fn plan(&self, config: Config, context: RunContext) -> Result<PlanReport, Failure> {
         let sync = SyncRun::open(&config, &context)?;
         let plan = sync.run(Doing::Compare)?;
+        let mut warnings = context.warnings.clone();
+        warnings.extend(sync.sides.notes(&sync.objects));
         drop(sync);
         Ok(PlanReport {
             pipeline: self.name().to_owned(),
@@ -89,7 +92,7 @@ impl Pipeline for ObjectSync {
             tables: Vec::new(),
             objects: Some(Box::new(plan)),
             memory: context.memory_plan(),
-            warnings: context.warnings,
+            warnings,
         })
     }
 

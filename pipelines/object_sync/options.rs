@@ -53,6 +53,12 @@ pub(super) static FLAGS: Flags = Flags {
             "Copy objects of this size or more in parts",
         ),
         flag("no-metadata", "", "Leave content type and metadata behind"),
+        flag("tags", "", "Copy the tags of objects, too"),
+        flag(
+            "hedge",
+            "",
+            "Ask a second time for what is late to answer (at most one read in twenty)",
+        ),
         flag(
             "no-server-side-copy",
             "",
@@ -141,6 +147,8 @@ fn set_objects(
         "max-errors" => objects.max_errors = Some(number()?),
         "multipart-from" => objects.multipart_from = Some(size()?),
         "no-metadata" => objects.metadata = false,
+        "tags" => objects.tags = true,
+        "hedge" => objects.hedge = true,
         "no-server-side-copy" => objects.server_side_copy = false,
         "no-ledger" => objects.ledger = false,
         "not-durable" => objects.durable = false,

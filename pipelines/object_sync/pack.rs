@@ -18,7 +18,7 @@ use highwater::run::report::ObjectsReport;
 use highwater::run::stages::Stages;
 use highwater::source::{Split, TableRead};
 use highwater::store::Store;
-use highwater::store::pace::{Bounds, Pace, Retries};
+use highwater::store::pace::{Bounds, Hedges, Pace, Retries};
 use highwater::telemetry::TableProgress;
 use highwater::telemetry::objects::ObjectTally;
 use highwater::watermark::{Bound, Identity, Mode, Watermark};
@@ -31,7 +31,7 @@ use highwater_operators::transform::partition::Partitioning;
 use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
 use uuid::Uuid;
 
-use super::sides::{Packed, Sides};
+use super::sides::{Packed, Sides, carry};
 use super::sync::Doing;
 
 const MIB: u64 = 1 << 20;
@@ -83,6 +83,7 @@ pub(super) struct Packing<'a> {
     pub(super) packed: &'a Packed,
     pub(super) tally: &'a Arc<ObjectTally>,
     pub(super) retries: &'a Retries,
+    pub(super) hedges: Option<&'a Hedges>,
 }
 
 impl Packing<'_> {
@@ -126,6 +127,8 @@ impl Packing<'_> {
             dry_run: doing == Doing::Compare,
             requests: self.sides.requests.by_kind(),
             retries: self.retries.made(),
+            hedged: self.hedges.map_or(0, Hedges::sent),
+            hedges_won: self.hedges.map_or(0, Hedges::won),
             ledger_version: *version.lock().unwrap_or_else(PoisonError::into_inner),
             error: failure.map(Failure::into),
             ..ObjectsReport::default()
@@ -201,7 +204,7 @@ impl Packing<'_> {
             ranges,
             filter: filter.map_err(Failure::usage)?,
             delete: self.objects.delete,
-            metadata: self.objects.metadata,
+            carry: carry(self.objects),
             compare_only: doing == Doing::Compare,
             // With the row that it replaces it must fit, and leave room for others.
             largest_bytes: (memory.ahead_bytes / 4).min(1 << 30),
@@ -214,6 +217,7 @@ impl Packing<'_> {
                     most: 512,
                 }),
                 retries: self.retries.clone(),
+                hedges: self.hedges.cloned(),
             }),
             retries: self.retries.clone(),
             tally: Arc::clone(self.tally),

@@ -9,7 +9,9 @@ use highwater::ledger::Ledger;
 use highwater::run::config::ObjectsConfig;
 use highwater::run::{Config, Secret};
 use highwater::store::Store;
-use highwater::store::objects::{Caps, Counted, Objects, RequestCounts, open_objects};
+use highwater::store::objects::{
+    Caps, Carry, Counted, Objects, RequestCounts, Tagged, open_objects,
+};
 use highwater::store::pace::{Rate, Retries, RetryPolicy};
 use highwater_operators::ingest::objects::{PackedObjects, PackedTable};
 
@@ -84,6 +86,14 @@ impl Place {
             store,
             packed: Some(packed),
         })
+    }
+}
+
+/// What goes with the content of objects.
+pub(super) fn carry(objects: &ObjectsConfig) -> Carry {
+    Carry {
+        metadata: objects.metadata,
+        tags: objects.tags,
     }
 }
 
@@ -178,6 +188,11 @@ impl Sides {
         };
         let source = paced(from.objects, remote.0);
         let target = paced(to.objects, remote.1);
+        let kept = to.packed.is_some() || target.keeps_tags();
+        let source = match objects.tags && kept && source.keeps_tags() {
+            true => Arc::new(Tagged::new(source)),
+            false => source,
+        };
         let sides = Self {
             record: target_store.child(RECORD),
             packed: to.packed,
@@ -190,6 +205,22 @@ impl Sides {
         };
         sides.refuse_nested()?;
         Ok(sides)
+    }
+
+    /// What was asked for and cannot be.
+    pub(super) fn notes(&self, objects: &ObjectsConfig) -> Vec<String> {
+        let target_keeps = self.packed.is_some() || self.target.keeps_tags();
+        let note = match (objects.tags, self.source.keeps_tags(), target_keeps) {
+            (true, false, _) => format!("{} has no tags to carry", self.source.url()),
+            (true, true, false) => {
+                format!(
+                    "{} cannot keep tags: they are left behind",
+                    self.target.url()
+                )
+            }
+            _ => return Vec::new(),
+        };
+        vec![note]
     }
 
     /// A place inside of the other would be copied into itself, again and again.

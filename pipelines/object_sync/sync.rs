@@ -7,7 +7,7 @@ use highwater::app::{Exit, Failure, RunContext};
 use highwater::run::Config;
 use highwater::run::config::{Against, ObjectsConfig};
 use highwater::run::report::ObjectsReport;
-use highwater::store::pace::{Retries, RetryPolicy};
+use highwater::store::pace::{Hedges, Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
 use highwater_operators::ingest::objects::{
     CompareObjects, Extras, KeyFilter, Recording, RequestsOf, Rules, find_ranges,
@@ -22,7 +22,7 @@ use super::pack::Packing;
 use super::record::{Keeper, Record};
 use super::remove::Removal;
 use super::shown::show;
-use super::sides::{Packed, Sides};
+use super::sides::{Packed, Sides, carry};
 use super::together::{FlowOrder, FlowReply, Order};
 
 /// Ranges that each worker gets, at least, where there are so many folders.
@@ -53,6 +53,7 @@ pub(super) struct SyncRun<'a> {
     context: &'a RunContext,
     tally: Arc<ObjectTally>,
     retries: Retries,
+    hedges: Option<Hedges>,
     threads: Option<Runtime>,
 }
 
@@ -101,6 +102,7 @@ impl<'a> SyncRun<'a> {
             cancel.cancelled().await;
             stop.stop();
         });
+        let hedges = (objects.hedge && sides.remote.0).then(Hedges::default);
         Ok(Self {
             sides,
             objects,
@@ -108,6 +110,7 @@ impl<'a> SyncRun<'a> {
             context,
             tally,
             retries: Retries::new(RetryPolicy::default()),
+            hedges,
             threads: threads(context)?,
         })
     }
@@ -226,6 +229,7 @@ impl<'a> SyncRun<'a> {
             packed,
             tally: &self.tally,
             retries: &self.retries,
+            hedges: self.hedges.as_ref(),
         };
         let mut report = packing.run(doing)?;
         if report.error.is_none() {
@@ -339,10 +343,11 @@ impl<'a> SyncRun<'a> {
             small: memory.small.clone(),
             large: memory.large.clone(),
             large_from_bytes: memory.large_from_bytes,
-            metadata: self.objects.metadata,
+            carry: carry(&self.objects),
             by_store: self.objects.server_side_copy,
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
+            hedges: self.hedges.clone(),
             runtime: self.runtime(),
         }
     }
@@ -410,6 +415,8 @@ impl<'a> SyncRun<'a> {
             dry_run: doing == Doing::Compare,
             requests: self.sides.requests.by_kind(),
             retries: self.retries.made(),
+            hedged: self.hedges.as_ref().map_or(0, Hedges::sent),
+            hedges_won: self.hedges.as_ref().map_or(0, Hedges::won),
             ..ObjectsReport::default()
         };
         self.tally.fill(&mut report);

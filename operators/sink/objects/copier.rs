@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use highwater::budget::MemoryBudget;
-use highwater::store::objects::{Listed, ObjectError, ObjectErrorKind, Objects};
-use highwater::store::pace::{Pace, Retries};
+use highwater::store::objects::{Carry, Listed, ObjectError, ObjectErrorKind, Objects};
+use highwater::store::pace::{Hedges, Pace, Retries};
 use highwater::telemetry::objects::ObjectTally;
 
 use crate::ingest::objects::Record;
@@ -42,14 +42,16 @@ pub struct CopyObjects {
     pub large: Lane,
     /// Objects of this size or more are copied in parts, in bytes.
     pub large_from_bytes: u64,
-    /// Whether content type and metadata are copied, too.
-    pub metadata: bool,
+    /// What goes with the content.
+    pub carry: Carry,
     /// Whether the store may copy by itself where it can.
     pub by_store: bool,
     /// Where everything is counted.
     pub tally: Arc<ObjectTally>,
     /// How requests are repeated.
     pub retries: Retries,
+    /// What is late to be read is asked a second time.
+    pub hedges: Option<Hedges>,
     /// Where copies run.
     pub runtime: tokio::runtime::Handle,
 }

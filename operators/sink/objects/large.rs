@@ -31,7 +31,7 @@ impl CopyObjects {
         let paid = self.large.budget.take(first.end - first.start).await;
         let body = self.read(&self.large, object, Some(first)).await?;
         let told = Describe {
-            attributes: self.described(body.attributes),
+            attributes: self.carry.of(body.attributes),
             modified_ns: Some(object.modified_ns),
             sha256: None,
         };

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use highwater::store::objects::{Got, Listed, ObjectError, ObjectErrorKind, Objects, patience};
-use highwater::store::pace::{Pace, Retries};
+use highwater::store::pace::{Hedges, Pace, Retries};
 use http::HeaderMap;
 use md5::{Digest as _, Md5};
 
@@ -29,6 +29,8 @@ pub struct BodyReader {
     pub pace: Pace,
     /// How often each.
     pub retries: Retries,
+    /// What is late is asked a second time.
+    pub hedges: Option<Hedges>,
 }
 
 impl BodyReader {
@@ -70,7 +72,13 @@ impl BodyReader {
         before: &Mutex<Option<String>>,
     ) -> Result<Body, ObjectError> {
         let whole = range.is_none();
-        let got = self.source.get(object, range).await?;
+        let got = match &self.hedges {
+            None => self.source.get(object, range).await?,
+            Some(hedges) => {
+                let ask = || self.source.get(object, range.clone());
+                hedges.race(&self.pace, ask).await?
+            }
+        };
         let expected = object.md5().filter(|_| whole && !got.etag_is_no_md5);
         let attributes = got.attributes.clone();
         let limit = patience(got.bytes);
@@ -107,6 +115,7 @@ impl CopyObjects {
             source: Arc::clone(&self.source),
             pace: lane.read.clone(),
             retries: self.retries.clone(),
+            hedges: self.hedges.clone(),
         };
         reader.read(object, range).await.map_err(Trouble::Source)
     }
@@ -183,6 +192,7 @@ mod tests {
             bytes,
             etag: None,
             attributes: HeaderMap::new(),
+            tags: 0,
             etag_is_no_md5: false,
             body: stream::iter(chunks).boxed(),
         }

@@ -53,6 +53,12 @@ pub struct ObjectsReport {
     pub planned: BTreeMap<String, u64>,
     /// Requests that were repeated.
     pub retries: u64,
+    /// Reads that were late and asked a second time.
+    #[serde(default)]
+    pub hedged: u64,
+    /// Of these, reads whose second answer came first.
+    #[serde(default)]
+    pub hedges_won: u64,
     /// The greatest number of objects that were copied at once.
     pub peak_at_once: u64,
     /// How many at once the run had settled on, small objects and parts of large.
@@ -127,6 +133,8 @@ impl ObjectsReport {
             *self.requests.entry(kind.clone()).or_default() += count;
         }
         self.retries += other.retries;
+        self.hedged += other.hedged;
+        self.hedges_won += other.hedges_won;
         self.peak_at_once += other.peak_at_once;
         self.settled_at_once.0 += other.settled_at_once.0;
         self.settled_at_once.1 += other.settled_at_once.1;

@@ -178,8 +178,16 @@ impl ObjectsReport {
             0 => String::new(),
             some => format!("; {} repeated", units::count(some)),
         };
+        let hedged = match self.hedged {
+            0 => String::new(),
+            some => format!(
+                "; {} late and asked twice, where {} answered sooner",
+                units::count(some),
+                units::counted(self.hedges_won, "second request")
+            ),
+        };
         (!self.requests.is_empty())
-            .then(|| format!("requests: {}{repeated}", counts(&self.requests)))
+            .then(|| format!("requests: {}{repeated}{hedged}", counts(&self.requests)))
     }
 
     fn about_speed(&self) -> String {

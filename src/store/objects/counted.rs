@@ -8,13 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
+use http::HeaderValue;
 
-use super::{Describe, Got, Home, KeyRange, Listed, ObjectError, Objects, Pages, Parts, Written};
+use super::{
+    Carry, Describe, Got, Home, KeyRange, Listed, ObjectError, Objects, Pages, Parts, Written,
+};
 use crate::store::pace::Rate;
 
 /// Requests by what they ask for.
 #[derive(Debug, Default)]
-pub struct RequestCounts([AtomicU64; 7]);
+pub struct RequestCounts([AtomicU64; 8]);
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
@@ -25,9 +28,12 @@ enum Kind {
     Part,
     Copy,
     Delete,
+    Tags,
 }
 
-const KINDS: [&str; 7] = ["list", "get", "head", "put", "part", "copy", "delete"];
+const KINDS: [&str; 8] = [
+    "list", "get", "head", "put", "part", "copy", "delete", "tags",
+];
 
 impl RequestCounts {
     fn add(&self, kind: Kind) {
@@ -160,14 +166,24 @@ impl Objects for Counted {
         self.inner.home()
     }
 
+    fn keeps_tags(&self) -> bool {
+        self.inner.keeps_tags()
+    }
+
+    async fn tags(&self, key: &str) -> Result<Option<HeaderValue>, ObjectError> {
+        self.asked.ask(Kind::Tags, 0, 0).await;
+        self.inner.tags(key).await
+    }
+
     async fn copy_from(
         &self,
         home: &Home,
         object: &Listed,
         key: &str,
+        carry: Carry,
     ) -> Result<Written, ObjectError> {
         self.asked.ask(Kind::Copy, 0, 0).await;
-        self.inner.copy_from(home, object, key).await
+        self.inner.copy_from(home, object, key, carry).await
     }
 
     async fn make_durable(&self) -> Result<(), ObjectError> {

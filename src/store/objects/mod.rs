@@ -13,9 +13,11 @@
 //! | `s3` | [`S3Objects`]: one bucket, over HTTP |
 //! | `folder` | [`FolderObjects`]: one local folder, walked in the order of keys |
 //! | `path` | [`PathObjects`]: what only `object_store` speaks to |
+//! | `carry` | what goes with the content; [`Tagged`]: around any of them, asks for tags |
 //! | `counted` | [`Counted`]: around any of them, counts requests and keeps to caps |
 //! | `open` | a URL becomes one of these |
 
+mod carry;
 mod counted;
 mod error;
 mod folder;
@@ -30,8 +32,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
+pub use carry::{Carry, Tagged};
 pub use counted::{Caps, Counted, RequestCounts};
 pub use error::{ObjectError, ObjectErrorKind};
 pub use folder::FolderObjects;
@@ -103,6 +106,8 @@ pub struct Got {
     pub etag: Option<String>,
     /// Content type, metadata and the like, by the names that S3 has for them.
     pub attributes: HeaderMap,
+    /// How many tags it has beside these, where the store tells.
+    pub tags: u64,
     /// Whether a tag in the form of an MD5 is known not to be one.
     pub etag_is_no_md5: bool,
     /// The content.
@@ -201,12 +206,24 @@ pub trait Objects: Send + Sync + std::fmt::Debug {
     /// gone already is no failure.
     async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError>;
 
+    /// Whether objects here may have tags.
+    fn keeps_tags(&self) -> bool {
+        false
+    }
+
+    /// The tags of an object in the form in which they are written; `None` where it
+    /// has none.
+    async fn tags(&self, _key: &str) -> Result<Option<HeaderValue>, ObjectError> {
+        Ok(None)
+    }
+
     /// Where others may copy from.
     fn home(&self) -> Option<&Home> {
         None
     }
 
-    /// Copies an object of another place of the same [`Home::endpoint`] to `key`.
+    /// Copies an object of another place of the same [`Home::endpoint`] to `key`, with
+    /// what is carried. Tags that nobody asked for are left to the store.
     ///
     /// # Errors
     /// As `get` and `put`; this place cannot.
@@ -215,6 +232,7 @@ pub trait Objects: Send + Sync + std::fmt::Debug {
         _home: &Home,
         _object: &Listed,
         key: &str,
+        _carry: Carry,
     ) -> Result<Written, ObjectError> {
         let what = format!("{} cannot copy by itself", self.url());
         Err(ObjectError::new(ObjectErrorKind::Failed, key, what))

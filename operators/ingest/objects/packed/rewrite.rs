@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use highwater::budget::MemoryBudget;
 use highwater::source::{Emit, Reader, Readers, SourceError, SourceErrorKind, Split, TableRead};
-use highwater::store::objects::{KeyRange, Listed, ObjectError, Objects, Refused};
+use highwater::store::objects::{Carry, KeyRange, Listed, ObjectError, Objects, Refused};
 use highwater::store::pace::Retries;
 use highwater::telemetry::objects::ObjectTally;
 
@@ -45,8 +45,8 @@ pub struct PackPlan {
     pub filter: KeyFilter,
     /// Whether rows go whose object is gone.
     pub delete: bool,
-    /// Whether content type and metadata are kept.
-    pub metadata: bool,
+    /// What is kept beside the content.
+    pub carry: Carry,
     /// Whether nothing is read or written but names.
     pub compare_only: bool,
     /// The greatest object that is packed, in bytes.
@@ -203,7 +203,7 @@ impl PackPlan {
         let told = |error: &ObjectError| failed(self, error);
         let budget = MemoryBudget::new(self.ahead_bytes);
         let tally = Arc::clone(&self.tally);
-        let mut ahead = Ahead::new(Arc::clone(&self.reader), budget, tally, self.metadata);
+        let mut ahead = Ahead::new(Arc::clone(&self.reader), budget, tally, self.carry);
         let mut rows = Outgoing::default();
         let merge = Merge::new(self, number, Contents).await;
         let mut merge = merge.map_err(|error| told(&error))?;

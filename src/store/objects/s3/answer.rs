@@ -8,6 +8,7 @@ use md5::{Digest as _, Md5};
 use serde::Deserialize;
 
 use super::super::{Listed, ObjectError, ObjectErrorKind};
+use super::client::in_query;
 
 /// A page of a listing.
 #[derive(Debug, Default, Deserialize)]
@@ -107,6 +108,20 @@ pub(super) fn element(xml: &str, name: &str) -> Option<String> {
     quick_xml::escape::unescape(inside)
         .ok()
         .map(|text| text.into_owned())
+}
+
+/// The tags of an object, in the form in which they are written.
+pub(super) fn tags(xml: &str) -> Option<String> {
+    let each = xml.split("<Tag>").skip(1).filter_map(|tag| {
+        let value = element(tag, "Value").unwrap_or_default();
+        Some(format!(
+            "{}={}",
+            in_query(&element(tag, "Key")?),
+            in_query(&value)
+        ))
+    });
+    let tags: Vec<String> = each.collect();
+    (!tags.is_empty()).then(|| tags.join("&"))
 }
 
 /// The keys that a request could not remove, and why.
@@ -232,6 +247,14 @@ mod tests {
         let answer = ListAnswer::parse(xml, "s3://b").unwrap();
         assert_eq!(answer.objects().unwrap()[0].key, "a+b%20&c");
         assert_eq!(answer.next(), None);
+    }
+
+    #[test]
+    fn tags_are_read_and_written() {
+        let xml = "<Tagging><TagSet><Tag><Key>a b</Key><Value>c&amp;d=e</Value></Tag>\
+            <Tag><Key>z</Key><Value></Value></Tag></TagSet></Tagging>";
+        assert_eq!(tags(xml).as_deref(), Some("a%20b=c%26d%3De&z="));
+        assert_eq!(tags("<Tagging><TagSet></TagSet></Tagging>"), None);
     }
 
     #[test]

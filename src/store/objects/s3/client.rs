@@ -46,6 +46,11 @@ pub(super) fn encoded(key: &str) -> String {
     utf8_percent_encode(key, IN_PATH).to_string()
 }
 
+/// A text as it stands in a query.
+pub(super) fn in_query(text: &str) -> String {
+    utf8_percent_encode(text, IN_QUERY).to_string()
+}
+
 /// Who sends requests to one bucket.
 #[derive(Debug, Clone)]
 pub(super) struct Client {

@@ -19,8 +19,8 @@ use url::Url;
 
 use super::key::problem_in_an_address;
 use super::{
-    Describe, Got, Home, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind, Objects, Page,
-    Pages, Parts, Written,
+    Carry, Describe, Got, Home, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind, Objects,
+    Page, Pages, Parts, Written,
 };
 use crate::store::StoreError;
 use answer::{ListAnswer, header_text};
@@ -45,6 +45,9 @@ const DESCRIBING: [HeaderName; 6] = [
     http::header::CONTENT_TYPE,
     http::header::EXPIRES,
 ];
+
+/// How many tags an object has; told to those only who may read them.
+const TAGGING_COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
 
 /// The objects of a bucket below a prefix.
 #[derive(Debug, Clone)]
@@ -256,6 +259,9 @@ impl Objects for S3Objects {
             bytes: wanted.end - wanted.start,
             etag,
             attributes: describing(headers),
+            tags: header_text(headers, &TAGGING_COUNT)
+                .and_then(|count| count.parse().ok())
+                .unwrap_or(0),
             etag_is_no_md5: own_key || encryption.is_some_and(|by| by.starts_with("aws:")),
             body: answer.body(),
         })
@@ -345,6 +351,18 @@ impl Objects for S3Objects {
         Ok(failed)
     }
 
+    fn keeps_tags(&self) -> bool {
+        true
+    }
+
+    async fn tags(&self, key: &str) -> Result<Option<HeaderValue>, ObjectError> {
+        let full = self.address(key)?;
+        let ask = self.ask(Method::GET, key, &full, "read the tags of");
+        let text = self.client.send(ask.query("tagging", "")).await?.text();
+        let tags = answer::tags(&text.await?);
+        Ok(tags.and_then(|tags| HeaderValue::try_from(tags).ok()))
+    }
+
     fn home(&self) -> Option<&Home> {
         Some(&self.home)
     }
@@ -354,6 +372,7 @@ impl Objects for S3Objects {
         home: &Home,
         object: &Listed,
         key: &str,
+        carry: Carry,
     ) -> Result<Written, ObjectError> {
         let full = self.address(key)?;
         let from = client::encoded(&format!("/{}/{}{}", home.bucket, home.prefix, object.key));
@@ -365,6 +384,16 @@ impl Objects for S3Objects {
             .ask(Method::PUT, key, &full, "copy to")
             .moving(object.bytes)
             .header(HeaderName::from_static("x-amz-copy-source"), &from);
+        // By default both are copied. Stores that know no tags refuse even a word of
+        // them: where nobody asked, none is said.
+        if !carry.metadata {
+            let name = HeaderName::from_static("x-amz-metadata-directive");
+            ask = ask.header(name, "REPLACE");
+        }
+        if carry.tags {
+            let name = HeaderName::from_static("x-amz-tagging-directive");
+            ask = ask.header(name, "COPY");
+        }
         if let Some(etag) = &object.etag {
             let name = HeaderName::from_static("x-amz-copy-source-if-match");
             ask = ask.header(name, &format!("\"{etag}\""));
