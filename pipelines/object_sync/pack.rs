@@ -31,6 +31,7 @@ use highwater_operators::transform::partition::Partitioning;
 use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
 use uuid::Uuid;
 
+use super::shown::show;
 use super::sides::{Packed, Sides, carry};
 use super::sync::Doing;
 
@@ -98,6 +99,8 @@ impl Packing<'_> {
         }
         let ledger = self.context.runtime.block_on(self.ledger())?;
         let plan = Arc::new(self.plan(doing)?);
+        let pace = plan.reader.pace.clone();
+        show(self.context, self.tally, move || pace.in_use(), doing);
         let failure = Arc::new(Mutex::new(None));
         let version = Arc::new(Mutex::new(ledger.head().map(|head| head.version)));
         let mut packer = Packer {

@@ -105,6 +105,12 @@ fn refuse_unknown(url: &str) -> Result<(), Failure> {
     }
     let what = match url {
         "" => "two places are needed: what to copy, and to where".to_owned(),
+        url if ["s3:", "gs:", "az:"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme)) =>
+        {
+            "after s3:, gs: or az: come two slashes".to_owned()
+        }
         // Whatever it is, it may hold a password.
         url if url.contains('@') => "that is no place of objects".to_owned(),
         url => format!("`{url}` is no place of objects"),

@@ -21,7 +21,7 @@ use super::memory::Memory;
 use super::pack::Packing;
 use super::record::{Keeper, Record};
 use super::remove::Removal;
-use super::shown::show;
+use super::shown::{show, show_opening};
 use super::sides::{Packed, Sides, carry};
 use super::together::{FlowOrder, FlowReply, Order};
 
@@ -91,6 +91,7 @@ impl<'a> SyncRun<'a> {
     pub(super) fn open(config: &'a Config, context: &'a RunContext) -> Result<Self, Failure> {
         let objects = config.objects.clone().unwrap_or_default();
         let sides = Sides::open(config, &objects, context)?;
+        show_opening(context);
         context.runtime.block_on(sides.check())?;
         if sides.packed.is_some() && context.crew.place().processes > 1 {
             let what = "a packed table is written by one process";
@@ -133,7 +134,7 @@ impl<'a> SyncRun<'a> {
         let memory = Memory::divide(self.config, self.context, &self.sides.record);
         let record = self.open_record(doing)?;
         let extras = self.extras()?;
-        show(self.context, &self.tally, &memory, doing);
+        show(self.context, &self.tally, memory.in_use(), doing);
         let failure = Arc::new(Mutex::new(None));
         let keeper = Keeper {
             record: record.clone().filter(|_| doing == Doing::Copy),

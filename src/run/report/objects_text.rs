@@ -83,7 +83,13 @@ impl ObjectsReport {
         if let Some(error) = &self.error {
             lines.push(format!("! {}", error.message));
         } else if self.copied + self.deleted > 0 {
-            lines.push("NOT EQUAL: run again; `checksum` tells more than times do".to_owned());
+            let rest = match self.extra {
+                0 => "",
+                _ => ", with `delete` it also removes what only the target has",
+            };
+            lines.push(format!(
+                "NOT EQUAL: a run copies what is missing or different{rest}"
+            ));
         }
         wrapped(&lines, width)
     }
@@ -210,7 +216,11 @@ fn counts(of: &BTreeMap<String, u64>) -> String {
 fn wrapped(lines: &[String], width: usize) -> String {
     lines
         .iter()
-        .map(|line| wrap(line, width, 2) + "\n")
+        .map(|line| match line.starts_with(' ') {
+            // A key, which is told as it is.
+            true => format!("{line}\n"),
+            false => wrap(line, width, 2) + "\n",
+        })
         .collect()
 }
 
@@ -274,7 +284,8 @@ s3://one/x -> s3://two/x: 14 objects compared by listings: 1 missing in the targ
   missing: \"new\"
   only in the target: \"old\"
 requests: list 6
-NOT EQUAL: run again; `checksum` tells more than times do
+NOT EQUAL: a run copies what is missing or different, with `delete` it also removes what only the
+  target has
 "
         );
         assert_eq!(found.exit_of_verify(), super::super::Exit::Damaged);

@@ -125,7 +125,7 @@ impl S3Objects {
         by_folder: bool,
     ) -> Result<ListAnswer, ObjectError> {
         let mut ask = self
-            .ask(Method::GET, prefix, "", "list")
+            .ask(Method::GET, "", "", "list")
             .query("list-type", "2")
             .query("encoding-type", "url")
             .query("max-keys", PAGE_NAMES)
