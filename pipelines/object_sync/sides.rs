@@ -9,9 +9,7 @@ use highwater::ledger::Ledger;
 use highwater::run::config::ObjectsConfig;
 use highwater::run::{Config, Secret};
 use highwater::store::Store;
-use highwater::store::objects::{
-    Caps, Carry, Counted, Objects, RequestCounts, Tagged, open_objects,
-};
+use highwater::store::objects::{Caps, Carry, Counted, Objects, RequestCounts, open_objects};
 use highwater::store::pace::{Rate, Retries, RetryPolicy};
 use highwater_operators::ingest::objects::{PackedObjects, PackedTable};
 
@@ -186,19 +184,16 @@ impl Sides {
             is_remote(&source_store, from.packed.is_some()),
             is_remote(&target_store, to.packed.is_some()),
         );
-        let paced = |objects: Arc<dyn Objects>, remote: bool| -> Arc<dyn Objects> {
-            match remote {
-                true => Arc::new(Counted::new(objects, Arc::clone(&requests), caps.clone())),
-                false => objects,
+        let paced = |place: Arc<dyn Objects>, remote: bool, tags: bool| -> Arc<dyn Objects> {
+            if !remote {
+                return place;
             }
+            let counted = Counted::new(place, Arc::clone(&requests), caps.clone());
+            Arc::new(counted.with_tags(tags))
         };
-        let source = paced(from.objects, remote.0);
-        let target = paced(to.objects, remote.1);
-        let kept = to.packed.is_some() || target.keeps_tags();
-        let source = match objects.tags && kept && source.keeps_tags() {
-            true => Arc::new(Tagged::new(source)),
-            false => source,
-        };
+        let kept = to.packed.is_some() || to.objects.keeps_tags();
+        let source = paced(from.objects, remote.0, objects.tags && kept);
+        let target = paced(to.objects, remote.1, false);
         let sides = Self {
             record: target_store.child(RECORD),
             packed: to.packed,

@@ -1,4 +1,5 @@
-//! The same objects, with every request counted and paced.
+//! The same objects, with every request counted and paced; who reads one is told
+//! its tags with it, where they are wanted.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::HeaderValue;
 
+use super::carry::TAGGING;
 use super::{
     Carry, Describe, Got, Home, KeyRange, Listed, ObjectError, Objects, Pages, Parts, Written,
 };
@@ -69,6 +71,7 @@ pub struct Caps {
 pub struct Counted {
     inner: Arc<dyn Objects>,
     asked: Asked,
+    tags: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -100,7 +103,15 @@ impl Counted {
         Self {
             inner,
             asked: Asked { counts, caps },
+            tags: false,
         }
+    }
+
+    /// Asks for tags, too: a store tells with an object how many it has, not which.
+    /// Where there are some they are asked for once, however many parts are read.
+    #[must_use]
+    pub fn with_tags(self, tags: bool) -> Self {
+        Self { tags, ..self }
     }
 }
 
@@ -131,8 +142,17 @@ impl Objects for Counted {
         let bytes = range
             .as_ref()
             .map_or(object.bytes, |range| range.end - range.start);
+        let first = range.as_ref().is_none_or(|range| range.start == 0);
         self.asked.ask(Kind::Get, bytes, 0).await;
-        self.inner.get(object, range).await
+        let mut got = self.inner.get(object, range).await?;
+        if self.tags
+            && first
+            && got.tags > 0
+            && let Some(tags) = self.tags(&object.key).await?
+        {
+            got.attributes.insert(TAGGING, tags);
+        }
+        Ok(got)
     }
 
     async fn head(&self, key: &str) -> Result<Listed, ObjectError> {

@@ -13,8 +13,8 @@
 //! | `s3` | [`S3Objects`]: one bucket, over HTTP |
 //! | `folder` | [`FolderObjects`]: one local folder, walked in the order of keys |
 //! | `path` | [`PathObjects`]: what only `object_store` speaks to |
-//! | `carry` | what goes with the content; [`Tagged`]: around any of them, asks for tags |
-//! | `counted` | [`Counted`]: around any of them, counts requests and keeps to caps |
+//! | `carry` | [`Carry`]: what goes with the content |
+//! | `counted` | [`Counted`]: around any of them, counts requests and keeps to caps; asks for tags |
 //! | `open` | a URL becomes one of these |
 
 mod carry;
@@ -34,7 +34,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderValue};
 
-pub use carry::{Carry, Tagged};
+pub use carry::Carry;
 pub use counted::{Caps, Counted, RequestCounts};
 pub use error::{ObjectError, ObjectErrorKind};
 pub use folder::FolderObjects;
