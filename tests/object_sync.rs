@@ -333,6 +333,46 @@ fn a_dry_run_does_nothing() {
 }
 
 #[test]
+fn a_plan_counts_the_requests_of_a_run() {
+    let from = Side::bucket();
+    fill(&from, 40);
+    from.put("large", noise(1, 12 << 20));
+    let beside = Side::Bucket(
+        match &from {
+            Side::Bucket(server, _) => std::sync::Arc::clone(server),
+            _ => unreachable!(),
+        },
+        "beside/",
+    );
+    let more = [
+        "--multipart-from",
+        "5MiB",
+        "--delete",
+        "--max-delete",
+        "100%",
+    ];
+    for (to, planned) in [
+        (Side::bucket(), ["delete", "get", "part", "put"].as_slice()),
+        (beside, &["copy", "delete"]),
+        (folder().1, &["get"]),
+    ] {
+        to.put("only/there", "goes");
+        let plan = start("plan", &from, &to, &more).wait().exits(0);
+        let plan: serde_json::Value = serde_json::from_str(plan.stdout.trim()).unwrap();
+        let plan = &plan["objects"];
+        let kinds = plan["planned"].as_object().unwrap();
+        assert_eq!(kinds.keys().collect::<Vec<_>>(), planned, "{plan:#}");
+        let outcome = sync(&from, &to, &more).exits(0);
+        assert_equal(&from, &to);
+        let requests = &outcome.report()["objects"]["requests"];
+        for (kind, count) in kinds {
+            assert_eq!(&requests[kind], count, "{kind} of {requests:#}");
+        }
+        assert_eq!(requests["list"], plan["requests"]["list"]);
+    }
+}
+
+#[test]
 fn neither_a_plan_nor_a_verification_removes_anything() {
     for to in [Side::bucket(), folder().1] {
         let (_home, from) = folder();
