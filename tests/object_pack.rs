@@ -113,6 +113,25 @@ fn a_folder_is_packed_and_unpacked() {
 }
 
 #[test]
+fn tags_are_packed_and_come_back() {
+    let (home, from) = (kit::scratch(), Side::bucket());
+    let packed = Side::Packed(home.path().join("packed"));
+    from.put("tagged", "x");
+    from.put("bare", "y");
+    let tags = [("stage", "raw data")];
+    from.server().tag("things", &from.full("tagged"), &tags);
+    sync(&from, &packed, &["--tags"]).exits(0);
+    for (more, expected) in [(&["--tags"][..], 1), (&[], 0)] {
+        let back = Side::bucket();
+        sync(&packed, &back, more).exits(0);
+        assert_equal(&from, &back);
+        let found = back.server().tags("things", &back.full("tagged"));
+        assert_eq!(found.len(), expected);
+        assert!(back.server().tags("things", &back.full("bare")).is_empty());
+    }
+}
+
+#[test]
 fn only_files_are_written_anew_that_something_has_changed_in() {
     let Home {
         _home,

@@ -100,6 +100,142 @@ fn one_bucket_goes_to_another_with_other_keys() {
     assert!(!said.contains("canary"), "{said}");
 }
 
+/// Tagged objects, small and in parts, and many without tags.
+fn tagged() -> Side {
+    let from = Side::bucket();
+    fill(&from, 30);
+    from.put("small", "x");
+    from.put("large", noise(1, 12 << 20));
+    for key in ["small", "large"] {
+        let tags = [("a b", "c&d=e"), ("empty", "")];
+        from.server().tag("things", &from.full(key), &tags);
+    }
+    from
+}
+
+fn tags(side: &Side, key: &str) -> Vec<(String, String)> {
+    side.server().tags("things", &side.full(key))
+}
+
+fn asked_for_tags(side: &Side) -> usize {
+    let faults = side.server().faults();
+    faults.count(|seen| seen.method == "GET" && seen.query.starts_with("tagging"))
+}
+
+#[test]
+fn tags_are_carried_when_asked() {
+    let from = tagged();
+    let in_parts = ["--multipart-from", "5MiB"];
+    let without = Side::bucket();
+    sync(&from, &without, &in_parts).exits(0);
+    assert!(tags(&without, "small").is_empty() && tags(&without, "large").is_empty());
+    assert_eq!(asked_for_tags(&from), 0);
+    let to = Side::bucket();
+    let outcome = sync(&from, &to, &[&in_parts[..], &["--tags"]].concat()).exits(0);
+    assert_equal(&from, &to);
+    for key in ["small", "large"] {
+        assert_eq!(tags(&to, key), tags(&from, key), "{key}");
+        assert_eq!(tags(&to, key).len(), 2);
+    }
+    // Only of those that have some, and of the one in parts once.
+    assert_eq!(asked_for_tags(&from), 2);
+    assert_eq!(outcome.report()["objects"]["requests"]["tags"], 2);
+    let only = Side::bucket();
+    from.server()
+        .describe("things", &from.full("small"), "text/plain", &[]);
+    sync(&from, &only, &["--tags", "--no-metadata"]).exits(0);
+    assert_eq!(tags(&only, "small").len(), 2);
+    let (content_type, _) = only.server().description("things", &only.full("small"));
+    assert_eq!(content_type, None);
+}
+
+#[test]
+fn a_store_that_copies_by_itself_carries_what_was_asked_for() {
+    let from = tagged();
+    let Side::Bucket(server, _) = &from else {
+        unreachable!()
+    };
+    server.describe("things", &from.full("small"), "text/plain", &[("by", "me")]);
+    let beside = |prefix| Side::Bucket(std::sync::Arc::clone(server), prefix);
+    let to = beside("with tags/");
+    let outcome = sync(&from, &to, &["--tags"]).exits(0);
+    assert_eq!(number(&outcome, "copied_by_store"), 32);
+    assert_eq!(tags(&to, "small"), tags(&from, "small"));
+    assert_eq!(asked_for_tags(&from), 0);
+    let described = |side: &Side| server.description("things", &side.full("small"));
+    assert_eq!(described(&to).0.as_deref(), Some("text/plain"));
+    let bare = beside("bare/");
+    sync(&from, &bare, &["--no-metadata"]).exits(0);
+    assert_eq!(described(&bare).0, None);
+    assert!(described(&bare).1.is_empty());
+}
+
+#[test]
+fn tags_that_cannot_be_kept_are_said_to_be_left_behind() {
+    let from = tagged();
+    let (_home, to) = folder();
+    let outcome = sync(&from, &to, &["--tags"]).exits(0);
+    outcome.says(&["cannot keep tags"]);
+    assert_eq!(asked_for_tags(&from), 0);
+    sync(&to, &Side::bucket(), &["--tags"])
+        .exits(0)
+        .says(&["has no tags"]);
+}
+
+/// Reads many objects of which one does not answer for some seconds.
+fn with_a_straggler(more: &[&str]) -> (kit::outcome::Outcome, u64) {
+    let from = Side::bucket();
+    let (_home, to) = folder();
+    for number in 0..400 {
+        from.put(&format!("k{number:03}"), noise(number, 1_000));
+    }
+    let late = Rule::new("GET", &from.path("k300"), Action::Delay(LATE));
+    from.server().faults().add(late.times(1));
+    let outcome = sync(&from, &to, more).exits(0);
+    assert_equal(&from, &to);
+    let path = from.path("k300");
+    let asked = from.server().faults().count(|seen| seen.path == path);
+    (outcome, asked as u64)
+}
+
+const LATE: Duration = Duration::from_secs(6);
+
+#[test]
+fn what_is_late_is_asked_again_when_wanted() {
+    // One request at a time: that many answers are known when the late one is sent.
+    let slowest = |outcome: &kit::outcome::Outcome| {
+        let report = outcome.report();
+        report["objects"]["slowest"][0]["seconds"].as_f64().unwrap()
+    };
+    let (outcome, asked) = with_a_straggler(&["--hedge"]);
+    assert_eq!(asked, 2);
+    assert_eq!(number(&outcome, "hedges_won"), 1);
+    // One in twenty at most, whatever the machine does meanwhile.
+    assert!(number(&outcome, "hedged") <= 20);
+    assert!(slowest(&outcome) < LATE.as_secs_f64());
+    // The control arm: nobody asks again, and everything waits.
+    let (outcome, asked) = with_a_straggler(&[]);
+    assert_eq!((asked, number(&outcome, "hedged")), (1, 0));
+    assert!(slowest(&outcome) >= LATE.as_secs_f64());
+}
+
+#[test]
+fn parts_that_are_late_are_asked_again_when_wanted() {
+    let from = Side::bucket();
+    let to = Side::bucket();
+    // Enough answers to know what is late.
+    for number in 0..200 {
+        from.put(&format!("a{number:03}"), noise(number, 1_000));
+    }
+    from.put("z", noise(1, 40 << 20));
+    let late = Rule::new("GET", &from.path("z"), Action::Delay(LATE));
+    from.server().faults().add(late.after(3).times(1));
+    let more = ["--hedge", "--multipart-from", "5MiB", "--memory", "160MiB"];
+    let outcome = sync(&from, &to, &more).exits(0);
+    assert_equal(&from, &to);
+    assert!(number(&outcome, "hedges_won") >= 1);
+}
+
 #[test]
 fn a_store_copies_by_itself() {
     let from = Side::bucket();
@@ -192,8 +328,66 @@ fn a_dry_run_does_nothing() {
     let dry = sync(&from, &to, &["--dry-run"]).exits(0);
     assert_eq!(number(&dry, "copied"), 50);
     let plan = start("plan", &from, &to, &[]).wait().exits(0);
-    plan.says(&["\"copied\":50", "put, to come"]);
+    plan.says(&["\"copied\":50", "\"planned\":{\"put\":50}"]);
     assert_eq!(to.server().faults().count(|seen| seen.method == "PUT"), 0);
+}
+
+#[test]
+fn a_plan_counts_the_requests_of_a_run() {
+    let from = Side::bucket();
+    fill(&from, 40);
+    from.put("large", noise(1, 12 << 20));
+    let beside = Side::Bucket(
+        match &from {
+            Side::Bucket(server, _) => std::sync::Arc::clone(server),
+            _ => unreachable!(),
+        },
+        "beside/",
+    );
+    let more = [
+        "--multipart-from",
+        "5MiB",
+        "--delete",
+        "--max-delete",
+        "100%",
+    ];
+    for (to, planned) in [
+        (Side::bucket(), ["delete", "get", "part", "put"].as_slice()),
+        (beside, &["copy", "delete"]),
+        (folder().1, &["get"]),
+    ] {
+        to.put("only/there", "goes");
+        let plan = start("plan", &from, &to, &more).wait().exits(0);
+        let plan: serde_json::Value = serde_json::from_str(plan.stdout.trim()).unwrap();
+        let plan = &plan["objects"];
+        let kinds = plan["planned"].as_object().unwrap();
+        assert_eq!(kinds.keys().collect::<Vec<_>>(), planned, "{plan:#}");
+        let outcome = sync(&from, &to, &more).exits(0);
+        assert_equal(&from, &to);
+        let requests = &outcome.report()["objects"]["requests"];
+        for (kind, count) in kinds {
+            assert_eq!(&requests[kind], count, "{kind} of {requests:#}");
+        }
+        assert_eq!(requests["list"], plan["requests"]["list"]);
+    }
+}
+
+#[test]
+fn neither_a_plan_nor_a_verification_removes_anything() {
+    for to in [Side::bucket(), folder().1] {
+        let (_home, from) = folder();
+        fill(&from, 5);
+        to.put("only/there", "stays");
+        sync(&from, &to, &[]).exits(0);
+        let before = to.all();
+        let more = ["--delete", "--max-delete", "100%"];
+        start("plan", &from, &to, &more).wait().exits(0);
+        start("verify", &from, &to, &more).wait().exits(5);
+        assert_eq!(to.all(), before);
+        // The control arm: a run does remove it.
+        sync(&from, &to, &more).exits(0);
+        assert_equal(&from, &to);
+    }
 }
 
 #[test]
@@ -536,7 +730,10 @@ fn verify_and_status_tell_what_is_there() {
     to.put("f0/k00000", "damaged");
     to.remove("f1/k00001");
     let found = start("verify", &from, &to, &[]).wait().exits(5);
-    found.says(&["f0/k00000", "f1/k00001"]);
+    found.says(&[
+        "{\"key\":\"f0/k00000\",\"how\":\"differs\"}",
+        "{\"key\":\"f1/k00001\",\"how\":\"missing\"}",
+    ]);
 }
 
 #[test]

@@ -120,6 +120,7 @@ impl Pipeline for LakeCompact {
             source: lake.url().to_string(),
             lake: lake.url().to_string(),
             tables: tables.all.iter().map(plan).collect(),
+            objects: None,
             memory: context.memory_plan(),
             warnings: context.warnings,
         })

@@ -102,6 +102,7 @@ impl Tables {
         Ok(StatusReport {
             lake: lake.url().to_string(),
             tables,
+            objects: None,
             schedule: None,
             warnings: Vec::new(),
         })

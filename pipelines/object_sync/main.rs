@@ -18,9 +18,8 @@ mod together;
 use std::process::ExitCode;
 
 use highwater::app::{self, Exit, Failure, Flags, Pipeline, RunContext};
-use highwater::ledger::verify::{Finding, FindingKind};
 use highwater::run::report::{
-    PlanReport, RunReport, StatusReport, TablePlan, TableStatus, TableVerified, VerifyReport,
+    ObjectsStatus, PlanReport, RunReport, StatusReport, TableStatus, VerifyReport,
 };
 use highwater::run::{Config, PruneOptions, PruneReport, Secret, VerifyOptions};
 use record::Record;
@@ -64,6 +63,7 @@ impl Pipeline for ObjectSync {
             context.memory_limit.as_u64(),
         );
         report.warnings.clone_from(&context.warnings);
+        report.warnings.extend(sync.sides.notes(&sync.objects));
         let doing = match sync.objects.dry_run {
             true => Doing::Compare,
             false => Doing::Copy,
@@ -82,21 +82,17 @@ impl Pipeline for ObjectSync {
     fn plan(&self, config: Config, context: RunContext) -> Result<PlanReport, Failure> {
         let sync = SyncRun::open(&config, &context)?;
         let plan = sync.run(Doing::Compare)?;
+        let mut warnings = context.warnings.clone();
+        warnings.extend(sync.sides.notes(&sync.objects));
         drop(sync);
         Ok(PlanReport {
             pipeline: self.name().to_owned(),
             source: plan.source.clone(),
             lake: plan.target.clone(),
-            tables: vec![TablePlan {
-                name: "objects".to_owned(),
-                estimated_rows: Some(plan.copied),
-                estimated_bytes: plan.copied_bytes,
-                error: plan.error.clone(),
-                objects: Some(Box::new(plan)),
-                ..TablePlan::default()
-            }],
+            tables: Vec::new(),
+            objects: Some(Box::new(plan)),
             memory: context.memory_plan(),
-            warnings: context.warnings,
+            warnings,
         })
     }
 
@@ -125,6 +121,10 @@ impl Pipeline for ObjectSync {
         Ok(StatusReport {
             lake: sides.target.url().to_owned(),
             tables: recorded.into_iter().collect(),
+            objects: Some(match &sides.packed {
+                Some(_) => ObjectsStatus::Packed,
+                None => ObjectsStatus::Recorded,
+            }),
             schedule: None,
             warnings: Vec::new(),
         })
@@ -139,35 +139,10 @@ impl Pipeline for ObjectSync {
     ) -> Result<VerifyReport, Failure> {
         let sync = SyncRun::open(&config, &context)?;
         let compared = sync.run(Doing::Compare)?;
-        let mut verified = TableVerified {
-            name: "objects".to_owned(),
-            error: compared.error.clone(),
-            ..TableVerified::default()
-        };
-        verified.checked.version = Some(compared.ledger_version.unwrap_or_default());
-        verified.checked.rows = compared.source_objects;
-        let (differ, named) = (compared.copied, sync.differing());
-        for key in &named {
-            let what = "it is missing in the target, or differs from the source";
-            let finding = Finding::new(FindingKind::SourceDiffers, key, what);
-            verified.checked.findings.push(finding.advise("run again"));
-        }
-        if differ > named.len() as u64 {
-            let what = format!("{differ} objects differ in all");
-            let finding = Finding::new(FindingKind::SourceDiffers, "", what);
-            verified.checked.findings.push(finding);
-        }
-        if compared.extra > 0 {
-            let what = format!("{} objects are only in the target", compared.extra);
-            verified
-                .checked
-                .findings
-                .push(Finding::new(FindingKind::Note, "", what));
-        }
         Ok(VerifyReport {
-            lake: compared.target,
+            lake: compared.target.clone(),
             share: "listings".to_owned(),
-            tables: vec![verified],
+            objects: Some(Box::new(compared)),
             ..VerifyReport::default()
         })
     }

@@ -34,6 +34,13 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Says how many requests are on their way.
+    pub(super) fn in_use(&self) -> impl Fn() -> u32 + Send + Sync + 'static {
+        let (small, large) = (self.small.clone(), self.large.clone());
+        let paces = [small.read, small.write, large.read, large.write];
+        move || paces.iter().map(Pace::in_use).sum()
+    }
+
     pub(super) fn divide(config: &Config, context: &RunContext, record: &Store) -> Self {
         let budget = context.allowance.budget.as_u64() + SPARED;
         let workers = context.workers() as u64;

@@ -53,6 +53,12 @@ pub(super) static FLAGS: Flags = Flags {
             "Copy objects of this size or more in parts",
         ),
         Flag::new("no-metadata", "", "Leave content type and metadata behind"),
+        Flag::new("tags", "", "Copy the tags of objects, too"),
+        Flag::new(
+            "hedge",
+            "",
+            "Ask a second time for what is late to answer (at most one read in twenty)",
+        ),
         Flag::new(
             "no-server-side-copy",
             "",
@@ -137,6 +143,8 @@ fn set_objects(
         "max-errors" => objects.max_errors = Some(number()?),
         "multipart-from" => objects.multipart_from = Some(size()?),
         "no-metadata" => objects.metadata = false,
+        "tags" => objects.tags = true,
+        "hedge" => objects.hedge = true,
         "no-server-side-copy" => objects.server_side_copy = false,
         "no-ledger" => objects.ledger = false,
         "not-durable" => objects.durable = false,
@@ -149,12 +157,16 @@ fn set_objects(
     Ok(())
 }
 
+/// What a URL begins with; with one slash it is a mistake, not a folder.
+const SCHEMES: [&str; 4] = ["file:", "s3:", "gs:", "az:"];
+
 /// A URL as it is; anything else is a local folder. Each may be a packed table.
 fn place(text: &str) -> String {
     if let Some(packed) = text.strip_prefix(PACK) {
         return format!("{PACK}{}", place(packed));
     }
-    match text.contains("://") || text.starts_with("file:") {
+    let is_url = SCHEMES.iter().any(|scheme| text.starts_with(scheme));
+    match text.contains("://") || is_url {
         true => text.to_owned(),
         false => format!("file:{text}"),
     }

@@ -19,7 +19,7 @@ use highwater::run::report::ObjectsReport;
 use highwater::run::stages::Stages;
 use highwater::source::{Split, TableRead};
 use highwater::store::Store;
-use highwater::store::pace::{Bounds, Pace, Retries};
+use highwater::store::pace::{Bounds, Hedges, Pace, Retries};
 use highwater::telemetry::TableProgress;
 use highwater::telemetry::objects::ObjectTally;
 use highwater::watermark::{Bound, Identity, Mode, Watermark};
@@ -32,7 +32,8 @@ use highwater_operators::transform::partition::Partitioning;
 use timely::dataflow::operators::{Concatenate, ConnectLoop, Feedback};
 use uuid::Uuid;
 
-use super::sides::{Packed, Sides};
+use super::shown::show;
+use super::sides::{Packed, Sides, carry};
 use super::sync::Doing;
 
 const MIB: u64 = 1 << 20;
@@ -84,6 +85,7 @@ pub(super) struct Packing<'a> {
     pub(super) packed: &'a Packed,
     pub(super) tally: &'a Arc<ObjectTally>,
     pub(super) retries: &'a Retries,
+    pub(super) hedges: Option<&'a Hedges>,
 }
 
 impl Packing<'_> {
@@ -99,6 +101,8 @@ impl Packing<'_> {
         let ledger = self.context.runtime.block_on(self.ledger())?;
         let memory = Memory::divide(self.config, self.context, &self.packed.store);
         let plan = Arc::new(self.plan(doing, &memory)?);
+        let pace = plan.reader.pace.clone();
+        show(self.context, self.tally, move || pace.in_use(), doing);
         let failure = Arc::new(Mutex::new(None));
         let version = Arc::new(Mutex::new(ledger.head().map(|head| head.version)));
         let mut packer = Packer {
@@ -128,10 +132,15 @@ impl Packing<'_> {
             dry_run: doing == Doing::Compare,
             requests: self.sides.requests.by_kind(),
             retries: self.retries.made(),
+            hedged: self.hedges.map_or(0, Hedges::sent),
+            hedges_won: self.hedges.map_or(0, Hedges::won),
             ledger_version: *version.lock().unwrap_or_else(PoisonError::into_inner),
             error: failure.map(Failure::into),
             ..ObjectsReport::default()
         };
+        if doing == Doing::Compare && self.sides.remote.0 {
+            self.tally.would_ask("get", self.tally.to_copy.get());
+        }
         self.tally.fill(&mut report);
         report.peak_at_once = plan.reader.pace.peak().into();
         report.settled_at_once = (plan.reader.pace.slots().into(), 0);
@@ -199,7 +208,7 @@ impl Packing<'_> {
             ranges,
             filter: filter.map_err(Failure::usage)?,
             delete: self.objects.delete,
-            metadata: self.objects.metadata,
+            carry: carry(self.objects),
             compare_only: doing == Doing::Compare,
             // With the row that it replaces it must fit, and leave room for others.
             largest_bytes: (memory.ahead_bytes / 4).min(1 << 30),
@@ -212,6 +221,7 @@ impl Packing<'_> {
                     most: 512,
                 }),
                 retries: self.retries.clone(),
+                hedges: self.hedges.cloned(),
             }),
             retries: self.retries.clone(),
             tally: Arc::clone(self.tally),

@@ -11,6 +11,7 @@ use highwater::store::objects::Objects;
 use highwater::store::pace::Retries;
 
 use super::record::Record;
+use super::sync::Doing;
 
 /// Objects that are removed by one request: what S3 takes.
 const OBJECTS_OF_A_REQUEST: usize = 1000;
@@ -22,26 +23,42 @@ pub(super) struct Removal {
     pub(super) tally: Arc<ObjectTally>,
     pub(super) retries: Retries,
     pub(super) record: Option<Arc<tokio::sync::Mutex<Record>>>,
+    /// Whether it takes requests.
+    pub(super) remote: bool,
 }
 
 impl Removal {
-    /// Removes all of them, or none where they are too many.
+    /// Removes all of them, or none where they are too many. A comparison only counts
+    /// what a run would remove.
     ///
     /// # Errors
     /// They are too many; the target cannot be written.
-    pub(super) fn run(&self, objects: &ObjectsConfig, context: &RunContext) -> Result<(), Failure> {
+    pub(super) fn run(
+        &self,
+        doing: Doing,
+        objects: &ObjectsConfig,
+        context: &RunContext,
+    ) -> Result<(), Failure> {
         let (extra, all) = (self.tally.extra.get(), self.tally.target_objects.get());
         if !objects.max_delete.allows(extra, all) {
             let what = format!(
                 "{extra} of the target's {all} objects are not in the source, which is more than \
-                 max_delete = \"{}\": none was removed, everything else is done",
-                objects.max_delete
+                 max_delete = \"{}\": {}",
+                objects.max_delete,
+                match doing {
+                    Doing::Copy => "none was removed, everything else is done",
+                    Doing::Compare => "a run would remove none",
+                }
             );
             return Err(Failure::failed(what)
                 .hint("look at the source; if it is right, allow more (--max-delete 100%)"));
         }
-        if objects.dry_run {
+        if doing == Doing::Compare {
             self.tally.deleted.add(extra);
+            if self.remote {
+                let requests = extra.div_ceil(OBJECTS_OF_A_REQUEST as u64);
+                self.tally.would_ask("delete", requests);
+            }
             return Ok(());
         }
         let unreadable = |error: std::io::Error| {

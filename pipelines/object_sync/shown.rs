@@ -7,13 +7,25 @@ use highwater::app::RunContext;
 use highwater::telemetry::objects::ObjectTally;
 use highwater::telemetry::{Told, memory, units};
 
-use super::memory::Memory;
 use super::sync::Doing;
 
-/// Lets the progress line tell how far the run is.
-pub(super) fn show(context: &RunContext, tally: &Arc<ObjectTally>, shares: &Memory, doing: Doing) {
+/// Says that nothing is known yet.
+pub(super) fn show_opening(context: &RunContext) {
+    context.progress.tell(|_| Told {
+        text: "looking at both places".to_owned(),
+        json: serde_json::json!({"objects_compared": 0}),
+    });
+}
+
+/// Lets the progress line tell how far the run is; `at_once` says how many requests
+/// are on their way.
+pub(super) fn show(
+    context: &RunContext,
+    tally: &Arc<ObjectTally>,
+    at_once: impl Fn() -> u32 + Send + Sync + 'static,
+    doing: Doing,
+) {
     let tally = Arc::clone(tally);
-    let (small, large) = (shares.small.clone(), shares.large.clone());
     let limit = context.memory_limit.as_u64();
     let last = Mutex::new(Look::default());
     context.progress.tell(move |elapsed| {
@@ -25,7 +37,7 @@ pub(super) fn show(context: &RunContext, tally: &Arc<ObjectTally>, shares: &Memo
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         let (objects, bytes) = now.rates_since(&last);
         *last = now;
-        let at_once = small.write.in_use() + large.write.in_use() + small.read.in_use() + large.read.in_use();
+        let at_once = at_once();
         let rss = memory::rss_bytes().unwrap_or_default();
         let listed = tally.source_objects.get();
         let text = match doing {

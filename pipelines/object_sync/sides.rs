@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use highwater::app::{Failure, RunContext};
 use highwater::ledger::Ledger;
 use highwater::run::config::ObjectsConfig;
 use highwater::run::{Config, Secret};
 use highwater::store::Store;
-use highwater::store::objects::{Caps, Counted, Objects, RequestCounts, open_objects};
-use highwater::store::pace::Rate;
+use highwater::store::objects::{Caps, Carry, Counted, Objects, RequestCounts, open_objects};
+use highwater::store::pace::{Rate, Retries, RetryPolicy};
 use highwater_operators::ingest::objects::{PackedObjects, PackedTable};
 
 /// The folder of the record, below the target.
@@ -45,6 +46,7 @@ impl Place {
         options: &BTreeMap<String, String>,
         context: &RunContext,
     ) -> Result<Self, Failure> {
+        refuse_unknown(url.strip_prefix(PACK).unwrap_or(url))?;
         match url.strip_prefix(PACK) {
             Some(url) => context
                 .runtime
@@ -84,6 +86,46 @@ impl Place {
         })
     }
 }
+
+/// What goes with the content of objects.
+pub(super) fn carry(objects: &ObjectsConfig) -> Carry {
+    Carry {
+        metadata: objects.metadata,
+        tags: objects.tags,
+    }
+}
+
+/// Says what a place is called, in the words of this binary.
+fn refuse_unknown(url: &str) -> Result<(), Failure> {
+    let known = ["file:", "s3://", "gs://", "az://"];
+    if known.iter().any(|scheme| url.starts_with(scheme)) {
+        return Ok(());
+    }
+    let what = match url {
+        "" => "two places are needed: what to copy, and to where".to_owned(),
+        url if ["s3:", "gs:", "az:"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme)) =>
+        {
+            "after s3:, gs: or az: come two slashes".to_owned()
+        }
+        // Whatever it is, it may hold a password.
+        url if url.contains('@') => "that is no place of objects".to_owned(),
+        url => format!("`{url}` is no place of objects"),
+    };
+    Err(Failure::usage(what).hint(
+        "name a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix: \
+         object-sync run SOURCE TARGET",
+    ))
+}
+
+/// How often a place that does not answer is asked before a run does any work, over
+/// about six seconds.
+const FIRST_LOOK: RetryPolicy = RetryPolicy {
+    attempts: 6,
+    first_pause: Duration::from_millis(200),
+    longest_pause: Duration::from_secs(3),
+};
 
 /// Both places.
 pub(super) struct Sides {
@@ -142,14 +184,16 @@ impl Sides {
             is_remote(&source_store, from.packed.is_some()),
             is_remote(&target_store, to.packed.is_some()),
         );
-        let paced = |objects: Arc<dyn Objects>, remote: bool| -> Arc<dyn Objects> {
-            match remote {
-                true => Arc::new(Counted::new(objects, Arc::clone(&requests), caps.clone())),
-                false => objects,
+        let paced = |place: Arc<dyn Objects>, remote: bool, tags: bool| -> Arc<dyn Objects> {
+            if !remote {
+                return place;
             }
+            let counted = Counted::new(place, Arc::clone(&requests), caps.clone());
+            Arc::new(counted.with_tags(tags))
         };
-        let source = paced(from.objects, remote.0);
-        let target = paced(to.objects, remote.1);
+        let kept = to.packed.is_some() || to.objects.keeps_tags();
+        let source = paced(from.objects, remote.0, objects.tags && kept);
+        let target = paced(to.objects, remote.1, false);
         let sides = Self {
             record: target_store.child(RECORD),
             packed: to.packed,
@@ -162,6 +206,22 @@ impl Sides {
         };
         sides.refuse_nested()?;
         Ok(sides)
+    }
+
+    /// What was asked for and cannot be.
+    pub(super) fn notes(&self, objects: &ObjectsConfig) -> Vec<String> {
+        let target_keeps = self.packed.is_some() || self.target.keeps_tags();
+        let note = match (objects.tags, self.source.keeps_tags(), target_keeps) {
+            (true, false, _) => format!("{} has no tags to carry", self.source.url()),
+            (true, true, false) => {
+                format!(
+                    "{} cannot keep tags: they are left behind",
+                    self.target.url()
+                )
+            }
+            _ => return Vec::new(),
+        };
+        vec![note]
     }
 
     /// A place inside of the other would be copied into itself, again and again.
@@ -199,9 +259,23 @@ impl Sides {
                     .hint("correct the path; an empty source would look as if all was deleted"));
             }
             Some(_) => {}
-            None => self.source_store.check().await?,
+            None => look(&self.source, &self.source_store).await?,
         }
-        self.target_store.check().await?;
+        match self.target_store.folder() {
+            Some(_) => self.target_store.check().await?,
+            None => look(&self.target, &self.target_store).await?,
+        }
         Ok(())
     }
+}
+
+/// A bucket must be reachable and listable.
+async fn look(objects: &Arc<dyn Objects>, store: &Store) -> Result<(), Failure> {
+    // What is packed is reached through its table; others' errors are as good there.
+    if objects.home().is_none() {
+        return Ok(store.check().await?);
+    }
+    let retries = Retries::new(FIRST_LOOK);
+    retries.ask(|| objects.names_below(""), |_| ()).await?;
+    Ok(())
 }

@@ -7,10 +7,10 @@ use highwater::app::{Exit, Failure, RunContext};
 use highwater::run::Config;
 use highwater::run::config::{Against, ObjectsConfig};
 use highwater::run::report::ObjectsReport;
-use highwater::store::pace::{Retries, RetryPolicy};
+use highwater::store::pace::{Hedges, Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
 use highwater_operators::ingest::objects::{
-    CompareObjects, Extras, KeyFilter, Recording, Rules, find_ranges,
+    CompareObjects, Extras, KeyFilter, Recording, RequestsOf, Rules, find_ranges,
 };
 use highwater_operators::sink::objects::CopyObjects;
 use serde::{Deserialize, Serialize};
@@ -21,8 +21,8 @@ use super::memory::Memory;
 use super::pack::Packing;
 use super::record::{Keeper, Record};
 use super::remove::Removal;
-use super::shown::show;
-use super::sides::{Packed, Sides};
+use super::shown::{show, show_opening};
+use super::sides::{Packed, Sides, carry};
 use super::together::{FlowOrder, FlowReply, Order};
 
 /// Ranges that each worker gets, at least, where there are so many folders.
@@ -53,6 +53,7 @@ pub(super) struct SyncRun<'a> {
     context: &'a RunContext,
     tally: Arc<ObjectTally>,
     retries: Retries,
+    hedges: Option<Hedges>,
     threads: Option<Runtime>,
 }
 
@@ -90,6 +91,7 @@ impl<'a> SyncRun<'a> {
     pub(super) fn open(config: &'a Config, context: &'a RunContext) -> Result<Self, Failure> {
         let objects = config.objects.clone().unwrap_or_default();
         let sides = Sides::open(config, &objects, context)?;
+        show_opening(context);
         context.runtime.block_on(sides.check())?;
         if sides.packed.is_some() && context.crew.place().processes > 1 {
             let what = "a packed table is written by one process";
@@ -101,6 +103,7 @@ impl<'a> SyncRun<'a> {
             cancel.cancelled().await;
             stop.stop();
         });
+        let hedges = (objects.hedge && sides.remote.0).then(Hedges::default);
         Ok(Self {
             sides,
             objects,
@@ -108,6 +111,7 @@ impl<'a> SyncRun<'a> {
             context,
             tally,
             retries: Retries::new(RetryPolicy::default()),
+            hedges,
             threads: threads(context)?,
         })
     }
@@ -116,11 +120,6 @@ impl<'a> SyncRun<'a> {
     fn runtime(&self) -> Handle {
         let own = self.threads.as_ref().map(Runtime::handle);
         own.unwrap_or(&self.context.runtime).clone()
-    }
-
-    /// The first keys that differ.
-    pub(super) fn differing(&self) -> Vec<String> {
-        self.tally.differing()
     }
 
     /// Runs to the end. What objects have failed of is in the report.
@@ -135,7 +134,7 @@ impl<'a> SyncRun<'a> {
         let memory = Memory::divide(self.config, self.context, &self.sides.record);
         let record = self.open_record(doing)?;
         let extras = self.extras()?;
-        show(self.context, &self.tally, &memory, doing);
+        show(self.context, &self.tally, memory.in_use(), doing);
         let failure = Arc::new(Mutex::new(None));
         let keeper = Keeper {
             record: record.clone().filter(|_| doing == Doing::Copy),
@@ -156,7 +155,7 @@ impl<'a> SyncRun<'a> {
         let others = self.context.replies::<FlowReply>()?;
         let took = began.elapsed();
         for other in &others {
-            self.tally.join(&other.report, &other.differing);
+            self.tally.join(&other.report);
         }
         let failure = failure
             .lock()
@@ -166,7 +165,10 @@ impl<'a> SyncRun<'a> {
         let failure =
             failure.or_else(|| others.iter().find_map(|other| other.report.error.clone()));
         let failure = match (failure, extras) {
-            (None, Some(extras)) => self.remove(extras, record.clone()).err().map(Into::into),
+            (None, Some(extras)) => {
+                let removed = self.remove(doing, extras, record.clone());
+                removed.err().map(Into::into)
+            }
             (failure, _) => failure,
         };
         let mut report = self.report(doing, &memory);
@@ -198,8 +200,7 @@ impl<'a> SyncRun<'a> {
         self.make_durable(order)?;
         let mut report = self.report(order.doing, &memory);
         report.error = self.ended().map(Into::into);
-        let differing = self.tally.differing();
-        Ok((FlowReply { report, differing }, extras))
+        Ok((FlowReply { report }, extras))
     }
 
     /// What is recorded was made durable on the way.
@@ -229,6 +230,7 @@ impl<'a> SyncRun<'a> {
             packed,
             tally: &self.tally,
             retries: &self.retries,
+            hedges: self.hedges.as_ref(),
         };
         let mut report = packing.run(doing)?;
         if report.error.is_none() {
@@ -303,6 +305,7 @@ impl<'a> SyncRun<'a> {
                 files: Arc::new(files),
             }),
             extras,
+            requests_of: (order.doing == Doing::Compare).then(|| self.requests_of(memory)),
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
             budget: memory.listing.clone(),
@@ -324,6 +327,16 @@ impl<'a> SyncRun<'a> {
         })
     }
 
+    /// Which requests a run would send for an object; folders take none.
+    fn requests_of(&self, memory: &Memory) -> RequestsOf {
+        let (copy, remote) = (self.copy(memory), self.sides.remote);
+        Arc::new(move |object| {
+            let asked = copy.requests_of(object).into_iter();
+            let sent = asked.filter(|(kind, _)| if *kind == "get" { remote.0 } else { remote.1 });
+            sent.collect()
+        })
+    }
+
     fn copy(&self, memory: &Memory) -> CopyObjects {
         CopyObjects {
             source: Arc::clone(&self.sides.source),
@@ -331,15 +344,21 @@ impl<'a> SyncRun<'a> {
             small: memory.small.clone(),
             large: memory.large.clone(),
             large_from_bytes: memory.large_from_bytes,
-            metadata: self.objects.metadata,
+            carry: carry(&self.objects),
             by_store: self.objects.server_side_copy,
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
+            hedges: self.hedges.clone(),
             runtime: self.runtime(),
         }
     }
 
-    fn remove(&self, extras: Arc<Extras>, record: Option<Shared<Record>>) -> Result<(), Failure> {
+    fn remove(
+        &self,
+        doing: Doing,
+        extras: Arc<Extras>,
+        record: Option<Shared<Record>>,
+    ) -> Result<(), Failure> {
         self.gather(&extras)?;
         let removal = Removal {
             target: Arc::clone(&self.sides.target),
@@ -347,8 +366,9 @@ impl<'a> SyncRun<'a> {
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
             record,
+            remote: self.sides.remote.1,
         };
-        removal.run(&self.objects, self.context)
+        removal.run(doing, &self.objects, self.context)
     }
 
     /// Brings what the other processes have found to be too much here.
@@ -396,15 +416,12 @@ impl<'a> SyncRun<'a> {
             dry_run: doing == Doing::Compare,
             requests: self.sides.requests.by_kind(),
             retries: self.retries.made(),
+            hedged: self.hedges.as_ref().map_or(0, Hedges::sent),
+            hedges_won: self.hedges.as_ref().map_or(0, Hedges::won),
             ..ObjectsReport::default()
         };
         self.tally.fill(&mut report);
         if doing == Doing::Compare {
-            let (from, to) = self.sides.remote;
-            let to_come = [("get, to come", from), ("put, to come", to)];
-            for (kind, _) in to_come.iter().filter(|(_, remote)| *remote) {
-                report.requests.insert((*kind).to_owned(), report.copied);
-            }
             return report;
         }
         let (small, large) = (&memory.small, &memory.large);

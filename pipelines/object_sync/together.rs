@@ -43,8 +43,6 @@ pub(super) struct FlowOrder {
 pub(super) struct FlowReply {
     /// In numbers.
     pub(super) report: ObjectsReport,
-    /// The first keys that differ.
-    pub(super) differing: Vec<String>,
 }
 
 /// Does what the first process orders, to the end of the run.

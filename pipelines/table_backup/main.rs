@@ -125,6 +125,7 @@ impl Pipeline for TableBackup {
             source: config.source.to_string(),
             lake: lake.url().to_string(),
             tables,
+            objects: None,
             memory: context.memory_plan(),
             warnings: context.warnings,
         })

@@ -173,13 +173,16 @@ fn plan(
         report.tables.iter_mut().map(|table| &mut table.error),
         &clean,
     );
+    if let Some(objects) = &mut report.objects {
+        objects.map_texts(|text| clean.scrub(text));
+    }
     let text = if output.json {
         event("plan", &report)?
     } else {
         report.render(WIDTH)
     };
     terminal.say(&text);
-    Ok(exit_of(report.tables.iter().map(|table| &table.error)))
+    Ok(report.exit())
 }
 
 fn status(
@@ -246,6 +249,9 @@ fn verify(
         report.tables.iter_mut().map(|table| &mut table.error),
         &clean,
     );
+    if let Some(objects) = &mut report.objects {
+        objects.map_texts(|text| clean.scrub(text));
+    }
     let text = if output.json {
         event("verified", &report)?
     } else {

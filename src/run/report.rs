@@ -6,6 +6,7 @@
 
 mod columns;
 mod objects;
+mod objects_text;
 mod plan;
 mod prune;
 mod restore;
@@ -20,11 +21,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use objects::{FailedObject, MOST_NAMED, ObjectsReport, SlowObject};
+pub use objects::{
+    Difference, DifferingObject, FailedObject, MOST_NAMED, ObjectsReport, SlowObject,
+};
 pub use plan::{ColumnPlan, LayoutPlan, MemoryPlan, PlanReport, TablePlan, lake_type_name};
 pub use prune::{PruneReport, TablePruned};
 pub use restore::{RestoreReport, TableRestored};
-pub use status::{StatusReport, TableStatus};
+pub use status::{ObjectsStatus, StatusReport, TableStatus};
 pub use verify::{AgainstSource, TableVerified, VerifyReport};
 
 use super::config::Config;
@@ -462,6 +465,9 @@ impl RunReport {
             .filter_map(|table| table.error.as_mut())
         {
             error.map_texts(|text| config.scrub(text));
+        }
+        if let Some(objects) = &mut self.objects {
+            objects.map_texts(|text| config.scrub(text));
         }
         for warning in &mut self.warnings {
             *warning = config.scrub(warning);

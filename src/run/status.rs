@@ -28,6 +28,7 @@ pub async fn lake_status(lake: &Store) -> Result<StatusReport, Failure> {
     Ok(StatusReport {
         lake: lake.url().to_string(),
         tables,
+        objects: None,
         schedule: None,
         warnings: Vec::new(),
     })

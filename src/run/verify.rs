@@ -78,6 +78,7 @@ pub async fn verify_lake(lake: &Store, options: &VerifyOptions) -> Result<Verify
         seed: depth.seed,
         full: depth.full,
         tables: verified,
+        objects: None,
         warnings: Vec::new(),
     })
 }

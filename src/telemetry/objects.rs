@@ -4,13 +4,15 @@
 //! report read.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::run::Failure;
-use crate::run::report::{FailedObject, MOST_NAMED, ObjectsReport, SlowObject};
+use crate::run::report::{
+    Difference, DifferingObject, FailedObject, MOST_NAMED, ObjectsReport, SlowObject,
+};
 
 /// Slow objects that are named.
 const MOST_SLOW: usize = 10;
@@ -43,6 +45,7 @@ pub struct ObjectTally {
     pub to_copy_bytes: Count,
     pub copied: Count,
     pub copied_bytes: Count,
+    pub missing: Count,
     pub copied_by_store: Count,
     pub unchanged: Count,
     pub extra: Count,
@@ -62,7 +65,8 @@ struct Told {
     slowest: BinaryHeap<Reverse<(Duration, u64, String)>>,
     failures: Vec<FailedObject>,
     ended_by: Option<Failure>,
-    differing: Vec<String>,
+    differing: Vec<DifferingObject>,
+    planned: BTreeMap<String, u64>,
 }
 
 impl ObjectTally {
@@ -79,19 +83,36 @@ impl ObjectTally {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An object is to be copied.
-    pub fn differs(&self, key: &str, bytes: u64) {
+    /// An object is to be copied; `missing` says that the target does not have it.
+    pub fn differs(&self, key: &str, bytes: u64, missing: bool) {
         self.to_copy.add(1);
         self.to_copy_bytes.add(bytes);
-        if self.to_copy.get() <= MOST_NAMED as u64 {
-            self.told().differing.push(key.to_owned());
+        self.missing.add(missing.into());
+        let how = match missing {
+            true => Difference::Missing,
+            false => Difference::Differs,
+        };
+        self.name(key, how, self.to_copy.get());
+    }
+
+    /// Only the target has an object.
+    pub fn is_extra(&self, key: &str) {
+        self.extra.add(1);
+        self.name(key, Difference::Extra, self.extra.get());
+    }
+
+    fn name(&self, key: &str, how: Difference, nth: u64) {
+        if nth <= MOST_NAMED as u64 {
+            let key = key.to_owned();
+            self.told().differing.push(DifferingObject { key, how });
         }
     }
 
-    /// The first objects that were to be copied.
-    #[must_use]
-    pub fn differing(&self) -> Vec<String> {
-        self.told().differing.clone()
+    /// A run would send so many requests more.
+    pub fn would_ask(&self, kind: &str, count: u64) {
+        if count > 0 {
+            *self.told().planned.entry(kind.to_owned()).or_default() += count;
+        }
     }
 
     /// An object was copied.
@@ -166,7 +187,7 @@ impl ObjectTally {
     }
 
     /// Adds what another process has counted.
-    pub fn join(&self, other: &ObjectsReport, differing: &[String]) {
+    pub fn join(&self, other: &ObjectsReport) {
         let (to_copy, bytes) = match other.dry_run {
             true => (&self.to_copy, &self.to_copy_bytes),
             false => (&self.copied, &self.copied_bytes),
@@ -175,6 +196,7 @@ impl ObjectTally {
         bytes.add(other.copied_bytes);
         self.source_objects.add(other.source_objects);
         self.target_objects.add(other.target_objects);
+        self.missing.add(other.missing);
         self.copied_by_store.add(other.copied_by_store);
         self.unchanged.add(other.unchanged);
         self.extra.add(other.extra);
@@ -192,8 +214,10 @@ impl ObjectTally {
         let mut told = self.told();
         told.failures.extend_from_slice(&other.failures);
         told.failures.truncate(MOST_NAMED);
-        told.differing.extend_from_slice(differing);
-        told.differing.truncate(MOST_NAMED);
+        told.differing.extend_from_slice(&other.differing);
+        for (kind, count) in &other.planned {
+            *told.planned.entry(kind.clone()).or_default() += count;
+        }
     }
 
     /// Writes the numbers into a report. Of a dry run, what would be copied counts
@@ -207,6 +231,7 @@ impl ObjectTally {
         report.target_objects = self.target_objects.get();
         report.copied = copied.get();
         report.copied_bytes = bytes.get();
+        report.missing = self.missing.get();
         report.copied_by_store = self.copied_by_store.get();
         report.unchanged = self.unchanged.get();
         report.extra = self.extra.get();
@@ -216,6 +241,11 @@ impl ObjectTally {
         report.vanished = self.vanished.get();
         let told = self.told();
         report.failures.clone_from(&told.failures);
+        if report.dry_run {
+            report.differing.clone_from(&told.differing);
+            report.differing.sort_by(|a, b| a.key.cmp(&b.key));
+            report.planned.clone_from(&told.planned);
+        }
         let mut slowest: Vec<_> = told.slowest.iter().map(|Reverse(slow)| slow).collect();
         slowest.sort_unstable_by(|a, b| b.cmp(a));
         let slowest = slowest.into_iter().map(|(took, bytes, key)| SlowObject {

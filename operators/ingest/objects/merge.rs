@@ -106,6 +106,7 @@ impl<'a> Merge<'a> {
         }
         tally.source_objects.add(source.is_some().into());
         tally.target_objects.add(target.is_some().into());
+        let missing = target.is_none();
         let changed = match (source, target) {
             (Some(source), Some(target)) => {
                 if self.is_same(&source, &target).await? {
@@ -121,7 +122,12 @@ impl<'a> Merge<'a> {
             }
             (None, None) => return Ok(None),
         };
-        tally.differs(&changed.key, changed.bytes);
+        tally.differs(&changed.key, changed.bytes, missing);
+        if let Some(requests_of) = &self.plan.requests_of {
+            for (kind, count) in requests_of(&changed) {
+                tally.would_ask(kind, count);
+            }
+        }
         Ok(Some(changed))
     }
 
@@ -145,7 +151,7 @@ impl<'a> Merge<'a> {
     }
 
     fn extra(&self, target: &Listed) -> Result<(), ObjectError> {
-        self.plan.tally.extra.add(1);
+        self.plan.tally.is_extra(&target.key);
         let Some(extras) = &self.plan.extras else {
             return Ok(());
         };

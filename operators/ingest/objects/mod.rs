@@ -33,7 +33,7 @@ pub use batch::{changes_schema, listed_of};
 pub use decide::Rules;
 pub use extras::{ExtraKeys, Extras};
 pub use filter::KeyFilter;
-pub use operator::{CompareObjects, Recording, compare_objects};
+pub use operator::{CompareObjects, Recording, RequestsOf, compare_objects};
 pub use packed::{PackPlan, PackRanges, PackedObjects, PackedTable, packed_schema};
 pub use ranges::find_ranges;
 pub use recorded::{Record, recorded_schema};

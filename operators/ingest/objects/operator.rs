@@ -63,6 +63,8 @@ pub struct CompareObjects {
     pub record: Option<Recording>,
     /// Where keys go that only the target has, where they are to be removed.
     pub extras: Option<Arc<Extras>>,
+    /// Where nothing is copied: which requests a copy would take.
+    pub requests_of: Option<RequestsOf>,
     /// Where everything is counted.
     pub tally: Arc<ObjectTally>,
     /// How requests are repeated.
@@ -78,6 +80,9 @@ pub struct CompareObjects {
     /// Where comparisons run.
     pub runtime: tokio::runtime::Handle,
 }
+
+/// Which requests the copy of an object takes, by what they ask for.
+pub type RequestsOf = Arc<dyn Fn(&Listed) -> Vec<(&'static str, u64)> + Send + Sync>;
 
 /// The record of what was copied, as of one version. Cloning shares it.
 #[derive(Debug, Clone)]

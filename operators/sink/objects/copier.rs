@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use highwater::budget::MemoryBudget;
-use highwater::store::objects::{Listed, ObjectError, ObjectErrorKind, Objects};
-use highwater::store::pace::{Pace, Retries};
+use highwater::store::objects::{Carry, Listed, ObjectError, ObjectErrorKind, Objects};
+use highwater::store::pace::{Hedges, Pace, Retries};
 use highwater::telemetry::objects::ObjectTally;
 
 use crate::ingest::objects::Record;
@@ -42,14 +42,16 @@ pub struct CopyObjects {
     pub large: Lane,
     /// Objects of this size or more are copied in parts, in bytes.
     pub large_from_bytes: u64,
-    /// Whether content type and metadata are copied, too.
-    pub metadata: bool,
+    /// What goes with the content.
+    pub carry: Carry,
     /// Whether the store may copy by itself where it can.
     pub by_store: bool,
     /// Where everything is counted.
     pub tally: Arc<ObjectTally>,
     /// How requests are repeated.
     pub retries: Retries,
+    /// What is late to be read is asked a second time.
+    pub hedges: Option<Hedges>,
     /// Where copies run.
     pub runtime: tokio::runtime::Handle,
 }
@@ -86,6 +88,23 @@ impl CopyObjects {
         self.by_store
             && (from.endpoint == to.endpoint && from.user == to.user)
             && object.bytes <= self.target.largest_put_bytes()
+    }
+
+    /// Requests that a copy takes, by what they ask for.
+    #[must_use]
+    pub fn requests_of(&self, object: &Listed) -> Vec<(&'static str, u64)> {
+        if self.copies_by_store(object) {
+            return vec![("copy", 1)];
+        }
+        let parts = match self.is_large(object) {
+            true => self.parts_of(object).map_or(0, |parts| parts.len() as u64),
+            false => 1,
+        };
+        match parts {
+            0 | 1 => vec![("get", 1), ("put", 1)],
+            // Beside the parts, the upload is begun and completed.
+            parts => vec![("get", parts), ("part", parts + 2)],
+        }
     }
 
     /// What must be paid before an object is copied as a whole, in bytes.

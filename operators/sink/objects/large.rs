@@ -34,7 +34,7 @@ impl CopyObjects {
             self.read(&self.large, object, Some(first)),
         )?;
         let told = Describe {
-            attributes: self.described(body.attributes),
+            attributes: self.carry.of(body.attributes),
             modified_ns: Some(object.modified_ns),
             sha256: None,
         };
@@ -73,7 +73,7 @@ impl CopyObjects {
     }
 
     /// The ranges of an object's parts.
-    fn parts_of(&self, object: &Listed) -> Result<Vec<Range<u64>>, ObjectError> {
+    pub(super) fn parts_of(&self, object: &Listed) -> Result<Vec<Range<u64>>, ObjectError> {
         let (sizes, most) = self.target.parts_limits();
         let wanted = (self.large.budget.total_bytes() / PARTS_IN_LANE).min(LARGEST_PART_BYTES);
         let needed = object.bytes.div_ceil(most);

@@ -9,7 +9,7 @@ use highwater::ledger::hex;
 use highwater::store::objects::{
     Checksum, Got, Listed, ObjectError, ObjectErrorKind, Objects, patience,
 };
-use highwater::store::pace::{Pace, Retries};
+use highwater::store::pace::{Hedges, Pace, Retries};
 use http::HeaderMap;
 use md5::{Digest as _, Md5};
 
@@ -32,6 +32,8 @@ pub struct BodyReader {
     pub pace: Pace,
     /// How often each.
     pub retries: Retries,
+    /// What is late is asked a second time.
+    pub hedges: Option<Hedges>,
 }
 
 impl BodyReader {
@@ -74,7 +76,13 @@ impl BodyReader {
         before: &Mutex<Option<String>>,
     ) -> Result<Body, ObjectError> {
         let whole = range.is_none();
-        let got = self.source.get(object, range).await?;
+        let got = match &self.hedges {
+            None => self.source.get(object, range).await?,
+            Some(hedges) => {
+                let ask = || self.source.get(object, range.clone());
+                hedges.race(&self.pace, ask).await?
+            }
+        };
         let checksum = got.checksum;
         let md5 = object.md5().filter(|_| whole && !got.etag_is_no_md5);
         let attributes = got.attributes.clone();
@@ -113,6 +121,7 @@ impl CopyObjects {
             source: Arc::clone(&self.source),
             pace: lane.read.clone(),
             retries: self.retries.clone(),
+            hedges: self.hedges.clone(),
         };
         reader.read(object, range).await.map_err(Trouble::Source)
     }
@@ -189,6 +198,7 @@ mod tests {
             bytes,
             etag: None,
             attributes: HeaderMap::new(),
+            tags: 0,
             etag_is_no_md5: false,
             checksum: None,
             body: stream::iter(chunks).boxed(),

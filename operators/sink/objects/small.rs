@@ -2,7 +2,6 @@
 
 use highwater::ledger::hex;
 use highwater::store::objects::{Describe, Listed, ObjectError, Written};
-use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
 use super::copier::{CopyObjects, Lane, Trouble};
@@ -14,7 +13,7 @@ impl CopyObjects {
         if self.copies_by_store(object)
             && let Some(home) = self.source.home()
         {
-            let copy = || self.target.copy_from(home, object, &object.key);
+            let copy = || self.target.copy_from(home, object, &object.key, self.carry);
             // What is missing or changed then is the source's.
             let written = self.write(lane, 0, copy).await.map_err(Trouble::Source)?;
             self.tally.copied_by_store.add(1);
@@ -25,7 +24,7 @@ impl CopyObjects {
         // Buckets check what arrives against it.
         let sha256: Option<[u8; 32]> = self.target.home().map(|_| Sha256::digest(&bytes).into());
         let told = Describe {
-            attributes: self.described(body.attributes),
+            attributes: self.carry.of(body.attributes),
             modified_ns: Some(object.modified_ns),
             sha256,
         };
@@ -57,14 +56,6 @@ impl CopyObjects {
             }
         };
         self.retries.ask(once, |_| ()).await
-    }
-
-    /// What is told of an object when it is written.
-    pub(super) fn described(&self, attributes: HeaderMap) -> HeaderMap {
-        match self.metadata {
-            true => attributes,
-            false => HeaderMap::new(),
-        }
     }
 }
 

@@ -40,6 +40,11 @@ pub struct ObjectsConfig {
     pub max_errors: Option<u64>,
     /// Copies content type and metadata, too.
     pub metadata: bool,
+    /// Copies tags, too, where both sides have them.
+    pub tags: bool,
+    /// Asks a second time for what is late to answer, and takes what comes first; of
+    /// reads, and at most one in twenty.
+    pub hedge: bool,
     /// Lets the store copy by itself where source and target are at one address
     /// with one key.
     pub server_side_copy: bool,
@@ -68,6 +73,8 @@ impl Default for ObjectsConfig {
             requests_per_second: None,
             max_errors: None,
             metadata: true,
+            tags: false,
+            hedge: false,
             server_side_copy: true,
             ledger: true,
             durable: true,

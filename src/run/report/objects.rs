@@ -6,9 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::columns::wrap;
 use super::{Exit, TableError};
-use crate::telemetry::units;
 
 /// Failures that are named in a report; the rest is counted.
 pub const MOST_NAMED: usize = 100;
@@ -30,6 +28,9 @@ pub struct ObjectsReport {
     pub copied: u64,
     /// Their bytes.
     pub copied_bytes: u64,
+    /// Of these, objects that the target did not have at all.
+    #[serde(default)]
+    pub missing: u64,
     /// Of these, objects that the store copied by itself.
     pub copied_by_store: u64,
     /// Objects that are the same on both sides.
@@ -46,8 +47,18 @@ pub struct ObjectsReport {
     pub vanished: u64,
     /// Requests, by what they asked for.
     pub requests: BTreeMap<String, u64>,
+    /// Requests that a run would send beside those of the comparison, by what they ask
+    /// for; of dry runs only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub planned: BTreeMap<String, u64>,
     /// Requests that were repeated.
     pub retries: u64,
+    /// Reads that were late and asked a second time.
+    #[serde(default)]
+    pub hedged: u64,
+    /// Of these, reads whose second answer came first.
+    #[serde(default)]
+    pub hedges_won: u64,
     /// The greatest number of objects that were copied at once.
     pub peak_at_once: u64,
     /// How many at once the run had settled on, small objects and parts of large.
@@ -62,6 +73,9 @@ pub struct ObjectsReport {
     /// The first objects that failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<FailedObject>,
+    /// The first objects that differ; of dry runs only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differing: Vec<DifferingObject>,
     /// The version of the record after the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger_version: Option<u64>,
@@ -90,8 +104,26 @@ pub struct FailedObject {
     pub reason: String,
 }
 
-/// Failures that are told to people.
-const MOST_TOLD: usize = 10;
+/// How an object differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// The target does not have it.
+    Missing,
+    /// The target has another one.
+    Differs,
+    /// Only the target has it.
+    Extra,
+}
+
+/// An object that is not the same on both sides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DifferingObject {
+    /// Its key.
+    pub key: String,
+    /// How it differs.
+    pub how: Difference,
+}
 
 impl ObjectsReport {
     /// Adds what another process of the run has used. What was counted of objects
@@ -101,108 +133,31 @@ impl ObjectsReport {
             *self.requests.entry(kind.clone()).or_default() += count;
         }
         self.retries += other.retries;
+        self.hedged += other.hedged;
+        self.hedges_won += other.hedges_won;
         self.peak_at_once += other.peak_at_once;
         self.settled_at_once.0 += other.settled_at_once.0;
         self.settled_at_once.1 += other.settled_at_once.1;
     }
 
-    /// The report for people, at most `width` columns wide.
+    /// Passes every text that may hold a secret through `change`.
+    pub fn map_texts(&mut self, change: impl Fn(&str) -> String) {
+        for failure in &mut self.failures {
+            failure.reason = change(&failure.reason);
+        }
+        if let Some(error) = &mut self.error {
+            error.map_texts(change);
+        }
+    }
+
+    /// The exit code of a verification: a difference before anything else. What only
+    /// the target has is one where a run would remove it.
     #[must_use]
-    pub fn render(&self, width: usize, verbose: bool) -> String {
-        let mut lines = vec![self.headline()];
-        if self.extra > 0 {
-            lines.push(self.about_extra());
+    pub fn exit_of_verify(&self) -> Exit {
+        match self.copied + self.deleted {
+            0 => self.exit(),
+            _ => Exit::Damaged,
         }
-        if self.vanished > 0 {
-            lines.push(format!(
-                "{} gone between the listing and the copy",
-                units::counted(self.vanished, "object")
-            ));
-        }
-        if !self.dry_run && self.copied > 0 {
-            lines.push(self.about_speed());
-        }
-        let requests: Vec<String> = self
-            .requests
-            .iter()
-            .map(|(kind, count)| format!("{kind} {}", units::count(*count)))
-            .collect();
-        if !requests.is_empty() {
-            lines.push(format!(
-                "requests: {}; {} repeated",
-                requests.join(", "),
-                units::count(self.retries)
-            ));
-        }
-        if verbose {
-            lines.extend(self.slowest.iter().map(|slow| {
-                format!(
-                    "slow: {:?}, {}, {:.1} s",
-                    slow.key,
-                    units::bytes(slow.bytes),
-                    slow.seconds
-                )
-            }));
-        }
-        let most = if verbose { MOST_NAMED } else { MOST_TOLD };
-        for failure in self.failures.iter().take(most) {
-            lines.push(format!("! {:?}: {}", failure.key, failure.reason));
-        }
-        let untold = self
-            .failed
-            .saturating_sub(most.min(self.failures.len()) as u64);
-        if untold > 0 {
-            lines.push(format!("! and {} more failed", units::count(untold)));
-        }
-        lines
-            .iter()
-            .map(|line| wrap(line, width, 2) + "\n")
-            .collect()
-    }
-
-    fn headline(&self) -> String {
-        let (copied, deleted) = match self.dry_run {
-            true => ("to copy", "to delete"),
-            false => ("copied", "deleted"),
-        };
-        let mut parts = vec![
-            format!(
-                "{} {copied} ({})",
-                units::counted(self.copied, "object"),
-                units::bytes(self.copied_bytes)
-            ),
-            format!("{} unchanged", units::count(self.unchanged)),
-        ];
-        if self.deleted > 0 {
-            parts.push(format!("{} {deleted}", units::count(self.deleted)));
-        }
-        if self.failed > 0 {
-            parts.push(format!("{} FAILED", units::count(self.failed)));
-        }
-        format!("{} -> {}: {}", self.source, self.target, parts.join(", "))
-    }
-
-    fn about_extra(&self) -> String {
-        let left = self.extra - self.deleted.min(self.extra);
-        match left {
-            0 => format!(
-                "{} only in the target",
-                units::counted(self.extra, "object")
-            ),
-            left => format!(
-                "{} only in the target stay (`delete` removes them)",
-                units::counted(left, "object")
-            ),
-        }
-    }
-
-    fn about_speed(&self) -> String {
-        format!(
-            "{} objects/s, {}, at most {} at once",
-            units::count(units::whole(self.objects_per_second)),
-            units::rate(self.bytes_per_second),
-            units::count(self.peak_at_once)
-        )
     }
 
     /// The exit code that follows from it.

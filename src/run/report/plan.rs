@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, Side, wrap};
-use super::{ObjectsReport, TableError, mode_word};
+use super::{Exit, ObjectsReport, TableError, mode_word};
 use crate::dataset::{Column, Fidelity, Table};
 use crate::run::mirror::ColumnChange;
 use crate::telemetry::units;
@@ -22,6 +22,9 @@ pub struct PlanReport {
     pub lake: String,
     /// Every selected table, in name order.
     pub tables: Vec<TablePlan>,
+    /// What would become of objects; of `object-sync` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Box<ObjectsReport>>,
     /// How memory would be used.
     pub memory: MemoryPlan,
     /// What the user should know.
@@ -62,9 +65,6 @@ pub struct TablePlan {
     /// How its files would be laid out anew; of compactions only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<LayoutPlan>,
-    /// What would become of objects; of `object-sync` only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub objects: Option<Box<ObjectsReport>>,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// Why it cannot be read.
@@ -193,16 +193,33 @@ impl PlanReport {
     /// The plan for people, at most `width` columns wide.
     #[must_use]
     pub fn render(&self, width: usize) -> String {
+        if let Some(objects) = &self.objects {
+            let text = objects.render_plan(width) + &self.warned(width);
+            return text + &wrap(&self.memory.describe(), width, 2) + "\n";
+        }
         let mut text = wrap(&format!("{} -> {}", self.source, self.lake), width, 2) + "\n\n";
         for table in &self.tables {
             text += &table.render(width);
             text.push('\n');
         }
-        for warning in &self.warnings {
-            text += &(wrap(&format!("warning: {warning}"), width, 2) + "\n");
-        }
+        text += &self.warned(width);
         text += &(wrap(&self.memory.describe(), width, 2) + "\n");
         text + &wrap(&self.summary(), width, 2) + "\n"
+    }
+
+    fn warned(&self, width: usize) -> String {
+        let warnings = self.warnings.iter();
+        warnings
+            .map(|warning| wrap(&format!("warning: {warning}"), width, 2) + "\n")
+            .collect()
+    }
+
+    /// The exit code that follows from it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        let errors = self.tables.iter().filter_map(|table| table.error.as_ref());
+        let objects = self.objects.as_ref().and_then(|all| all.error.as_ref());
+        Exit::of_parts(errors.chain(objects).map(|error| error.exit))
     }
 
     fn summary(&self) -> String {
@@ -283,9 +300,6 @@ impl TablePlan {
                 4,
             );
             return format!("{text}  {why}\n");
-        }
-        if let Some(objects) = &self.objects {
-            return objects.render(width, true);
         }
         if let Some(layout) = &self.layout {
             return text + &layout.render(width);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::columns::{Columns, Side, wrap};
-use super::{RunReport, TableOutcome, TableReport, mode_word};
+use super::{ObjectsReport, RunOutcome, RunReport, TableOutcome, TableReport, mode_word};
 use crate::telemetry::units;
 
 pub(super) fn render(report: &RunReport, width: usize, verbose: bool) -> String {
@@ -152,11 +152,18 @@ fn seconds_text(seconds: f64) -> String {
     units::duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
-/// How long it took, and in how much memory.
-fn done_in(report: &RunReport) -> String {
+/// How it ended, how long it took, and in how much memory.
+fn ended(report: &RunReport, objects: &ObjectsReport) -> String {
     let peak = report.peak_rss_bytes.map_or("?".to_owned(), units::bytes);
+    let how = match report.outcome {
+        RunOutcome::Done if objects.dry_run => "dry run, nothing was changed",
+        RunOutcome::Done => "done",
+        RunOutcome::Quarantined => "done but for what failed",
+        RunOutcome::Interrupted => "interrupted",
+        _ => "ended early",
+    };
     format!(
-        "{} (memory {peak} of {})",
+        "{how}: {} (memory {peak} of {})",
         seconds_text(report.elapsed_seconds),
         units::bytes(report.memory_limit_bytes)
     )
@@ -164,8 +171,8 @@ fn done_in(report: &RunReport) -> String {
 
 fn summary(report: &RunReport) -> String {
     let totals = &report.totals;
-    if report.objects.is_some() && report.tables.is_empty() {
-        return done_in(report);
+    if let Some(objects) = &report.objects {
+        return ended(report, objects);
     }
     let memory = match report.peak_rss_bytes {
         Some(peak) => format!("memory {} of ", units::bytes(peak)),

@@ -16,11 +16,24 @@ pub struct StatusReport {
     pub lake: String,
     /// Every table of the lake, in name order.
     pub tables: Vec<TableStatus>,
+    /// What the table means; of `object-sync` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<ObjectsStatus>,
     /// The last and the next run, where the configuration has a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleStatus>,
     /// What the user should know.
     pub warnings: Vec<String>,
+}
+
+/// What a target of objects holds beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectsStatus {
+    /// The record of what was copied: a row for each copy.
+    Recorded,
+    /// The objects themselves, packed.
+    Packed,
 }
 
 /// What the lake holds of one table.
@@ -128,6 +141,11 @@ impl StatusReport {
     /// The status for people, at most `width` columns wide.
     #[must_use]
     pub fn render(&self, width: usize) -> String {
+        if let Some(objects) = self.objects {
+            let lines = self.about_objects(objects).into_iter();
+            let lines = lines.map(|line| wrap(&line, width, 2) + "\n");
+            return lines.collect::<String>() + &self.schedule_line(width);
+        }
         if self.tables.is_empty() {
             let none = format!("{}: no tables yet; `run` writes the first\n", self.lake);
             return none + &self.schedule_line(width);
@@ -150,6 +168,30 @@ impl StatusReport {
             text += &(wrap(&note, width, 2) + "\n");
         }
         text + &wrap(&self.summary(), width, 2) + "\n" + &self.schedule_line(width)
+    }
+
+    fn about_objects(&self, objects: ObjectsStatus) -> Vec<String> {
+        let (done, name) = match objects {
+            ObjectsStatus::Recorded => ("copied", "the record of copies"),
+            ObjectsStatus::Packed => ("packed", "the table"),
+        };
+        let Some(table) = self.tables.first() else {
+            return vec![format!("{}: nothing {done} yet", self.lake)];
+        };
+        let what = match objects {
+            ObjectsStatus::Recorded => units::counted(table.rows, "recorded change"),
+            ObjectsStatus::Packed => units::counted(table.rows, "packed object"),
+        };
+        let last = table.last_run.as_deref().map_or("?".to_owned(), short_time);
+        vec![
+            format!("{}: {what}, the last at {last} (UTC)", self.lake),
+            format!(
+                "{name}: version {}, {} in {}; `verify` compares both places",
+                units::count(table.version.unwrap_or_default()),
+                units::bytes(table.bytes),
+                units::counted(table.files, "file"),
+            ),
+        ]
     }
 
     fn schedule_line(&self, width: usize) -> String {

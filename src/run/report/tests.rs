@@ -198,6 +198,7 @@ fn a_plan() {
         source: "postgres://ann:***@db/shop".into(),
         lake: "s3://bucket/lake".into(),
         tables: vec![log, orders, secret],
+        objects: None,
         memory: MemoryPlan {
             limit_bytes: 256 << 20,
             origin: "from --memory".into(),
@@ -320,6 +321,7 @@ fn a_status() {
     let status = StatusReport {
         lake: "file:lake".into(),
         tables: vec![events, items, orders],
+        objects: None,
         schedule: None,
         warnings: vec![],
     };

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, Side, wrap};
-use super::{Exit, Failure, TableError};
+use super::{Exit, Failure, ObjectsReport, TableError};
 use crate::ledger::verify::{Checked, Finding};
 use crate::telemetry::units;
 use crate::watermark::Bound;
@@ -22,6 +22,9 @@ pub struct VerifyReport {
     pub full: bool,
     /// Every table that was asked for, in name order.
     pub tables: Vec<TableVerified>,
+    /// How both places compare; of `object-sync` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<Box<ObjectsReport>>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -95,12 +98,19 @@ impl VerifyReport {
             return Exit::Damaged;
         }
         let errors = self.tables.iter().filter_map(|table| table.error.as_ref());
-        Exit::of_parts(errors.map(|error| error.exit))
+        let objects = self
+            .objects
+            .as_ref()
+            .map(|objects| objects.exit_of_verify());
+        Exit::of_parts(errors.map(|error| error.exit).chain(objects))
     }
 
     /// The report for people, at most `width` columns wide.
     #[must_use]
     pub fn render(&self, width: usize) -> String {
+        if let Some(objects) = &self.objects {
+            return objects.render_verify(width);
+        }
         if self.tables.is_empty() {
             return format!("{}: no tables yet; `run` writes the first\n", self.lake);
         }

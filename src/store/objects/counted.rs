@@ -1,4 +1,5 @@
-//! The same objects, with every request counted and paced.
+//! The same objects, with every request counted and paced; who reads one is told
+//! its tags with it, where they are wanted.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,15 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
+use http::HeaderValue;
 
+use super::carry::TAGGING;
 use super::{
-    Checksum, Describe, Got, Home, KeyRange, Listed, ObjectError, Objects, Pages, Parts, Written,
+    Carry, Checksum, Describe, Got, Home, KeyRange, Listed, ObjectError, Objects, Pages, Parts,
+    Written,
 };
 use crate::store::pace::Rate;
 
 /// Requests by what they ask for.
 #[derive(Debug, Default)]
-pub struct RequestCounts([AtomicU64; 7]);
+pub struct RequestCounts([AtomicU64; 8]);
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
@@ -27,9 +31,12 @@ enum Kind {
     Part,
     Copy,
     Delete,
+    Tags,
 }
 
-const KINDS: [&str; 7] = ["list", "get", "head", "put", "part", "copy", "delete"];
+const KINDS: [&str; 8] = [
+    "list", "get", "head", "put", "part", "copy", "delete", "tags",
+];
 
 impl RequestCounts {
     fn add(&self, kind: Kind) {
@@ -65,6 +72,7 @@ pub struct Caps {
 pub struct Counted {
     inner: Arc<dyn Objects>,
     asked: Asked,
+    tags: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -96,7 +104,15 @@ impl Counted {
         Self {
             inner,
             asked: Asked { counts, caps },
+            tags: false,
         }
+    }
+
+    /// Asks for tags, too: a store tells with an object how many it has, not which.
+    /// Where there are some they are asked for once, however many parts are read.
+    #[must_use]
+    pub fn with_tags(self, tags: bool) -> Self {
+        Self { tags, ..self }
     }
 }
 
@@ -127,8 +143,17 @@ impl Objects for Counted {
         let bytes = range
             .as_ref()
             .map_or(object.bytes, |range| range.end - range.start);
+        let first = range.as_ref().is_none_or(|range| range.start == 0);
         self.asked.ask(Kind::Get, bytes, 0).await;
-        self.inner.get(object, range).await
+        let mut got = self.inner.get(object, range).await?;
+        if self.tags
+            && first
+            && got.tags > 0
+            && let Some(tags) = self.tags(&object.key).await?
+        {
+            got.attributes.insert(TAGGING, tags);
+        }
+        Ok(got)
     }
 
     fn keeps_checksums(&self) -> bool {
@@ -173,14 +198,24 @@ impl Objects for Counted {
         self.inner.home()
     }
 
+    fn keeps_tags(&self) -> bool {
+        self.inner.keeps_tags()
+    }
+
+    async fn tags(&self, key: &str) -> Result<Option<HeaderValue>, ObjectError> {
+        self.asked.ask(Kind::Tags, 0, 0).await;
+        self.inner.tags(key).await
+    }
+
     async fn copy_from(
         &self,
         home: &Home,
         object: &Listed,
         key: &str,
+        carry: Carry,
     ) -> Result<Written, ObjectError> {
         self.asked.ask(Kind::Copy, 0, 0).await;
-        self.inner.copy_from(home, object, key).await
+        self.inner.copy_from(home, object, key, carry).await
     }
 
     async fn make_durable(&self) -> Result<(), ObjectError> {

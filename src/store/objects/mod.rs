@@ -14,9 +14,11 @@
 //! | `s3` | [`S3Objects`]: one bucket, over HTTP |
 //! | `folder` | [`FolderObjects`]: one local folder, walked in the order of keys |
 //! | `path` | [`PathObjects`]: what only `object_store` speaks to |
-//! | `counted` | [`Counted`]: around any of them, counts requests and keeps to caps |
+//! | `carry` | [`Carry`]: what goes with the content |
+//! | `counted` | [`Counted`]: around any of them, counts requests and keeps to caps; asks for tags |
 //! | `open` | a URL becomes one of these |
 
+mod carry;
 mod checksum;
 mod counted;
 mod error;
@@ -32,8 +34,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
+pub use carry::Carry;
 pub use checksum::Checksum;
 pub use counted::{Caps, Counted, RequestCounts};
 pub use error::{ObjectError, ObjectErrorKind};
@@ -106,6 +109,8 @@ pub struct Got {
     pub etag: Option<String>,
     /// Content type, metadata and the like, by the names that S3 has for them.
     pub attributes: HeaderMap,
+    /// How many tags it has beside these, where the store tells.
+    pub tags: u64,
     /// Whether a tag in the form of an MD5 is known not to be one.
     pub etag_is_no_md5: bool,
     /// That of the whole object, where all of it is read and the store tells.
@@ -220,12 +225,24 @@ pub trait Objects: Send + Sync + std::fmt::Debug {
     /// gone already is no failure.
     async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError>;
 
+    /// Whether objects here may have tags.
+    fn keeps_tags(&self) -> bool {
+        false
+    }
+
+    /// The tags of an object in the form in which they are written; `None` where it
+    /// has none.
+    async fn tags(&self, _key: &str) -> Result<Option<HeaderValue>, ObjectError> {
+        Ok(None)
+    }
+
     /// Where others may copy from.
     fn home(&self) -> Option<&Home> {
         None
     }
 
-    /// Copies an object of another place of the same [`Home::endpoint`] to `key`.
+    /// Copies an object of another place of the same [`Home::endpoint`] to `key`, with
+    /// what is carried. Tags that nobody asked for are left to the store.
     ///
     /// # Errors
     /// As `get` and `put`; this place cannot.
@@ -234,6 +251,7 @@ pub trait Objects: Send + Sync + std::fmt::Debug {
         _home: &Home,
         _object: &Listed,
         key: &str,
+        _carry: Carry,
     ) -> Result<Written, ObjectError> {
         let what = format!("{} cannot copy by itself", self.url());
         Err(ObjectError::new(ObjectErrorKind::Failed, key, what))

@@ -136,6 +136,7 @@ impl Objects for PathObjects {
             bytes: got.range.end - got.range.start,
             etag: got.meta.e_tag.clone(),
             attributes: headers(&got.attributes),
+            tags: 0,
             // Neither service makes its tags of the content.
             etag_is_no_md5: true,
             checksum: None,

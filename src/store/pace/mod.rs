@@ -11,8 +11,10 @@
 //! | `slots` | [`Pace`]: slots to wait for |
 //! | `rate` | [`Rate`]: so many bytes or requests a second |
 //! | `retries` | [`Retries`]: how often and how soon again |
+//! | `hedges` | [`Hedges`]: what is late is asked a second time |
 
 mod climb;
+mod hedges;
 mod rate;
 mod retries;
 mod slots;
@@ -20,6 +22,7 @@ mod slots;
 mod tests;
 
 pub use climb::{Bounds, Climb, Step};
+pub use hedges::Hedges;
 pub use rate::Rate;
 pub use retries::{Retries, RetryPolicy};
 pub use slots::{Pace, Slot};

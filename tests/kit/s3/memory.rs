@@ -28,6 +28,7 @@ pub(super) struct Memory {
 pub(crate) struct Description {
     pub(crate) content_type: Option<String>,
     pub(crate) metadata: HashMap<String, String>,
+    pub(crate) tags: Vec<(String, String)>,
 }
 
 #[derive(Default)]
@@ -63,6 +64,7 @@ pub(super) enum Condition {
 /// Why a request cannot be met.
 pub(super) enum Refusal {
     NoSuchBucket,
+    NoSuchKey,
     NoSuchUpload,
     InvalidPart,
     PreconditionFailed,
@@ -158,6 +160,31 @@ impl Memory {
         if let Some(bucket) = self.lock().get_mut(bucket) {
             bucket.objects.insert(key.to_owned(), new);
         }
+    }
+
+    /// Gives an object tags in place of those that it has.
+    pub(super) fn tag(
+        &self,
+        bucket: &str,
+        key: &str,
+        tags: Vec<(String, String)>,
+    ) -> Result<(), Refusal> {
+        self.with(bucket, |bucket| {
+            let old = bucket.objects.get(key).ok_or(Refusal::NoSuchKey)?;
+            let new = Arc::new(Object {
+                chunks: old.chunks.clone(),
+                size: old.size,
+                etag: old.etag.clone(),
+                crc64nvme: old.crc64nvme,
+                modified: old.modified,
+                description: Description {
+                    tags,
+                    ..old.description.clone()
+                },
+            });
+            bucket.objects.insert(key.to_owned(), new);
+            Ok(())
+        })
     }
 
     /// Writes an object if `condition` holds: the check and the write are one step.

@@ -135,8 +135,22 @@ impl S3Server {
         let description = Description {
             content_type: Some(content_type.to_owned()),
             metadata: metadata.collect(),
+            tags: self.tags(bucket, key),
         };
         self.memory.describe(bucket, key, description);
+    }
+
+    /// Gives an object that is there tags.
+    pub(crate) fn tag(&self, bucket: &str, key: &str, tags: &[(&str, &str)]) {
+        let tags = tags.iter();
+        let tags = tags.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let _ = self.memory.tag(bucket, key, tags.collect());
+    }
+
+    /// The tags of an object.
+    pub(crate) fn tags(&self, bucket: &str, key: &str) -> Vec<(String, String)> {
+        let object = self.memory.get(bucket, key);
+        object.map_or_else(Vec::new, |object| object.description.tags.clone())
     }
 
     /// The content type and metadata of an object.

@@ -21,6 +21,7 @@ impl From<Refusal> for S3Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NoSuchBucket => s3_error!(NoSuchBucket),
+            Refusal::NoSuchKey => s3_error!(NoSuchKey),
             Refusal::NoSuchUpload => s3_error!(NoSuchUpload),
             Refusal::InvalidPart => s3_error!(InvalidPart),
             Refusal::PreconditionFailed => s3_error!(PreconditionFailed),
@@ -139,6 +140,7 @@ impl S3 for Protocol {
         let description = Description {
             content_type: input.content_type,
             metadata: input.metadata.unwrap_or_default(),
+            tags: tags_of(input.tagging.as_deref())?,
         };
         let etag = self
             .0
@@ -188,6 +190,10 @@ impl S3 for Protocol {
             e_tag: Some(ETag::Strong(etag)),
             content_type: object.description.content_type.clone(),
             metadata: Some(object.description.metadata.clone()),
+            tag_count: match object.description.tags.len() {
+                0 => None,
+                some => Some(some as i32),
+            },
             last_modified: Some(object.modified.into()),
             ..Default::default()
         }))
@@ -252,12 +258,21 @@ impl S3 for Protocol {
             return Err(s3_error!(PreconditionFailed));
         }
         let chunks = object.slices(0..object.size);
+        let mut description = object.description.clone();
+        let replaces = |directive: Option<&str>| directive == Some("REPLACE");
+        if replaces(input.metadata_directive.as_ref().map(|by| by.as_str())) {
+            description.content_type = input.content_type;
+            description.metadata = input.metadata.unwrap_or_default();
+        }
+        if replaces(input.tagging_directive.as_ref().map(|by| by.as_str())) {
+            description.tags = tags_of(input.tagging.as_deref())?;
+        }
         let etag = self.0.put(
             &input.bucket,
             &input.key,
             chunks,
             &Condition::Always,
-            object.description.clone(),
+            description,
         )?;
         let copy_object_result = Some(CopyObjectResult {
             e_tag: Some(ETag::Strong(etag)),
@@ -268,6 +283,33 @@ impl S3 for Protocol {
             copy_object_result,
             ..Default::default()
         }))
+    }
+
+    async fn get_object_tagging(
+        &self,
+        req: S3Request<GetObjectTaggingInput>,
+    ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+        let object = self.found(&req.input.bucket, &req.input.key)?;
+        let tags = object.description.tags.iter();
+        let tag_set = tags.map(|(key, value)| Tag {
+            key: Some(key.clone()),
+            value: Some(value.clone()),
+        });
+        Ok(S3Response::new(GetObjectTaggingOutput {
+            tag_set: tag_set.collect(),
+            version_id: None,
+        }))
+    }
+
+    async fn put_object_tagging(
+        &self,
+        req: S3Request<PutObjectTaggingInput>,
+    ) -> S3Result<S3Response<PutObjectTaggingOutput>> {
+        let input = req.input;
+        let tags = input.tagging.tag_set.into_iter();
+        let tags = tags.map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default()));
+        self.0.tag(&input.bucket, &input.key, tags.collect())?;
+        Ok(S3Response::new(PutObjectTaggingOutput::default()))
     }
 
     async fn list_objects_v2(
@@ -284,6 +326,7 @@ impl S3 for Protocol {
         let description = Description {
             content_type: req.input.content_type,
             metadata: req.input.metadata.unwrap_or_default(),
+            tags: tags_of(req.input.tagging.as_deref())?,
         };
         let id = self
             .0
@@ -348,6 +391,22 @@ impl S3 for Protocol {
         self.0
             .abort_upload(&req.input.bucket, &req.input.upload_id)?;
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+    }
+}
+
+/// The tags of a header: `name=value&...`; as S3 has it, ten at most.
+fn tags_of(header: Option<&str>) -> S3Result<Vec<(String, String)>> {
+    let pairs = header.unwrap_or_default().split('&');
+    let pairs = pairs.filter(|pair| !pair.is_empty());
+    let tags: Vec<_> = pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name), decoded(value))
+        })
+        .collect();
+    match tags.len() {
+        0..=10 => Ok(tags),
+        _ => Err(s3_error!(InvalidTag)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use highwater::budget::{MemoryBudget, Permit};
 use highwater::ledger::hex;
-use highwater::store::objects::{Listed, ObjectError, ObjectErrorKind};
+use highwater::store::objects::{Carry, Listed, ObjectError, ObjectErrorKind};
 use highwater::telemetry::objects::ObjectTally;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
@@ -41,7 +41,7 @@ pub(super) struct Ahead {
     budget: MemoryBudget,
     reader: Arc<BodyReader>,
     tally: Arc<ObjectTally>,
-    metadata: bool,
+    carry: Carry,
 }
 
 impl Ahead {
@@ -51,14 +51,14 @@ impl Ahead {
         reader: Arc<BodyReader>,
         budget: MemoryBudget,
         tally: Arc<ObjectTally>,
-        metadata: bool,
+        carry: Carry,
     ) -> Self {
         Self {
             coming: VecDeque::new(),
             budget,
             reader,
             tally,
-            metadata,
+            carry,
         }
     }
 
@@ -90,10 +90,10 @@ impl Ahead {
     /// stays in its place.
     pub(super) fn read(&mut self, object: Listed, permit: Permit, old: Option<PackedRow>) {
         let (reader, tally) = (Arc::clone(&self.reader), Arc::clone(&self.tally));
-        let metadata = self.metadata;
+        let carry = self.carry;
         self.coming.push_back(Coming::Read(tokio::spawn(async move {
             let began = Instant::now();
-            match read(&reader, &object, permit.bytes(), metadata).await {
+            match read(&reader, &object, permit.bytes(), carry).await {
                 Ok(row) => {
                     tally.copied(&row.object.key, row.object.bytes, began.elapsed());
                     Some(Paid { row, permit })
@@ -136,7 +136,7 @@ async fn read(
     reader: &BodyReader,
     listed: &Listed,
     paid_bytes: u64,
-    metadata: bool,
+    carry: Carry,
 ) -> Result<PackedRow, ObjectError> {
     let mut object = listed.clone();
     for _ in 0..MOST_CHANGES {
@@ -144,7 +144,7 @@ async fn read(
             Ok(body) => {
                 return Ok(PackedRow {
                     sha256: hex(&Sha256::digest(&body.bytes)),
-                    attributes: attributes_text(&body.attributes).filter(|_| metadata),
+                    attributes: attributes_text(&carry.of(body.attributes)),
                     content: body.bytes,
                     object,
                 });

@@ -149,11 +149,17 @@ impl Objects for PackedObjects {
             bytes: body.len() as u64,
             etag: row.object.etag,
             attributes: attributes_of(row.attributes.as_deref()),
+            // They are among the attributes.
+            tags: 0,
             // It was compared when it was packed, and the content has a hash of ours.
             etag_is_no_md5: true,
             checksum: None,
             body: stream::once(async { Ok(body) }).boxed(),
         })
+    }
+
+    fn keeps_tags(&self) -> bool {
+        true
     }
 
     async fn head(&self, key: &str) -> Result<Listed, ObjectError> {

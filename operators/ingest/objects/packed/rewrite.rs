@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use highwater::budget::MemoryBudget;
 use highwater::source::{Emit, Reader, Readers, SourceError, SourceErrorKind, Split, TableRead};
-use highwater::store::objects::{KeyRange, Listed, ObjectError, Objects, Refused};
+use highwater::store::objects::{Carry, KeyRange, Listed, ObjectError, Objects, Refused};
 use highwater::store::pace::Retries;
 use highwater::telemetry::objects::ObjectTally;
 
@@ -45,8 +45,8 @@ pub struct PackPlan {
     pub filter: KeyFilter,
     /// Whether rows go whose object is gone.
     pub delete: bool,
-    /// Whether content type and metadata are kept.
-    pub metadata: bool,
+    /// What is kept beside the content.
+    pub carry: Carry,
     /// Whether nothing is read or written but names.
     pub compare_only: bool,
     /// The greatest object that is packed, in bytes.
@@ -126,7 +126,7 @@ enum Step<T> {
     /// The packed row stays, though the source has nothing like it.
     Stays(T),
     /// The packed row goes.
-    Goes,
+    Goes(T),
     /// The object is not packed for its size; the row that stays.
     TooLarge(Listed, Option<T>),
     /// Nothing of it is packed.
@@ -157,7 +157,7 @@ impl PackPlan {
                 Step::Stays(_) => other += 1,
                 Step::TooLarge(object, _) => large.push(object),
                 Step::Nothing => {}
-                Step::Read(..) | Step::Goes => return Ok(true),
+                Step::Read(..) | Step::Goes(_) => return Ok(true),
             }
             if self.tally.is_stopped() {
                 return Ok(false);
@@ -203,7 +203,7 @@ impl PackPlan {
         let told = |error: &ObjectError| failed(self, error);
         let budget = MemoryBudget::new(self.ahead_bytes);
         let tally = Arc::clone(&self.tally);
-        let mut ahead = Ahead::new(Arc::clone(&self.reader), budget, tally, self.metadata);
+        let mut ahead = Ahead::new(Arc::clone(&self.reader), budget, tally, self.carry);
         let mut rows = Outgoing::default();
         let merge = Merge::new(self, number, Contents).await;
         let mut merge = merge.map_err(|error| told(&error))?;
@@ -230,7 +230,7 @@ impl PackPlan {
                     ahead.keep(row, permit);
                 }
                 Step::Read(object, old) => ahead.read(object, permit, old),
-                Step::Goes | Step::TooLarge(_, None) | Step::Nothing => {}
+                Step::Goes(_) | Step::TooLarge(_, None) | Step::Nothing => {}
             }
         }
         merge.tell_refused();
@@ -253,18 +253,18 @@ impl PackPlan {
             Step::Read(object, old) => {
                 tally.source_objects.add(1);
                 tally.target_objects.add(old.is_some().into());
-                tally.differs(&object.key, object.bytes);
+                tally.differs(&object.key, object.bytes, old.is_none());
                 let old = old.as_ref().map_or(0, |old| S::object(old).bytes);
                 Some(object.bytes + old)
             }
             Step::Stays(row) => {
                 tally.target_objects.add(1);
-                tally.extra.add(1);
+                tally.is_extra(&S::object(row).key);
                 Some(S::object(row).bytes)
             }
-            Step::Goes => {
+            Step::Goes(row) => {
                 tally.target_objects.add(1);
-                tally.extra.add(1);
+                tally.is_extra(&S::object(row).key);
                 tally.deleted.add(1);
                 None
             }
@@ -447,7 +447,7 @@ impl<'a, S: Side> Merge<'a, S> {
                 Step::TooLarge(object, row)
             }
             (Some(object), row) if wanted => Step::Read(object, row),
-            (None, Some(_)) if plan.delete => Step::Goes,
+            (None, Some(row)) if plan.delete => Step::Goes(row),
             (None, Some(row)) => Step::Stays(row),
             _ => Step::Nothing,
         }

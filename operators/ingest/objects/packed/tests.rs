@@ -11,7 +11,7 @@ use highwater::budget::{MemoryBudget, Permit};
 use highwater::dataset::{Table, TableName};
 use highwater::ledger::{LoggedFile, hex};
 use highwater::source::{BadRow, Emit, Readers as _, SourceError, Split, TableRead};
-use highwater::store::objects::{FolderObjects, KeyRange, ObjectErrorKind, Objects};
+use highwater::store::objects::{Carry, FolderObjects, KeyRange, ObjectErrorKind, Objects};
 use highwater::store::pace::{Bounds, Pace, Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
 use http::HeaderMap;
@@ -233,7 +233,10 @@ impl Packing {
             ranges: table.ranges(),
             filter: self.filter.clone(),
             delete: self.delete,
-            metadata: true,
+            carry: Carry {
+                metadata: true,
+                tags: true,
+            },
             compare_only: false,
             largest_bytes: 100_000,
             ahead_bytes: 200_000,
@@ -241,6 +244,7 @@ impl Packing {
                 source,
                 pace: Pace::new(bounds),
                 retries: retries.clone(),
+                hedges: None,
             }),
             retries,
             tally: Arc::clone(tally),

@@ -280,6 +280,7 @@ impl Objects for FolderObjects {
             bytes,
             etag: None,
             attributes: HeaderMap::new(),
+            tags: 0,
             etag_is_no_md5: true,
             checksum: None,
             body: stream::iter([Ok(body)]).boxed(),

@@ -8,6 +8,7 @@ use md5::{Digest as _, Md5};
 use serde::Deserialize;
 
 use super::super::{Listed, ObjectError, ObjectErrorKind};
+use super::client::in_query;
 
 /// A page of a listing.
 #[derive(Debug, Default, Deserialize)]
@@ -109,6 +110,20 @@ pub(super) fn element(xml: &str, name: &str) -> Option<String> {
         .map(|text| text.into_owned())
 }
 
+/// The tags of an object, in the form in which they are written.
+pub(super) fn tags(xml: &str) -> Option<String> {
+    let each = xml.split("<Tag>").skip(1).filter_map(|tag| {
+        let value = element(tag, "Value").unwrap_or_default();
+        Some(format!(
+            "{}={}",
+            in_query(&element(tag, "Key")?),
+            in_query(&value)
+        ))
+    });
+    let tags: Vec<String> = each.collect();
+    (!tags.is_empty()).then(|| tags.join("&"))
+}
+
 /// The keys that a request could not remove, and why.
 pub(super) fn delete_errors(xml: &str) -> Vec<(String, String)> {
     let errors = xml.split("<Error>").skip(1);
@@ -170,14 +185,32 @@ pub(super) fn failure(
     };
     let said = match (code.is_empty(), message.is_empty()) {
         (true, _) => status.to_string(),
-        (false, true) => code,
+        (false, true) => code.clone(),
         (false, false) => format!("{code}: {message}"),
+    };
+    let said = match advice(kind, &code) {
+        Some(advice) => format!("{advice} ({said})"),
+        None => said,
     };
     let mut error = ObjectError::new(kind, key, format!("cannot {doing}: {said}"));
     let after = header_text(headers, &http::header::RETRY_AFTER);
     let after = after.and_then(|after| after.parse().ok());
     error.retry_after = after.map(|seconds: u64| Duration::from_secs(seconds.min(300)));
     error
+}
+
+/// What is to be done about an answer that does not pass by itself.
+fn advice(kind: ObjectErrorKind, code: &str) -> Option<&'static str> {
+    Some(match (code, kind) {
+        ("NoSuchBucket", _) => "the bucket does not exist; create it or correct the URL",
+        ("InvalidAccessKeyId", _) => "the store does not know this access key",
+        ("SignatureDoesNotMatch", _) => "the secret key is not the one of this access key",
+        ("ExpiredToken" | "InvalidToken", _) => {
+            "the session token is no longer good; get a new one"
+        }
+        (_, ObjectErrorKind::Refused) => "these credentials may not do that; give them permission",
+        _ => return None,
+    })
 }
 
 /// The MD5 of a document as a header has it.
@@ -214,6 +247,14 @@ mod tests {
         let answer = ListAnswer::parse(xml, "s3://b").unwrap();
         assert_eq!(answer.objects().unwrap()[0].key, "a+b%20&c");
         assert_eq!(answer.next(), None);
+    }
+
+    #[test]
+    fn tags_are_read_and_written() {
+        let xml = "<Tagging><TagSet><Tag><Key>a b</Key><Value>c&amp;d=e</Value></Tag>\
+            <Tag><Key>z</Key><Value></Value></Tag></TagSet></Tagging>";
+        assert_eq!(tags(xml).as_deref(), Some("a%20b=c%26d%3De&z="));
+        assert_eq!(tags("<Tagging><TagSet></TagSet></Tagging>"), None);
     }
 
     #[test]

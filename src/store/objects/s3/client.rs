@@ -46,6 +46,11 @@ pub(super) fn encoded(key: &str) -> String {
     utf8_percent_encode(key, IN_PATH).to_string()
 }
 
+/// A text as it stands in a query.
+pub(super) fn in_query(text: &str) -> String {
+    utf8_percent_encode(text, IN_QUERY).to_string()
+}
+
 /// Who sends requests to one bucket.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
@@ -241,7 +246,10 @@ impl Client {
     /// Sends a request once. An answer that is no success is an error.
     pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Answer, ObjectError> {
         let patience = patience(ask.moved_bytes);
-        let doing = format!("{} {:?} of {}", ask.doing, ask.key, self.shared.url);
+        let doing = match ask.key {
+            "" => format!("{} {}", ask.doing, self.shared.url),
+            key => format!("{} {key:?} of {}", ask.doing, self.shared.url),
+        };
         let key = ask.key.to_owned();
         let sent = tokio::time::timeout(patience, self.exchange(ask, &key, &doing)).await;
         let response = sent.map_err(|_| too_slow(&key, &doing, patience))??;
@@ -351,5 +359,9 @@ fn broken(error: &HttpError, key: &str, doing: &str) -> ObjectError {
         true => ObjectErrorKind::NoSuchPlace,
         false => kind,
     };
-    ObjectError::new(kind, key, format!("cannot {doing}: {text}"))
+    let why = match error.kind() {
+        HttpErrorKind::Connect => "the store cannot be reached: ",
+        _ => "",
+    };
+    ObjectError::new(kind, key, format!("cannot {doing}: {why}{text}"))
 }

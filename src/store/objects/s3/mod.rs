@@ -19,7 +19,7 @@ use url::Url;
 
 use super::key::problem_in_an_address;
 use super::{
-    Checksum, Describe, Got, Home, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind,
+    Carry, Checksum, Describe, Got, Home, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind,
     Objects, Page, Pages, Parts, Written,
 };
 use crate::store::StoreError;
@@ -48,6 +48,9 @@ const DESCRIBING: [HeaderName; 6] = [
     http::header::CONTENT_TYPE,
     http::header::EXPIRES,
 ];
+
+/// How many tags an object has; told to those only who may read them.
+const TAGGING_COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
 
 /// The objects of a bucket below a prefix.
 #[derive(Debug, Clone)]
@@ -125,7 +128,7 @@ impl S3Objects {
         by_folder: bool,
     ) -> Result<ListAnswer, ObjectError> {
         let mut ask = self
-            .ask(Method::GET, prefix, "", "list")
+            .ask(Method::GET, "", "", "list")
             .query("list-type", "2")
             .query("encoding-type", "url")
             .query("max-keys", PAGE_NAMES)
@@ -264,6 +267,9 @@ impl Objects for S3Objects {
             etag,
             attributes: describing(headers),
             checksum: Checksum::told(headers).filter(|_| whole),
+            tags: header_text(headers, &TAGGING_COUNT)
+                .and_then(|count| count.parse().ok())
+                .unwrap_or(0),
             etag_is_no_md5: own_key || encryption.is_some_and(|by| by.starts_with("aws:")),
             body: answer.body(),
         })
@@ -369,6 +375,18 @@ impl Objects for S3Objects {
         Ok(failed)
     }
 
+    fn keeps_tags(&self) -> bool {
+        true
+    }
+
+    async fn tags(&self, key: &str) -> Result<Option<HeaderValue>, ObjectError> {
+        let full = self.address(key)?;
+        let ask = self.ask(Method::GET, key, &full, "read the tags of");
+        let text = self.client.send(ask.query("tagging", "")).await?.text();
+        let tags = answer::tags(&text.await?);
+        Ok(tags.and_then(|tags| HeaderValue::try_from(tags).ok()))
+    }
+
     fn home(&self) -> Option<&Home> {
         Some(&self.home)
     }
@@ -378,6 +396,7 @@ impl Objects for S3Objects {
         home: &Home,
         object: &Listed,
         key: &str,
+        carry: Carry,
     ) -> Result<Written, ObjectError> {
         let full = self.address(key)?;
         let from = client::encoded(&format!("/{}/{}{}", home.bucket, home.prefix, object.key));
@@ -389,6 +408,16 @@ impl Objects for S3Objects {
             .ask(Method::PUT, key, &full, "copy to")
             .moving(object.bytes)
             .header(HeaderName::from_static("x-amz-copy-source"), &from);
+        // By default both are copied. Stores that know no tags refuse even a word of
+        // them: where nobody asked, none is said.
+        if !carry.metadata {
+            let name = HeaderName::from_static("x-amz-metadata-directive");
+            ask = ask.header(name, "REPLACE");
+        }
+        if carry.tags {
+            let name = HeaderName::from_static("x-amz-tagging-directive");
+            ask = ask.header(name, "COPY");
+        }
         if let Some(etag) = &object.etag {
             let name = HeaderName::from_static("x-amz-copy-source-if-match");
             ask = ask.header(name, &format!("\"{etag}\""));
