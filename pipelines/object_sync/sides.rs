@@ -127,6 +127,10 @@ const FIRST_LOOK: RetryPolicy = RetryPolicy {
     longest_pause: Duration::from_secs(3),
 };
 
+/// What has no objects: the cheapest request that needs the bucket, the credentials
+/// and the permission to list.
+const NOTHING: &str = "_highwater/check/";
+
 /// Both places.
 pub(super) struct Sides {
     /// Where objects come from.
@@ -276,6 +280,7 @@ async fn look(objects: &Arc<dyn Objects>, store: &Store) -> Result<(), Failure> 
         return Ok(store.check().await?);
     }
     let retries = Retries::new(FIRST_LOOK);
-    retries.ask(|| objects.names_below(""), |_| ()).await?;
+    let ask = || objects.names_below(NOTHING);
+    retries.ask(ask, |_| ()).await?;
     Ok(())
 }

@@ -278,8 +278,8 @@ requests of a run: list 6 as now, then get 2, put 2
         assert_eq!(
             found.render_verify(100),
             "\
-s3://one/x -> s3://two/x: 14 objects compared by listings: 1 missing in the target, 1 different,
-  1 only in the target
+s3://one/x -> s3://two/x: 14 objects compared by listings: 1 missing in the target, 1 different, 1
+  only in the target
   different: \"f/k3\"
   missing: \"new\"
   only in the target: \"old\"
