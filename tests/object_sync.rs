@@ -348,9 +348,12 @@ fn a_plan_counts_the_requests_of_a_run() {
     let more = ["--multipart-from", "5MiB", "--memory", "160MiB"];
     let more = [&more[..], &["--delete", "--max-delete", "100%"]].concat();
     for (to, planned) in [
-        (Side::bucket(), ["delete", "get", "part", "put"].as_slice()),
+        (
+            Side::bucket(),
+            ["delete", "get", "head", "part", "put"].as_slice(),
+        ),
         (beside, &["copy", "delete"]),
-        (folder().1, &["get"]),
+        (folder().1, &["get", "head"]),
     ] {
         to.put("only/there", "goes");
         let plan = start("plan", &from, &to, &more).wait().exits(0);

@@ -332,7 +332,10 @@ impl<'a> SyncRun<'a> {
         let (copy, remote) = (self.copy(memory), self.sides.remote);
         Arc::new(move |object| {
             let asked = copy.requests_of(object).into_iter();
-            let sent = asked.filter(|(kind, _)| if *kind == "get" { remote.0 } else { remote.1 });
+            let sent = asked.filter(|(kind, _)| match *kind {
+                "get" | "head" => remote.0,
+                _ => remote.1,
+            });
             sent.collect()
         })
     }

@@ -102,8 +102,12 @@ impl CopyObjects {
         };
         match parts {
             0 | 1 => vec![("get", 1), ("put", 1)],
-            // Beside the parts, the upload is begun and completed.
-            parts => vec![("get", parts), ("part", parts + 2)],
+            // Beside the parts, the upload is begun and completed, and the checksum
+            // of the whole is asked for.
+            parts => {
+                let head = u64::from(self.source.keeps_checksums());
+                vec![("get", parts), ("head", head), ("part", parts + 2)]
+            }
         }
     }
 

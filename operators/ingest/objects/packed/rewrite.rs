@@ -258,9 +258,13 @@ impl PackPlan {
                 Some(object.bytes + old)
             }
             Step::Stays(row) => {
-                tally.target_objects.add(1);
-                tally.is_extra(&S::object(row).key);
-                Some(S::object(row).bytes)
+                let stays = S::object(row);
+                // What nobody looks at is not counted either.
+                if self.filter.takes(&stays.key) {
+                    tally.target_objects.add(1);
+                    tally.is_extra(&stays.key);
+                }
+                Some(stays.bytes)
             }
             Step::Goes(row) => {
                 tally.target_objects.add(1);
