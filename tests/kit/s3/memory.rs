@@ -97,6 +97,11 @@ impl Object {
         }
     }
 
+    /// The MD5 of the content.
+    pub(super) fn md5(&self) -> String {
+        md5_of(&self.chunks)
+    }
+
     /// The chunks that make up `range`, cut to it, without copying.
     pub(super) fn slices(&self, range: Range<u64>) -> Vec<Bytes> {
         let mut slices = Vec::new();
@@ -258,16 +263,16 @@ impl Memory {
         self.with(bucket, |bucket| {
             let begun = bucket.uploads.get(upload).ok_or(Refusal::NoSuchUpload)?;
             let key = begun.key.clone();
-            let mut chunks = Vec::new();
+            let (mut chunks, mut tags) = (Vec::new(), Vec::new());
             for (number, etag) in parts {
                 let part = begun.parts.get(number).ok_or(Refusal::InvalidPart)?;
                 if etag.as_ref().is_some_and(|etag| *etag != part.etag) {
                     return Err(Refusal::InvalidPart);
                 }
                 chunks.extend(part.chunks.iter().cloned());
+                tags.push(part.etag.clone());
             }
-            // As S3 has it: no MD5, and the number of parts.
-            let etag = format!("{}-{}", md5_of(&chunks), parts.len());
+            let etag = tag_of_parts(&tags);
             let new = Object::new(chunks, etag, begun.description.clone());
             let etag = bucket.insert(&key, new, condition)?;
             bucket.uploads.remove(upload);
@@ -285,12 +290,14 @@ impl Memory {
         })
     }
 
-    /// Objects that start with `prefix` and come after `after`, in key order.
+    /// The first `most` objects that start with `prefix` and come after `after`, in
+    /// key order.
     pub(super) fn list(
         &self,
         bucket: &str,
         prefix: &str,
         after: &str,
+        most: usize,
     ) -> Result<Vec<(String, Arc<Object>)>, Refusal> {
         self.with(bucket, |bucket| {
             let from = if after < prefix {
@@ -302,13 +309,16 @@ impl Memory {
                 .objects
                 .range((from, Bound::Unbounded))
                 .take_while(|(key, _)| key.starts_with(prefix))
+                .take(most)
                 .map(|(key, object)| (key.clone(), Arc::clone(object)))
                 .collect())
         })
     }
 
     pub(super) fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
-        let found = self.list(bucket, prefix, "").unwrap_or_default();
+        let found = self
+            .list(bucket, prefix, "", usize::MAX)
+            .unwrap_or_default();
         found.into_iter().map(|(key, _)| key).collect()
     }
 }
@@ -344,6 +354,23 @@ impl Bucket {
 fn md5_of(chunks: &[Bytes]) -> String {
     let mut md5 = Md5::new();
     chunks.iter().for_each(|chunk| md5.update(chunk));
+    hexadecimal(md5)
+}
+
+/// As S3 has it: not the MD5 of the content but that of the parts' MD5s, and their
+/// number. It takes no time, however large the object is.
+fn tag_of_parts(tags: &[String]) -> String {
+    let mut md5 = Md5::new();
+    for tag in tags {
+        for at in (0..tag.len()).step_by(2) {
+            let byte = tag.get(at..at + 2).map(|two| u8::from_str_radix(two, 16));
+            md5.update([byte.expect("two digits").expect("hexadecimal")]);
+        }
+    }
+    format!("{}-{}", hexadecimal(md5), tags.len())
+}
+
+fn hexadecimal(md5: Md5) -> String {
     md5.finalize()
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -7,12 +7,14 @@
 //! where the network applies them.
 
 mod faults;
+mod load;
 mod memory;
 mod protocol;
 mod serve;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::runtime::Runtime;
@@ -20,6 +22,8 @@ use tokio::sync::oneshot;
 
 #[allow(unused_imports)] // Each test binary uses its own part.
 pub(crate) use faults::{Action, FaultPlan, Rule, Seen};
+#[allow(unused_imports)]
+pub(crate) use load::{Bearing, Load};
 pub(crate) use memory::Description;
 use memory::Memory;
 
@@ -33,6 +37,7 @@ pub(crate) struct S3Server {
     address: SocketAddr,
     memory: Arc<Memory>,
     faults: Arc<FaultPlan>,
+    load: Load,
     user: (&'static str, &'static str),
     stop: Option<oneshot::Sender<()>>,
     runtime: Option<Runtime>,
@@ -41,20 +46,25 @@ pub(crate) struct S3Server {
 impl S3Server {
     /// Starts a server with an empty bucket of the given name on a free port.
     pub(crate) fn start(bucket: &str) -> Self {
-        Self::start_on(bucket, 0)
+        Self::start_on(bucket, 0, Bearing::default())
     }
 
-    /// The same on a port of the caller's choice.
-    pub(crate) fn start_on(bucket: &str, port: u16) -> Self {
-        Self::launch(bucket, port, (ACCESS_KEY, SECRET_KEY))
+    /// The same on a port of the caller's choice, far or busy.
+    pub(crate) fn start_on(bucket: &str, port: u16, bearing: Bearing) -> Self {
+        Self::launch(bucket, port, (ACCESS_KEY, SECRET_KEY), bearing)
     }
 
     /// The same for a user of other keys.
     pub(crate) fn start_as(bucket: &str, access: &'static str, secret: &'static str) -> Self {
-        Self::launch(bucket, 0, (access, secret))
+        Self::launch(bucket, 0, (access, secret), Bearing::default())
     }
 
-    fn launch(bucket: &str, port: u16, user: (&'static str, &'static str)) -> Self {
+    fn launch(
+        bucket: &str,
+        port: u16,
+        user: (&'static str, &'static str),
+        bearing: Bearing,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("s3-server")
@@ -64,6 +74,7 @@ impl S3Server {
         let memory = Arc::new(Memory::default());
         memory.create_bucket(bucket);
         let faults = Arc::new(FaultPlan::default());
+        let load = Load::new(bearing);
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port for the S3 server");
         listener
             .set_nonblocking(true)
@@ -74,6 +85,7 @@ impl S3Server {
             listener,
             Arc::clone(&memory),
             Arc::clone(&faults),
+            load.clone(),
             user,
             stopped,
         ));
@@ -81,6 +93,7 @@ impl S3Server {
             address,
             memory,
             faults,
+            load,
             user,
             stop: Some(stop),
             runtime: Some(runtime),
@@ -97,6 +110,11 @@ impl S3Server {
         &self.faults
     }
 
+    /// What is on its way, and was.
+    pub(crate) fn load(&self) -> &Load {
+        &self.load
+    }
+
     /// All keys of a bucket that start with `prefix`, in order.
     pub(crate) fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
         self.memory.keys(bucket, prefix)
@@ -105,6 +123,17 @@ impl S3Server {
     /// The content of one object.
     pub(crate) fn object(&self, bucket: &str, key: &str) -> Option<Bytes> {
         self.memory.get(bucket, key).map(|object| object.content())
+    }
+
+    /// The length of an object in bytes, and since when it has been as it is.
+    pub(crate) fn extent(&self, bucket: &str, key: &str) -> Option<(u64, SystemTime)> {
+        let object = self.memory.get(bucket, key)?;
+        Some((object.size, object.modified))
+    }
+
+    /// The MD5 of an object's content, also of one that was put in parts.
+    pub(crate) fn md5(&self, bucket: &str, key: &str) -> Option<String> {
+        self.memory.get(bucket, key).map(|object| object.md5())
     }
 
     /// Puts an object behind the protocol's back, as another client would have.

@@ -430,7 +430,12 @@ fn list(memory: &Memory, input: ListObjectsV2Input) -> Result<ListObjectsV2Outpu
     let mut prefixes = BTreeSet::new();
     let mut last = None;
     let mut truncated = false;
-    for (key, object) in memory.list(&input.bucket, &prefix, &after)? {
+    // One more than the page says whether it is the last. Folders hold any number.
+    let most = match delimiter.is_empty() {
+        true => limit + 1,
+        false => usize::MAX,
+    };
+    for (key, object) in memory.list(&input.bucket, &prefix, &after, most)? {
         let rest = key.get(prefix.len()..).unwrap_or_default();
         let folder = match rest.find(&delimiter) {
             Some(at) if !delimiter.is_empty() => Some(format!(

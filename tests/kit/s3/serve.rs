@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::faults::{Action, FaultPlan};
+use super::load::Load;
 use super::memory::Memory;
 use super::protocol::Protocol;
 
@@ -27,6 +28,7 @@ pub(super) async fn accept(
     listener: std::net::TcpListener,
     memory: Arc<Memory>,
     faults: Arc<FaultPlan>,
+    load: Load,
     (access, secret): (&'static str, &'static str),
     mut stopped: oneshot::Receiver<()>,
 ) {
@@ -36,6 +38,7 @@ pub(super) async fn accept(
     let service = Faulty {
         service: builder.build(),
         faults,
+        load,
     };
     loop {
         let connection = tokio::select! {
@@ -56,11 +59,12 @@ pub(super) async fn accept(
     }
 }
 
-/// The S3 service, with faults around it.
+/// The S3 service, with load and faults around it.
 #[derive(Clone)]
 struct Faulty {
     service: S3Service,
     faults: Arc<FaultPlan>,
+    load: Load,
 }
 
 type Answer = Result<HttpResponse, HttpError>;
@@ -74,11 +78,18 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Faulty {
         let path = request.uri().path().trim_start_matches('/').to_owned();
         let query = request.uri().query().unwrap_or_default().to_owned();
         let (number, fault) = self.faults.arrive(request.method().as_str(), &path, &query);
-        let Self { service, faults } = self.clone();
+        let mut turn = self.load.arrive();
+        let Self {
+            service, faults, ..
+        } = self.clone();
         Box::pin(async move {
-            let answer = apply(&service, request, fault).await;
+            let answer = match turn.wait().await {
+                true => apply(&service, request, fault).await,
+                false => refuse(request.map(Body::from), 503, "SlowDown").await,
+            };
             if let Ok(answer) = &answer {
                 faults.answered(number, answer.status().as_u16());
+                turn.answered();
             }
             answer
         })
