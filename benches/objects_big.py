@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 
-from bucket import Server, check_bucket, check_folder, environment, files, make, room
+from bucket import Server, check_bucket, check_folder, emptied, environment, files, make, room
 from chart import Line, Panel, draw
 from movers import Movers, slug
 from usage import measure
@@ -63,7 +63,7 @@ def run(asked, movers, home, shape, name, server, first_time):
     used["done"] = sorted((since - began, size) for size, since in there.values())
     if first_time:
         check_folder(folder, to(name)) if down else check_bucket(folder, server, to(name))
-    shutil.rmtree(home / "to", ignore_errors=True)
+    emptied(home / "to", home / "old")
     return used
 
 

@@ -23,6 +23,8 @@
 //! with more requests at once it gets in its own way, twice as many have half of the
 //! throughput. `--refuse-above 40` answers more at once with 503. `--admit 64` lets more
 //! wait for their turn: whatever a client does, it is as if it asked for 64 at once.
+//! `--checksums no`: tells no checksums of contents, as S3 did not before 2025 and many
+//! other stores do not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(dead_code)] // The tests use the rest of the kit.
@@ -45,6 +47,7 @@ fn main() {
     let mut port = 0;
     let mut bucket = "lake".to_owned();
     let mut bearing = s3::Bearing::default();
+    let mut checksums = true;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let value = arguments.next().unwrap_or_default();
@@ -56,13 +59,17 @@ fn main() {
             "--best-at" => bearing.best_at = Some(number()),
             "--refuse-above" => bearing.refuses_above = Some(number()),
             "--admit" => bearing.admits = Some(number()),
+            "--checksums" => checksums = value != "no",
             _ => panic!(
                 "usage: s3_server [--port N] [--bucket NAME] [--delay MILLISECONDS] \
-                 [--best-at N] [--refuse-above N] [--admit N]"
+                 [--best-at N] [--refuse-above N] [--admit N] [--checksums no]"
             ),
         }
     }
     let server = s3::S3Server::start_on(&bucket, port, bearing);
+    if !checksums {
+        server.keep_no_checksums();
+    }
     println!(
         "{}",
         json!({
