@@ -8,6 +8,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `ranges` | the cuts, from the names of folders |
+//! | `flat` | cuts where there are no folders, from the first characters that differ |
 //! | `cursor` | a listing, one object at a time |
 //! | `recorded` | the record of what was copied, in the order of keys |
 //! | `decide` | has this object changed? |
@@ -23,6 +24,7 @@ mod cursor;
 mod decide;
 mod extras;
 mod filter;
+mod flat;
 mod merge;
 mod operator;
 mod packed;

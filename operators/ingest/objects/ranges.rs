@@ -3,11 +3,20 @@
 use highwater::store::objects::{KeyRange, ObjectError, Objects};
 use highwater::store::pace::Retries;
 
+use super::flat::flat_cuts;
+
 /// Folders that are looked into for finer cuts.
 const MOST_LOOKS: usize = 32;
 
+/// A look that shows so many names may not have shown all: a page has a thousand.
+const FULL_LOOK: usize = 990;
+
+/// Ranges of keys without folders; more would cost more to find than they spare.
+const FLAT_RANGES: usize = 8;
+
 /// Cuts the keys of `objects` into about `wanted` ranges, by the names of folders
-/// at the first levels. The ranges hold every key, listed or not: cuts that are
+/// at the first levels, and by the characters in which keys first differ where there
+/// are many and no folders. The ranges hold every key, listed or not: cuts that are
 /// out of date cost time and nothing else.
 ///
 /// # Errors
@@ -17,7 +26,8 @@ pub async fn find_ranges(
     retries: &Retries,
     wanted: usize,
 ) -> Result<Vec<KeyRange>, ObjectError> {
-    let mut cuts = folders_below(objects, retries, "").await?;
+    let top = look(objects, retries, "").await?;
+    let (mut cuts, mut flat) = (top.folders, Vec::from_iter(top.flat));
     let mut looked = 0;
     // Finer where few folders hold everything; each look is a request.
     while cuts.len() < wanted && looked < MOST_LOOKS.min(cuts.len()) {
@@ -25,24 +35,41 @@ pub async fn find_ranges(
             break;
         };
         looked += 1;
-        let below = folders_below(objects, retries, &folder).await?;
-        cuts.extend(below);
+        let below = look(objects, retries, &folder).await?;
+        cuts.extend(below.folders);
+        flat.extend(below.flat);
+    }
+    if cuts.len() < wanted && !flat.is_empty() && objects.begins_anywhere() {
+        let first_after = |after: String| async move {
+            retries.ask(|| objects.first_after(&after), |_| ()).await
+        };
+        let wanted = FLAT_RANGES * flat.len();
+        cuts.extend(flat_cuts(flat, wanted, first_after).await?);
     }
     cuts.sort_unstable();
     cuts.dedup();
     Ok(KeyRange::cut(&thinned(cuts, wanted)))
 }
 
-async fn folders_below(
-    objects: &dyn Objects,
-    retries: &Retries,
-    prefix: &str,
-) -> Result<Vec<String>, ObjectError> {
+/// What is directly below a prefix.
+struct Look {
+    folders: Vec<String>,
+    /// The prefix, where there is much more than folders.
+    flat: Option<String>,
+}
+
+async fn look(objects: &dyn Objects, retries: &Retries, prefix: &str) -> Result<Look, ObjectError> {
     let names = retries.ask(|| objects.names_below(prefix), |_| ()).await?;
-    Ok(names
+    let seen = names.len();
+    let folders: Vec<_> = names
         .into_iter()
         .filter(|name| name.ends_with('/'))
-        .collect())
+        .collect();
+    let is_flat = seen >= FULL_LOOK && folders.len() < seen / 2;
+    Ok(Look {
+        folders,
+        flat: is_flat.then(|| prefix.to_owned()),
+    })
 }
 
 /// At most so many of the cuts, evenly.

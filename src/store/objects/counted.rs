@@ -139,6 +139,15 @@ impl Objects for Counted {
         self.inner.names_below(prefix).await
     }
 
+    fn begins_anywhere(&self) -> bool {
+        self.inner.begins_anywhere()
+    }
+
+    async fn first_after(&self, text: &str) -> Result<Option<String>, ObjectError> {
+        self.asked.ask(Kind::List, 0, 0).await;
+        self.inner.first_after(text).await
+    }
+
     async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError> {
         let bytes = range
             .as_ref()

@@ -187,6 +187,17 @@ pub trait Objects: Send + Sync + std::fmt::Debug {
     /// end with `/`. For dividing work; it need not be complete.
     async fn names_below(&self, prefix: &str) -> Result<Vec<String>, ObjectError>;
 
+    /// Whether a listing may begin anywhere at the cost of what it shows.
+    fn begins_anywhere(&self) -> bool {
+        false
+    }
+
+    /// The first key after a text, where listings [begin anywhere](Self::begins_anywhere).
+    /// For dividing work.
+    async fn first_after(&self, _text: &str) -> Result<Option<String>, ObjectError> {
+        Ok(None)
+    }
+
     /// Reads an object as it was listed, or a range of it.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ const LARGEST_COPY_BYTES: u64 = 5 << 30;
 const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 
 /// Objects and folders of a page.
-const PAGE_NAMES: &str = "1000";
+const PAGE_NAMES: u32 = 1000;
 
 /// What describes an object, beside metadata of a user's own.
 const DESCRIBING: [HeaderName; 6] = [
@@ -119,19 +119,20 @@ impl S3Objects {
         Ask::new(method, full, key, doing)
     }
 
-    /// One page of the listing below `prefix` (a full one).
+    /// One page of the listing below `prefix` (a full one), of so many names.
     async fn list(
         &self,
         prefix: &str,
         after: &str,
         token: Option<&str>,
         by_folder: bool,
+        names: u32,
     ) -> Result<ListAnswer, ObjectError> {
         let mut ask = self
             .ask(Method::GET, "", "", "list")
             .query("list-type", "2")
             .query("encoding-type", "url")
-            .query("max-keys", PAGE_NAMES)
+            .query("max-keys", &names.to_string())
             .query("prefix", prefix);
         if by_folder {
             ask = ask.query("delimiter", "/");
@@ -196,7 +197,7 @@ impl Objects for S3Objects {
                     At::End => return None,
                 };
                 let page = objects
-                    .list(&objects.home.prefix, &after, token, false)
+                    .list(&objects.home.prefix, &after, token, false, PAGE_NAMES)
                     .await
                     .and_then(|answer| {
                         let (page, over) = objects.page(&answer, &range)?;
@@ -218,7 +219,9 @@ impl Objects for S3Objects {
     }
 
     async fn names_below(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
-        let answer = self.list(&self.full(prefix), "", None, true).await?;
+        let answer = self
+            .list(&self.full(prefix), "", None, true, PAGE_NAMES)
+            .await?;
         let objects = answer.objects()?.into_iter().map(|object| object.key);
         let mut names: Vec<String> = objects
             .chain(answer.folders())
@@ -227,6 +230,22 @@ impl Objects for S3Objects {
             .collect();
         names.sort_unstable();
         Ok(names)
+    }
+
+    fn begins_anywhere(&self) -> bool {
+        true
+    }
+
+    async fn first_after(&self, text: &str) -> Result<Option<String>, ObjectError> {
+        let answer = self
+            .list(&self.home.prefix, &self.full(text), None, false, 1)
+            .await?;
+        let first = answer.objects()?.into_iter().next();
+        let key = first.and_then(|first| {
+            let key = first.key.strip_prefix(&self.home.prefix)?;
+            Some(key.to_owned())
+        });
+        Ok(key.filter(|key| !key.starts_with(OUR_OWN)))
     }
 
     async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError> {
