@@ -10,7 +10,7 @@ Shapes: `up` (folder to bucket), `down`, `across` (bucket to bucket through the 
 two servers) and `again` (nothing has changed since). Each round runs every contender
 once per shape, in turn, so that a slow moment of the machine meets all of them. Every
 target is new, is compared with the source in the first round (all names and lengths, a
-sample of contents) and removed after each run. Reported are medians.
+sample of contents) and emptied after each run. Reported are medians.
 
 The floor of `again` is listing both sides once, one after the other: `s5cmd ls` of the
 bucket and `find` over the folder, neither of which compares anything.
@@ -24,7 +24,7 @@ import statistics
 import sys
 import tempfile
 
-from bucket import Server, check_bucket, check_folder, environment, make, room
+from bucket import Server, check_bucket, check_folder, empty, environment, make, room
 from movers import Movers, remote, slug
 from usage import measure
 
@@ -67,7 +67,7 @@ class Bench:
         """Every contender once, each to a place of its own."""
         down, across = shape == "down", shape == "across"
         server, env = self.second if across else self.first, environment(self.first, self.second if across else None)
-        to = lambda name: str(self.home / "to" / slug(name)) if down else f"to/{slug(name)}/"  # noqa: E731
+        to = lambda name: str(self.home / f"to{round_}" / slug(name)) if down else f"to/{slug(name)}/"  # noqa: E731
         for name, command in self.movers.commands(shape, self.folder, to, self.first, self.second).items():
             if name.startswith("boto3") and round_ >= self.asked.boto3_rounds:
                 continue
@@ -80,7 +80,7 @@ class Bench:
             except RuntimeError as error:
                 print(f"{shape}, {name}: {error}\n{self.log.read_text()[-500:]}", file=sys.stderr)
                 self.results.pop((shape, name), None)
-            shutil.rmtree(self.home / "to", ignore_errors=True)
+            empty(self.home / f"to{round_}")
             server.forget("to/")
 
     def again(self):
@@ -150,7 +150,7 @@ def main():
     arguments.add_argument("--shapes", default="up,down,across,again")
     arguments.add_argument("--memory", default="128MiB")
     arguments.add_argument("--ours", help="another object-sync than that of the release build")
-    arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server")
+    arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server", help="the command of the S3 server")
     arguments.add_argument("--venv", help="a Python environment with s5cmd and boto3")
     asked = arguments.parse_args()
     shapes = asked.shapes.split(",")
