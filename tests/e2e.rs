@@ -29,6 +29,7 @@ mod mirror;
 mod network;
 mod object_checks;
 mod object_cluster;
+mod object_ends;
 mod object_pack;
 mod object_sync;
 mod partition;

@@ -98,10 +98,13 @@ impl<'a> SyncRun<'a> {
             return Err(Failure::usage(what).hint("leave out --hosts and --processes"));
         }
         let tally = Arc::new(ObjectTally::new(objects.max_errors));
+        let retries = Retries::new(RetryPolicy::default());
         let (stop, cancel) = (Arc::clone(&tally), context.cancel.clone());
+        let no_more = retries.clone();
         context.runtime.spawn(async move {
             cancel.cancelled().await;
             stop.stop();
+            no_more.stop();
         });
         let hedges = (objects.hedge && sides.remote.0).then(Hedges::default);
         Ok(Self {
@@ -110,7 +113,7 @@ impl<'a> SyncRun<'a> {
             config,
             context,
             tally,
-            retries: Retries::new(RetryPolicy::default()),
+            retries,
             hedges,
             threads: threads(context)?,
         })
@@ -351,6 +354,7 @@ impl<'a> SyncRun<'a> {
             by_store: self.objects.server_side_copy,
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
+            write_retries: self.retries.of_another_place(),
             hedges: self.hedges.clone(),
             runtime: self.runtime(),
         }

@@ -43,6 +43,8 @@ impl From<ObjectError> for Failure {
     fn from(error: ObjectError) -> Self {
         let exit = match error.kind {
             ObjectErrorKind::NoSuchPlace => Exit::Usage,
+            ObjectErrorKind::Away => Exit::Retry,
+            ObjectErrorKind::Stopped => Exit::Interrupted,
             _ if error.passes() => Exit::Retry,
             _ => Exit::Failed,
         };

@@ -79,7 +79,13 @@ async fn read_ahead(
     sender: mpsc::Sender<Result<Page, ObjectError>>,
 ) {
     let mut attempt = 1;
-    while let Some(page) = pages.next().await {
+    loop {
+        let Some(next) = retries.unless_stopped(pages.next()).await else {
+            // Not the end of the listing: what was not listed is not gone.
+            let _ = sender.send(Err(ObjectError::stopped())).await;
+            return;
+        };
+        let Some(page) = next else { return };
         match page {
             // A listing goes on with the page that failed.
             Err(error) if error.passes() && attempt < retries.attempts() => {

@@ -48,8 +48,10 @@ pub struct CopyObjects {
     pub by_store: bool,
     /// Where everything is counted.
     pub tally: Arc<ObjectTally>,
-    /// How requests are repeated.
+    /// How requests to the source are repeated.
     pub retries: Retries,
+    /// How requests to the target are.
+    pub write_retries: Retries,
     /// What is late to be read is asked a second time.
     pub hedges: Option<Hedges>,
     /// Where copies run.
@@ -175,6 +177,9 @@ impl CopyObjects {
         if of_source && error.kind == ObjectErrorKind::Vanished {
             tracing::info!("{key:?} was gone when its turn came");
             self.tally.vanished.add(1);
+            return Outcome::Over;
+        }
+        if error.kind == ObjectErrorKind::Stopped {
             return Outcome::Over;
         }
         if error.kind == ObjectErrorKind::Impossible {

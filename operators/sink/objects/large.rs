@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use highwater::store::objects::{Checksum, Describe, Listed, ObjectError, ObjectErrorKind, Parts};
@@ -13,6 +14,9 @@ use crate::ingest::objects::Record;
 
 /// A part is so large that the lane holds so many of them.
 const PARTS_IN_LANE: u64 = 8;
+
+/// How long giving up may take.
+const ABANDON: Duration = Duration::from_secs(3);
 
 /// Parts beyond this size gain nothing.
 const LARGEST_PART_BYTES: u64 = 32 << 20;
@@ -39,7 +43,7 @@ impl CopyObjects {
             sha256: None,
         };
         let begin = || self.target.begin(&object.key, object.bytes, &told);
-        let upload = self.retries.ask(begin, |_| ()).await;
+        let upload = self.write_retries.ask(begin, |_| ()).await;
         let upload: Arc<dyn Parts> = Arc::from(upload.map_err(Trouble::Target)?);
         let sent = self
             .send_parts(object, &upload, parts, (body.bytes, paid), checksum)
@@ -48,7 +52,7 @@ impl CopyObjects {
         let complete = || upload.complete();
         let written = match sent {
             Ok(digest) => self
-                .retries
+                .write_retries
                 .ask(complete, |_| ())
                 .await
                 .map(|written| record(object, &written, digest))
@@ -58,7 +62,8 @@ impl CopyObjects {
         match written {
             Ok(record) => Ok(record),
             Err(trouble) => {
-                upload.abandon().await;
+                // A store that is away forgets it by itself, if it was told to.
+                let _ = tokio::time::timeout(ABANDON, upload.abandon()).await;
                 Err(trouble)
             }
         }
@@ -161,7 +166,7 @@ impl CopyObjects {
             }
             sent
         };
-        let sent = self.retries.ask(once, |_| ()).await;
+        let sent = self.write_retries.ask(once, |_| ()).await;
         sent.map_err(Trouble::Target)?;
         Ok(body)
     }

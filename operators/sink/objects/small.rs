@@ -55,7 +55,7 @@ impl CopyObjects {
                 written
             }
         };
-        self.retries.ask(once, |_| ()).await
+        self.write_retries.ask(once, |_| ()).await
     }
 }
 

@@ -27,6 +27,10 @@ pub enum ObjectErrorKind {
     Full,
     /// The bucket is not there, or the address is wrong.
     NoSuchPlace,
+    /// The store has not answered for long.
+    Away,
+    /// The run is to end.
+    Stopped,
     /// Anything else.
     Failed,
 }
@@ -56,6 +60,13 @@ impl ObjectError {
         }
     }
 
+    /// What was given up because the run is to end.
+    #[must_use]
+    pub fn stopped() -> Self {
+        let what = "interrupted; run again to go on";
+        Self::new(ObjectErrorKind::Stopped, "", what)
+    }
+
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn passes(&self) -> bool {
@@ -79,7 +90,10 @@ impl ObjectError {
     pub fn ends_the_run(&self) -> bool {
         matches!(
             self.kind,
-            ObjectErrorKind::NoSuchPlace | ObjectErrorKind::Full
+            ObjectErrorKind::NoSuchPlace
+                | ObjectErrorKind::Full
+                | ObjectErrorKind::Away
+                | ObjectErrorKind::Stopped
         )
     }
 

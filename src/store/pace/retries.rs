@@ -2,14 +2,17 @@
 //!
 //! Pauses double and are drawn at random, so that many that failed together do
 //! not come back together. All retries share a budget that requests which end
-//! well pay into: when most fail, a store is asked less, not more.
+//! well pay into: when most fail, a store is asked less, not more. Where every
+//! request has failed for minutes, or the user wants to end, nothing is tried again.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::store::objects::ObjectError;
+use tokio::sync::watch;
+
+use crate::store::objects::{ObjectError, ObjectErrorKind};
 
 /// How often, and how soon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +49,22 @@ impl RetryPolicy {
     }
 }
 
-/// Retries of one run. Cloning shares the budget.
+/// A store none of whose answers was good for so long is away: that objects fail one
+/// after the other, each at its own pace, would take for ever.
+const AWAY: Duration = Duration::from_secs(120);
+
+/// What is on its way may end for so long when the run is to stop.
+const LAST_CALL: Duration = Duration::from_secs(3);
+
+/// Retries of one run and one place. Cloning shares everything.
 #[derive(Debug, Clone)]
 pub struct Retries {
     policy: RetryPolicy,
     began: Instant,
     budget: Arc<Mutex<Budget>>,
     made: Arc<AtomicU64>,
+    stop: Arc<watch::Sender<bool>>,
+    failing_since: Arc<Mutex<Option<Instant>>>,
 }
 
 /// Retries that may be made at once.
@@ -99,7 +111,37 @@ impl Retries {
             began: Instant::now(),
             budget: Arc::new(Mutex::new(Budget::new())),
             made: Arc::default(),
+            stop: Arc::new(watch::Sender::new(false)),
+            failing_since: Arc::default(),
         }
+    }
+
+    /// Those of another place: its failures are told apart, the rest is shared.
+    #[must_use]
+    pub fn of_another_place(&self) -> Self {
+        Self {
+            failing_since: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Nothing is tried again, and what is on its way is given up soon.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// What the work comes to; `None` if it was given up because the run is to stop.
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.given_up() => None,
+        }
+    }
+
+    async fn given_up(&self) {
+        // It fails only when the sender is gone, and this value holds it.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+        tokio::time::sleep(LAST_CALL).await;
     }
 
     /// How many retries were made.
@@ -112,7 +154,8 @@ impl Retries {
     /// `failed` hears of every failure.
     ///
     /// # Errors
-    /// The last failure.
+    /// The last failure; [`ObjectErrorKind::Away`] if nothing has gone well for long;
+    /// [`ObjectErrorKind::Stopped`].
     pub async fn ask<T, F: Future<Output = Result<T, ObjectError>>>(
         &self,
         mut request: impl FnMut() -> F,
@@ -120,15 +163,23 @@ impl Retries {
     ) -> Result<T, ObjectError> {
         let mut attempt = 1;
         loop {
-            match request().await {
+            let Some(asked) = self.unless_stopped(request()).await else {
+                return Err(ObjectError::stopped());
+            };
+            match asked {
                 Ok(done) => {
-                    let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-                    budget.succeeded();
+                    self.succeeded();
                     return Ok(done);
                 }
                 Err(error) => {
                     failed(&error);
-                    if !error.passes() || attempt >= self.policy.attempts {
+                    if !error.passes() {
+                        return Err(error);
+                    }
+                    if self.is_away() {
+                        return Err(away(error));
+                    }
+                    if attempt >= self.policy.attempts {
                         return Err(error);
                     }
                     self.pause(attempt, &error).await;
@@ -138,7 +189,26 @@ impl Retries {
         }
     }
 
-    /// Waits before the next attempt.
+    fn succeeded(&self) {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.succeeded();
+        let mut since = self
+            .failing_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *since = None;
+    }
+
+    /// A request has failed: whether all have for long.
+    fn is_away(&self) -> bool {
+        let mut since = self
+            .failing_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        since.get_or_insert_with(Instant::now).elapsed() > AWAY
+    }
+
+    /// Waits before the next attempt, unless the run is to stop.
     pub async fn pause(&self, attempt: u32, error: &ObjectError) {
         self.made.fetch_add(1, Ordering::Relaxed);
         let pause = self
@@ -149,7 +219,9 @@ impl Retries {
             budget.take(self.began.elapsed())
         };
         tracing::debug!(attempt, ?pause, "{error}; trying again");
-        tokio::time::sleep(pause.max(turn)).await;
+        let mut stop = self.stop.subscribe();
+        // In time, or at once where nothing is worth waiting for.
+        let _ = tokio::time::timeout(pause.max(turn), stop.wait_for(|stop| *stop)).await;
     }
 
     /// How often a request is tried.
@@ -157,4 +229,13 @@ impl Retries {
     pub fn attempts(&self) -> u32 {
         self.policy.attempts
     }
+}
+
+fn away(error: ObjectError) -> ObjectError {
+    let what = format!(
+        "{}; nothing has gone well for {} s: run again when the store answers",
+        error.message,
+        AWAY.as_secs()
+    );
+    ObjectError::new(ObjectErrorKind::Away, &error.key, what)
 }
