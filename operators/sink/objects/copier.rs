@@ -62,6 +62,8 @@ pub struct CopyObjects {
 pub(super) enum Trouble {
     Source(ObjectError),
     Target(ObjectError),
+    /// The parts that were read do not make up the whole; nobody knows which it was.
+    Parts(ObjectError),
 }
 
 /// What became of one object.
@@ -150,12 +152,10 @@ impl CopyObjects {
                 }
                 // Parts that were lost: the object is begun anew.
                 Trouble::Target(error) if error.kind == ObjectErrorKind::Vanished => {}
-                // Nobody knows which part it was. A whole one was asked for again already.
-                Trouble::Source(error)
-                    if error.kind == ObjectErrorKind::Corrupt
-                        && paid.is_none()
-                        && attempt < MOST_CHANGES => {}
-                Trouble::Source(error) => return self.gave_up(&object.key, error, true),
+                Trouble::Parts(_) if attempt < MOST_CHANGES => {}
+                Trouble::Source(error) | Trouble::Parts(error) => {
+                    return self.gave_up(&object.key, error, true);
+                }
                 Trouble::Target(error) => return self.gave_up(&object.key, error, false),
             }
             let fits = paid.is_none_or(|paid| self.cost_bytes(&object) <= paid);

@@ -204,7 +204,7 @@ fn check_whole(
     let found = found.map_or_else(String::new, |found| format!(" {found}"));
     let what = format!("{key:?} arrived in parts with the checksum{found}, {expected} was written");
     let error = ObjectError::new(ObjectErrorKind::Corrupt, key, what);
-    Err(Trouble::Source(error))
+    Err(Trouble::Parts(error))
 }
 
 fn over<T>(done: Result<Result<T, Trouble>, tokio::task::JoinError>) -> Result<T, Trouble> {

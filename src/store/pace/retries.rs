@@ -37,6 +37,15 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// How often a request is tried that failed like this: what is broken at rest
+    /// does not mend.
+    fn attempts_after(&self, error: &ObjectError) -> u32 {
+        match error.kind {
+            ObjectErrorKind::Corrupt => self.attempts.min(CORRUPT_ATTEMPTS),
+            _ => self.attempts,
+        }
+    }
+
     /// How long to wait after attempt `attempt` (from 1); `draw` is at random from
     /// 0 to 1.
     #[must_use]
@@ -48,6 +57,9 @@ impl RetryPolicy {
         drawn.max(wanted.unwrap_or_default())
     }
 }
+
+/// How often content is read that is not what was written, at most.
+const CORRUPT_ATTEMPTS: u32 = 4;
 
 /// A store none of whose answers was good for so long is away: that objects fail one
 /// after the other, each at its own pace, would take for ever.
@@ -176,10 +188,10 @@ impl Retries {
                     if !error.passes() {
                         return Err(error);
                     }
-                    if self.is_away() {
+                    if self.is_away(&error) {
                         return Err(away(error));
                     }
-                    if attempt >= self.policy.attempts {
+                    if attempt >= self.policy.attempts_after(&error) {
                         return Err(error);
                     }
                     self.pause(attempt, &error).await;
@@ -200,7 +212,11 @@ impl Retries {
     }
 
     /// A request has failed: whether all have for long.
-    fn is_away(&self) -> bool {
+    fn is_away(&self, error: &ObjectError) -> bool {
+        if error.kind == ObjectErrorKind::Corrupt {
+            // It answered.
+            return false;
+        }
         let mut since = self
             .failing_since
             .lock()

@@ -369,7 +369,7 @@ async fn what_is_not_wanted_or_too_large_stays_as_it_is() {
     let found = contents(&packed(&packing.folder, &packing.files).await).await;
     assert_eq!(found.len(), 1);
     // What is packed and no longer looked at is not extra, and stays.
-    packing.filter = KeyFilter::new(&[], &["b".to_owned()]).unwrap();
+    packing.filter = KeyFilter::new(&[], &["b".to_owned(), "*.tmp".to_owned()]).unwrap();
     let tally = Arc::new(ObjectTally::new(None));
     packing.run(home.path(), &tally).await;
     assert_eq!((tally.extra.get(), tally.deleted.get()), (0, 0));
