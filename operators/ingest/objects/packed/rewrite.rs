@@ -154,7 +154,10 @@ impl PackPlan {
         while let Some(step) = merge.next().await? {
             match step {
                 Step::Same(_) => same += 1,
-                Step::Stays(_) => other += 1,
+                // What nobody looks at is not counted either.
+                Step::Stays(row) => {
+                    other += u64::from(self.filter.takes(&Names::object(&row).key));
+                }
                 Step::TooLarge(object, _) => large.push(object),
                 Step::Nothing => {}
                 Step::Read(..) | Step::Goes(_) => return Ok(true),
@@ -259,7 +262,6 @@ impl PackPlan {
             }
             Step::Stays(row) => {
                 let stays = S::object(row);
-                // What nobody looks at is not counted either.
                 if self.filter.takes(&stays.key) {
                     tally.target_objects.add(1);
                     tally.is_extra(&stays.key);
