@@ -25,7 +25,7 @@ import sys
 import tempfile
 
 from bucket import Server, check_bucket, check_folder, empty, environment, make, room
-from movers import Movers, remote, slug
+from movers import Movers, options, remote, slug
 from usage import measure
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -146,12 +146,8 @@ def main():
     arguments.add_argument("--bytes", type=int, default=100_000)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--boto3-rounds", type=int, default=1, help="boto3 takes long: so many rounds of it")
-    arguments.add_argument("--peers", default="s5cmd,rclone,boto3")
     arguments.add_argument("--shapes", default="up,down,across,again")
-    arguments.add_argument("--memory", default="128MiB")
-    arguments.add_argument("--ours", help="another object-sync than that of the release build")
-    arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server", help="the command of the S3 server")
-    arguments.add_argument("--venv", help="a Python environment with s5cmd and boto3")
+    options(arguments, TARGET, "s5cmd,rclone,boto3")
     asked = arguments.parse_args()
     shapes = asked.shapes.split(",")
     TARGET.mkdir(exist_ok=True)

@@ -27,7 +27,7 @@ import time
 
 from bucket import Server, check_bucket, check_folder, empty, environment, files, make, room
 from chart import Line, Panel, draw
-from movers import Movers, slug
+from movers import Movers, options, slug
 from usage import measure
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -150,12 +150,8 @@ def main():
     arguments.add_argument("--mixed", type=int, default=1000, help="objects in the set `mixed`")
     arguments.add_argument("--shapes", default="up,down")
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--peers", default="s5cmd")
-    arguments.add_argument("--memory", default="128MiB")
     arguments.add_argument("--svg", default=ROOT / "benches/objects-mixed.svg")
-    arguments.add_argument("--ours", help="another object-sync than that of the release build")
-    arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server", help="the command of the S3 server")
-    arguments.add_argument("--venv", help="a Python environment with s5cmd and boto3")
+    options(arguments, TARGET, "s5cmd")
     asked = arguments.parse_args()
     TARGET.mkdir(exist_ok=True)
     movers = Movers(TARGET, asked.peers, asked.memory, asked.ours, asked.venv)

@@ -30,7 +30,7 @@ import time
 
 from bucket import Server, environment, make
 from chart import Line, Panel, draw
-from movers import Movers, remote
+from movers import Movers, options, remote
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -175,12 +175,8 @@ def main():
     arguments.add_argument("--fixed", default="16,32,64,128,256,512")
     arguments.add_argument("--best-at", type=int, default=24)
     arguments.add_argument("--refuse-above", type=int, default=40)
-    arguments.add_argument("--peers", default="s5cmd,rclone")
-    arguments.add_argument("--memory", default="128MiB")
     arguments.add_argument("--svg", default=ROOT / "benches/objects-overload.svg")
-    arguments.add_argument("--ours", help="another object-sync than that of the release build")
-    arguments.add_argument("--server", default=TARGET / "debug/examples/s3_server", help="the command of the S3 server")
-    arguments.add_argument("--venv", help="a Python environment with s5cmd")
+    options(arguments, TARGET, "s5cmd,rclone")
     asked = arguments.parse_args()
     if not asked.overload and asked.delay is None:
         arguments.error("--delay MILLISECONDS or --overload")
