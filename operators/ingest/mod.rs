@@ -1,6 +1,7 @@
 //! Sources: one file or folder each. To add one, implement
 //! [`highwater::source::Source`] and give it a line in [`open`].
 
+pub mod documents;
 pub mod groups;
 pub mod history;
 pub mod lake;
@@ -8,6 +9,7 @@ pub mod merge;
 pub mod objects;
 pub mod postgres;
 pub mod sqlite;
+pub mod texts;
 
 use std::sync::Arc;
 

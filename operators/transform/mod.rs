@@ -2,6 +2,8 @@
 
 pub mod changed_keys;
 pub mod changes;
+pub mod chunk;
+pub mod extract;
 pub mod fingerprint;
 pub mod meet;
 pub mod partition;

@@ -121,6 +121,7 @@ impl Pipeline for LakeCompact {
             lake: lake.url().to_string(),
             tables: tables.all.iter().map(plan).collect(),
             objects: None,
+            documents: Vec::new(),
             memory: context.memory_plan(),
             warnings: context.warnings,
         })

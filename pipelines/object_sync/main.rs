@@ -91,6 +91,7 @@ impl Pipeline for ObjectSync {
             lake: plan.target.clone(),
             tables: Vec::new(),
             objects: Some(Box::new(plan)),
+            documents: Vec::new(),
             memory: context.memory_plan(),
             warnings,
         })

@@ -11,7 +11,8 @@ use highwater::run::{Config, Secret};
 use highwater::store::Store;
 use highwater::store::objects::{Caps, Carry, Counted, Objects, RequestCounts, open_objects};
 use highwater::store::pace::{Rate, Retries, RetryPolicy};
-use highwater_operators::ingest::objects::{PackedObjects, PackedTable};
+use highwater_operators::ingest::objects::PackedObjects;
+use highwater_operators::lake::KeyedTable;
 
 /// The folder of the record, below the target.
 const RECORD: &str = "_highwater/objects";
@@ -29,7 +30,7 @@ pub(super) struct Packed {
     /// Its folder.
     pub(super) store: Store,
     /// Its files.
-    pub(super) table: Arc<PackedTable>,
+    pub(super) table: Arc<KeyedTable>,
     exists: bool,
 }
 
@@ -70,7 +71,7 @@ impl Place {
             Some(_) => ledger.files().await?,
             None => Vec::new(),
         };
-        let table = PackedTable::open(store.objects(), files).await;
+        let table = KeyedTable::open(store.objects(), files, "key").await;
         let table = Arc::new(table.map_err(|error| Failure::failed(error.to_string()))?);
         let packed = Packed {
             url: format!("{PACK}{}", store.url()),

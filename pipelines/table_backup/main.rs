@@ -126,6 +126,7 @@ impl Pipeline for TableBackup {
             lake: lake.url().to_string(),
             tables,
             objects: None,
+            documents: Vec::new(),
             memory: context.memory_plan(),
             warnings: context.warnings,
         })

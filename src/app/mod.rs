@@ -27,6 +27,7 @@ mod context;
 mod flags;
 mod members;
 mod orders;
+mod own;
 mod panics;
 mod restore;
 mod schedule;
@@ -43,6 +44,7 @@ pub use crate::run::failure::{Exit, Failure};
 pub use cancel::Cancel;
 pub use context::RunContext;
 pub use flags::{Flag, Flags};
+pub use own::{Answer, Given, OwnVerb};
 
 use crate::run::lake::open_lake;
 use crate::run::prune::prune_lake;
@@ -51,7 +53,7 @@ use crate::run::{
     Config, PlanReport, PruneOptions, PruneReport, RestoreOptions, RestoreReport, RunReport,
     Secret, StatusReport, VerifyOptions, VerifyReport,
 };
-use cli::{Cli, OutputArgs};
+use cli::Cli;
 
 /// One named binary.
 pub trait Pipeline: Send + Sync + 'static {
@@ -70,6 +72,29 @@ pub trait Pipeline: Send + Sync + 'static {
     /// given to [`Flags::set`] as `source` and `target`.
     fn takes_places(&self) -> bool {
         false
+    }
+
+    /// Verbs that only this binary has.
+    fn verbs(&self) -> &'static [OwnVerb] {
+        &[]
+    }
+
+    /// Does what one of [`Pipeline::verbs`] means. Where it takes no configuration,
+    /// that is an empty one.
+    ///
+    /// # Errors
+    /// What stopped it.
+    fn perform(
+        &self,
+        verb: &str,
+        _given: &Given,
+        _config: Config,
+        _context: RunContext,
+    ) -> Result<Answer, Failure> {
+        Err(Failure::usage(format!(
+            "{} has no verb {verb}",
+            self.name()
+        )))
     }
 
     /// Runs to the end. Blocks: the pipeline owns its worker threads. Tables
@@ -201,16 +226,22 @@ fn start(
     args: impl IntoIterator<Item = OsString>,
     terminal: &mut Terminal,
 ) -> Exit {
-    let cli = match parse(pipeline, args) {
-        Ok(cli) => cli,
+    let parsed = match parse(pipeline, args) {
+        Ok(parsed) => parsed,
         Err(error) => return refuse(&error, terminal),
     };
-    let output = OutputArgs { ..cli.output };
+    let output = match &parsed {
+        Parsed::Shared(cli) => cli.output,
+        Parsed::Own(asked) => asked.output,
+    };
     if terminal.whole_process {
         panics::install(pipeline.name(), output.json);
     }
     // The hook has told of a panic already; here it only becomes an exit code.
-    let verbs = std::panic::AssertUnwindSafe(|| verbs::perform(pipeline, cli, terminal));
+    let verbs = std::panic::AssertUnwindSafe(|| match parsed {
+        Parsed::Shared(cli) => verbs::perform(pipeline, *cli, terminal),
+        Parsed::Own(asked) => asked.perform(pipeline, terminal),
+    });
     match std::panic::catch_unwind(verbs) {
         Ok(Ok(exit)) => exit,
         Ok(Err(failure)) => terminal.fail(&failure, output.json),
@@ -218,14 +249,25 @@ fn start(
     }
 }
 
+/// What the user asks for.
+enum Parsed {
+    /// A verb that all binaries have.
+    Shared(Box<Cli>),
+    /// One of this binary's own.
+    Own(own::Asked),
+}
+
 fn parse(
     pipeline: &dyn Pipeline,
     args: impl IntoIterator<Item = OsString>,
-) -> Result<Cli, clap::Error> {
+) -> Result<Parsed, clap::Error> {
     let matches = command(pipeline).try_get_matches_from(args)?;
+    if let Some(asked) = own::Asked::of(pipeline.verbs(), &matches)? {
+        return Ok(Parsed::Own(asked));
+    }
     let mut cli = Cli::from_arg_matches(&matches)?;
     flags::keep(&mut cli.verb, pipeline.flags(), &matches);
-    Ok(cli)
+    Ok(Parsed::Shared(Box::new(cli)))
 }
 
 fn command(pipeline: &dyn Pipeline) -> clap::Command {
@@ -233,6 +275,7 @@ fn command(pipeline: &dyn Pipeline) -> clap::Command {
         .name(pipeline.name())
         .bin_name(pipeline.name())
         .about(pipeline.about());
+    let command = own::extend(command, pipeline.verbs());
     flags::extend(command, pipeline.flags(), pipeline.takes_places())
 }
 

@@ -9,6 +9,7 @@ mod compact;
 mod compression;
 pub mod duration;
 mod objects;
+mod papers;
 mod partition_by;
 pub(crate) mod size;
 
@@ -23,6 +24,7 @@ pub use check::{MEMORY_FLOOR, Problem, check_memory};
 pub use compact::{CompactCommit, CompactConfig, KeepNewest};
 pub use compression::Compression;
 pub use objects::{Against, Compare, ObjectsConfig, Percent};
+pub use papers::{EndpointConfig, InstanceConfig, PapersConfig, PdfReader};
 pub use partition_by::PartitionBy;
 
 use super::secret::Secret;
@@ -36,7 +38,8 @@ use crate::watermark::Mode;
 pub struct Config {
     /// URL of the source: `sqlite:path` or `postgres://user@host/database`; for
     /// `object-sync` a folder or bucket, as in `lake`. Relative paths start at the
-    /// current directory. `lake-compact` needs none.
+    /// current directory. `lake-compact` needs none, nor does `paper-index` with
+    /// `[instances]`.
     #[serde(default)]
     pub source: Secret,
     /// URL of the lake: `file:folder`, `s3://bucket/prefix`, `gs://...`, `az://...`.
@@ -108,6 +111,13 @@ pub struct Config {
     /// How `object-sync` copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<ObjectsConfig>,
+    /// How `paper-index` makes documents vectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub papers: Option<PapersConfig>,
+    /// The instances of `paper-index`, by name; where there is none, `source` is one,
+    /// called `documents`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instances: BTreeMap<String, InstanceConfig>,
     /// Options of the lake's object store (`endpoint`, `region`, `access_key_id`, ...),
     /// by the names that `object_store` knows.
     #[serde(default, alias = "target_store")]
@@ -391,6 +401,8 @@ impl Config {
             files: FilesConfig::default(),
             compact: None,
             objects: None,
+            papers: None,
+            instances: BTreeMap::new(),
             store: BTreeMap::new(),
             source_store: BTreeMap::new(),
             tables: BTreeMap::new(),
@@ -433,10 +445,29 @@ impl Config {
     #[must_use]
     pub fn scrub(&self, text: &str) -> String {
         let mut clean = self.source.scrub(text);
-        for (name, secret) in self.store.iter().chain(&self.source_store) {
+        let stores = self.instances.values().flat_map(|one| &one.source_store);
+        for (name, secret) in self.store.iter().chain(&self.source_store).chain(stores) {
             if names_a_secret(name) {
                 clean = secret.scrub(&clean);
             }
+        }
+        let endpoint = self
+            .papers
+            .as_ref()
+            .and_then(|papers| papers.endpoint.as_ref());
+        let endpoint = endpoint
+            .into_iter()
+            .flat_map(|one| [Some(&one.url), one.key.as_ref()]);
+        let instances = self.instances.values();
+        let instances = instances.flat_map(|one| {
+            [
+                Some(&one.source),
+                one.chroma.as_ref(),
+                one.chroma_token.as_ref(),
+            ]
+        });
+        for secret in endpoint.chain(instances).flatten() {
+            clean = secret.scrub(&clean);
         }
         clean
     }

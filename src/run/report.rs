@@ -5,6 +5,7 @@
 //! lake holds is a [`StatusReport`].
 
 mod columns;
+mod documents;
 mod objects;
 mod objects_text;
 mod plan;
@@ -21,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use documents::{ChromaReport, DocumentsReport};
 pub use objects::{
     Difference, DifferingObject, FailedObject, MOST_NAMED, ObjectsReport, SlowObject,
 };
@@ -304,6 +306,9 @@ pub struct RunReport {
     /// What became of objects; of `object-sync` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<Box<ObjectsReport>>,
+    /// What became of documents, by instance; of `paper-index` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<DocumentsReport>,
     /// Sums over all tables.
     pub totals: Totals,
     /// Seconds per stage: `plan`, `read`, `encode`, `upload`, `commit`; summed
@@ -342,6 +347,7 @@ impl RunReport {
             lake: lake.into(),
             tables: Vec::new(),
             objects: None,
+            documents: Vec::new(),
             totals: Totals::default(),
             seconds: BTreeMap::new(),
             peak_rss_bytes: None,
@@ -364,7 +370,8 @@ impl RunReport {
         self.totals = self.sums();
         let objects = self.objects.as_deref().map(ObjectsReport::exit);
         let tables = self.tables.iter().map(TableReport::exit);
-        self.exit = Exit::of_parts(tables.chain(objects));
+        let documents = self.documents.iter().map(DocumentsReport::exit);
+        self.exit = Exit::of_parts(tables.chain(objects).chain(documents));
         self.outcome = RunOutcome::of(self.exit);
         self.finished = rfc3339(finished);
         self.elapsed_seconds = (finished - started).num_milliseconds().max(0) as f64 / 1e3;
@@ -401,7 +408,9 @@ impl RunReport {
             return Some(self.with_rest(error.clone().into()));
         }
         let failed: Vec<&TableReport> = self.failed().collect();
-        let first = failed.first()?;
+        let Some(first) = failed.first() else {
+            return self.chroma_failure();
+        };
         let hint = first.error.as_ref().and_then(|error| error.hint.clone());
         if let ([table], Some(error)) = (failed.as_slice(), &first.error) {
             let mut failure = Failure::new(
@@ -442,6 +451,13 @@ impl RunReport {
         Some(self.with_rest(failure))
     }
 
+    /// The first vector store that is behind the lake.
+    fn chroma_failure(&self) -> Option<Failure> {
+        let stores = self.documents.iter().filter_map(|one| one.chroma.as_ref());
+        let error = stores.filter_map(|chroma| chroma.error.as_ref()).next()?;
+        Some(self.with_rest(error.clone().into()))
+    }
+
     /// Adds what to do where nothing better is known.
     fn with_rest(&self, mut failure: Failure) -> Failure {
         failure.hint = failure.hint.or_else(|| {
@@ -468,6 +484,9 @@ impl RunReport {
         }
         if let Some(objects) = &mut self.objects {
             objects.map_texts(|text| config.scrub(text));
+        }
+        for documents in &mut self.documents {
+            documents.map_texts(|text| config.scrub(text));
         }
         for warning in &mut self.warnings {
             *warning = config.scrub(warning);

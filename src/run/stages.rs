@@ -32,6 +32,11 @@ pub struct Stages {
     pub find: Stage,
     /// Reading and decoding, over all readers, with the waiting for the source.
     pub read: Stage,
+    /// Making text of documents, with the waiting for a process that does; of
+    /// `paper-index` only, as is the next one.
+    pub extract: Stage,
+    /// Making vectors, over all workers.
+    pub embed: Stage,
     /// Encoding and compressing, over all workers.
     pub encode: Stage,
     /// Files open at the store, over all files.
@@ -44,16 +49,22 @@ impl Stages {
     /// Seconds by stage.
     #[must_use]
     pub fn seconds(&self) -> BTreeMap<String, f64> {
-        [
+        let always = [
             ("plan", &self.plan),
             ("find", &self.find),
             ("read", &self.read),
             ("encode", &self.encode),
             ("upload", &self.upload),
             ("commit", &self.commit),
-        ]
-        .into_iter()
-        .map(|(name, stage)| (name.to_owned(), stage.total().as_secs_f64()))
-        .collect()
+        ];
+        let seldom = [("extract", &self.extract), ("embed", &self.embed)];
+        let seldom = seldom
+            .into_iter()
+            .filter(|(_, stage)| !stage.total().is_zero());
+        always
+            .into_iter()
+            .chain(seldom)
+            .map(|(name, stage)| (name.to_owned(), stage.total().as_secs_f64()))
+            .collect()
     }
 }

@@ -10,6 +10,7 @@
 //! | [`load_log`] | what a load has recorded |
 //! | [`objects`] | places of objects, and `object-sync` |
 //! | [`oracle`] | ROWS=: the source and the lake hold the same rows |
+//! | [`papers`] | documents, and `paper-index` |
 //! | [`session`] | a connection that holds transactions open |
 //! | [`shop`] | tables to load |
 
@@ -22,6 +23,7 @@ pub(crate) mod network;
 pub(crate) mod objects;
 pub(crate) mod oracle;
 pub(crate) mod outcome;
+pub(crate) mod papers;
 pub(crate) mod place;
 pub(crate) mod postgres;
 pub(crate) mod proxy;

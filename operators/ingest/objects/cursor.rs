@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 const PAGES_AHEAD: usize = 1;
 
 /// One side of a comparison.
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     pages: mpsc::Receiver<Result<Page, ObjectError>>,
     objects: VecDeque<Listed>,
     /// The last key: an order that is none would lose objects.
@@ -30,7 +30,7 @@ impl Cursor {
     }
 
     /// Reads a listing in a task of its own.
-    pub(super) fn new(pages: Pages, retries: Retries) -> Self {
+    pub(crate) fn new(pages: Pages, retries: Retries) -> Self {
         let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
         tokio::spawn(read_ahead(pages, retries, sender));
         Self {
@@ -41,7 +41,7 @@ impl Cursor {
     }
 
     /// The next object, left where it is; names that are no objects go to `refused`.
-    pub(super) async fn peek(
+    pub(crate) async fn peek(
         &mut self,
         refused: &mut Vec<Refused>,
     ) -> Result<Option<&Listed>, ObjectError> {
@@ -68,7 +68,7 @@ impl Cursor {
     }
 
     /// Takes what was peeked at.
-    pub(super) fn take(&mut self) -> Option<Listed> {
+    pub(crate) fn take(&mut self) -> Option<Listed> {
         self.objects.pop_front()
     }
 }

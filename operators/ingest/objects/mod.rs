@@ -31,11 +31,14 @@ mod packed;
 mod ranges;
 mod recorded;
 
+pub(crate) use cursor::Cursor;
+pub(crate) use packed::{is_same, listed, unreadable};
+
 pub use batch::{changes_schema, listed_of};
 pub use decide::Rules;
 pub use extras::{ExtraKeys, Extras};
 pub use filter::KeyFilter;
 pub use operator::{CompareObjects, Recording, RequestsOf, compare_objects};
-pub use packed::{PackPlan, PackRanges, PackedObjects, PackedTable, packed_schema};
+pub use packed::{PackPlan, PackRanges, PackedObjects, packed_schema};
 pub use ranges::find_ranges;
 pub use recorded::{Record, recorded_schema};

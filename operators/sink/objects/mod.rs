@@ -23,4 +23,5 @@ mod small;
 
 pub use copier::{CopyObjects, Lane};
 pub use operator::{Copied, copy_objects};
+pub(crate) use read::Body;
 pub use read::BodyReader;

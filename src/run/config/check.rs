@@ -1,5 +1,6 @@
 //! What must hold across the fields of a configuration.
 
+mod papers;
 mod schedule;
 
 use bytesize::ByteSize;
@@ -64,13 +65,14 @@ impl Config {
             check_columns(name, table, &mut found);
         }
         self.check_append_everywhere(&mut found);
+        papers::check(self, &mut found);
         schedule::check(self, &mut found);
         found
     }
 
     fn check_places(&self, found: &mut Vec<Problem>) {
         let source = self.source.expose();
-        if source.is_empty() && self.compact.is_none() {
+        if source.is_empty() && self.compact.is_none() && self.instances.is_empty() {
             found.push(Problem::at(
                 &["source"],
                 "`source` is missing",
@@ -101,6 +103,10 @@ impl Config {
         if let Some(objects) = &self.objects {
             lists.push((vec!["objects", "include"], &objects.include));
             lists.push((vec!["objects", "exclude"], &objects.exclude));
+        }
+        for (name, instance) in &self.instances {
+            lists.push((vec!["instances", name, "include"], &instance.include));
+            lists.push((vec!["instances", name, "exclude"], &instance.exclude));
         }
         for (path, globs) in lists {
             let key = path.join(".");

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, Side, wrap};
-use super::{Exit, ObjectsReport, TableError, mode_word};
+use super::{DocumentsReport, Exit, ObjectsReport, TableError, mode_word};
 use crate::dataset::{Column, Fidelity, Table};
 use crate::run::mirror::ColumnChange;
 use crate::telemetry::units;
@@ -25,6 +25,9 @@ pub struct PlanReport {
     /// What would become of objects; of `object-sync` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<Box<ObjectsReport>>,
+    /// What would become of documents, by instance; of `paper-index` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<DocumentsReport>,
     /// How memory would be used.
     pub memory: MemoryPlan,
     /// What the user should know.
@@ -202,8 +205,14 @@ impl PlanReport {
             text += &table.render(width);
             text.push('\n');
         }
+        for documents in &self.documents {
+            text += &documents.render(width);
+        }
         text += &self.warned(width);
         text += &(wrap(&self.memory.describe(), width, 2) + "\n");
+        if self.tables.is_empty() && !self.documents.is_empty() {
+            return text;
+        }
         text + &wrap(&self.summary(), width, 2) + "\n"
     }
 

@@ -15,6 +15,9 @@ pub(super) fn render(report: &RunReport, width: usize, verbose: bool) -> String 
     if let Some(objects) = &report.objects {
         text += &objects.render(width, verbose);
     }
+    for documents in &report.documents {
+        text += &documents.render(width);
+    }
     for note in notes(report) {
         text += &format!("{}\n", wrap(&note, width, 2));
     }

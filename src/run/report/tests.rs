@@ -199,6 +199,7 @@ fn a_plan() {
         lake: "s3://bucket/lake".into(),
         tables: vec![log, orders, secret],
         objects: None,
+        documents: Vec::new(),
         memory: MemoryPlan {
             limit_bytes: 256 << 20,
             origin: "from --memory".into(),

@@ -18,7 +18,16 @@ impl Rate {
     /// So many units a second, at least one.
     #[must_use]
     pub fn new(per_second: u64) -> Self {
-        let per_second = (per_second as f64).max(1.0);
+        Self::of((per_second as f64).max(1.0))
+    }
+
+    /// So many units a minute, at least one.
+    #[must_use]
+    pub fn per_minute(units: u64) -> Self {
+        Self::of((units as f64).max(1.0) / 60.0)
+    }
+
+    fn of(per_second: f64) -> Self {
         Self {
             per_second,
             began: Instant::now(),
@@ -49,7 +58,7 @@ pub(super) struct Tokens {
 impl Tokens {
     pub(super) fn full(per_second: f64) -> Self {
         Self {
-            left: per_second * BURST.as_secs_f64(),
+            left: (per_second * BURST.as_secs_f64()).max(1.0),
             at: Duration::ZERO,
         }
     }

@@ -8,8 +8,7 @@ use futures::TryStreamExt as _;
 use tokio::sync::Mutex;
 
 use super::rows::{PackedRow, key, key_schema, packed_schema};
-use super::table::PackedTable;
-use crate::lake::{LakeReadError, TableFile};
+use crate::lake::{KeyedTable, LakeReadError, TableFile};
 
 /// Files whose keys are known at once.
 const FILES: usize = 4;
@@ -20,7 +19,7 @@ const BATCH_ROWS: usize = 1024;
 /// Row groups of a packed table, the ones that were asked for last.
 #[derive(Debug)]
 pub(super) struct Groups {
-    table: Arc<PackedTable>,
+    table: Arc<KeyedTable>,
     share_bytes: u64,
     /// One at a time: who asks next wants the group that is being read.
     held: Mutex<Held>,
@@ -75,7 +74,7 @@ impl Group {
 
 impl Groups {
     /// Of `table`, holding about `share_bytes`, and one group at least.
-    pub(super) fn new(table: Arc<PackedTable>, share_bytes: u64) -> Self {
+    pub(super) fn new(table: Arc<KeyedTable>, share_bytes: u64) -> Self {
         Self {
             table,
             share_bytes,

@@ -8,7 +8,6 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `rows` | the columns; rows as objects and back |
-//! | `table` | [`PackedTable`]: files and the keys that they hold |
 //! | `groups` | row groups that are in memory, for whoever asks for one object |
 //! | `objects` | [`PackedObjects`]: a packed table as a place of objects |
 //! | `ahead` | objects on their way into a file, in the order of keys |
@@ -19,11 +18,12 @@ mod groups;
 mod objects;
 mod rewrite;
 mod rows;
-mod table;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use objects::unreadable;
+pub(crate) use rows::{is_same, listed};
 
 pub use objects::PackedObjects;
 pub use rewrite::{PackPlan, PackRanges};
 pub use rows::packed_schema;
-pub use table::PackedTable;

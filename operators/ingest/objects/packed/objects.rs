@@ -17,8 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::groups::Groups;
 use super::rows::{PackedRow, attributes_of, is_same, listed, listed_schema};
-use super::table::{PackedTable, all_rows};
-use crate::lake::LakeReadError;
+use crate::lake::{KeyedTable, LakeReadError, all_rows};
 
 /// Objects of a page.
 const PAGE_OBJECTS: usize = 1000;
@@ -28,7 +27,7 @@ const PAGE_OBJECTS: usize = 1000;
 #[derive(Debug)]
 pub struct PackedObjects {
     url: String,
-    table: Arc<PackedTable>,
+    table: Arc<KeyedTable>,
     groups: Groups,
 }
 
@@ -36,7 +35,7 @@ impl PackedObjects {
     /// The objects of `table`, which is at `url`; row groups that are in memory for
     /// the next object take about `share_bytes`.
     #[must_use]
-    pub fn new(url: String, table: Arc<PackedTable>, share_bytes: u64) -> Self {
+    pub fn new(url: String, table: Arc<KeyedTable>, share_bytes: u64) -> Self {
         Self {
             url,
             groups: Groups::new(Arc::clone(&table), share_bytes),
@@ -66,7 +65,7 @@ impl PackedObjects {
 }
 
 /// A file of the table that cannot be read, as a failure with an object.
-pub(super) fn unreadable(key: &str, error: &LakeReadError) -> ObjectError {
+pub(crate) fn unreadable(key: &str, error: &LakeReadError) -> ObjectError {
     let kind = match error.passes {
         true => ObjectErrorKind::Broken,
         false => ObjectErrorKind::Failed,

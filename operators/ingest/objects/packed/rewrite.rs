@@ -20,9 +20,9 @@ use highwater::telemetry::objects::ObjectTally;
 use super::ahead::Ahead;
 use super::objects::unreadable;
 use super::rows::{PackedRow, Rows, is_same, listed, listed_schema, packed_schema};
-use super::table::{Batches, PackedTable, all_rows};
 use crate::ingest::objects::KeyFilter;
 use crate::ingest::objects::cursor::Cursor;
+use crate::lake::{KeyedTable, RowBatches, all_rows};
 use crate::sink::objects::BodyReader;
 
 /// Rows decoded at once, where only names are read.
@@ -37,9 +37,9 @@ pub struct PackPlan {
     /// Where objects come from.
     pub source: Arc<dyn Objects>,
     /// The table as it is.
-    pub packed: Arc<PackedTable>,
+    pub packed: Arc<KeyedTable>,
     /// The ranges, by the ordinals of the splits; where the table has files, one
-    /// for each ([`PackedTable::ranges`]).
+    /// for each ([`KeyedTable::ranges`]).
     pub ranges: Vec<KeyRange>,
     /// Which keys are wanted; what is not wanted stays as it is.
     pub filter: KeyFilter,
@@ -322,7 +322,7 @@ impl Outgoing {
 /// How rows of the table are read: with or without their content.
 trait Side {
     type Row;
-    fn open(file: crate::lake::TableFile) -> Batches;
+    fn open(file: crate::lake::TableFile) -> RowBatches;
     fn wanted() -> arrow::datatypes::SchemaRef;
     fn row(batch: &RecordBatch, row: usize) -> Self::Row;
     fn object(row: &Self::Row) -> &Listed;
@@ -334,7 +334,7 @@ struct Names;
 impl Side for Names {
     type Row = Listed;
 
-    fn open(file: crate::lake::TableFile) -> Batches {
+    fn open(file: crate::lake::TableFile) -> RowBatches {
         all_rows(file, NAMES_AT_ONCE)
     }
 
@@ -357,7 +357,7 @@ struct Contents;
 impl Side for Contents {
     type Row = PackedRow;
 
-    fn open(file: crate::lake::TableFile) -> Batches {
+    fn open(file: crate::lake::TableFile) -> RowBatches {
         all_rows(file, ROWS_AT_ONCE)
     }
 
@@ -378,7 +378,7 @@ impl Side for Contents {
 struct Merge<'a, S: Side> {
     plan: &'a PackPlan,
     source: Cursor,
-    batches: Batches,
+    batches: RowBatches,
     batch: Option<(RecordBatch, usize)>,
     rows: VecDeque<S::Row>,
     refused: Vec<Refused>,
@@ -386,7 +386,7 @@ struct Merge<'a, S: Side> {
 
 impl<'a, S: Side> Merge<'a, S> {
     async fn new(plan: &'a PackPlan, number: usize, _: S) -> Result<Self, ObjectError> {
-        let batches = match plan.packed.file(number) {
+        let batches = match plan.packed.path(number) {
             None => stream::empty().boxed(),
             Some(_) => {
                 let file = plan.packed.open_file(number, &S::wanted()).await;

@@ -61,7 +61,7 @@ fn text(batch: &RecordBatch, column: usize, row: usize) -> Option<&str> {
 }
 
 /// What a row says of its object.
-pub(super) fn listed(batch: &RecordBatch, row: usize) -> Listed {
+pub(crate) fn listed(batch: &RecordBatch, row: usize) -> Listed {
     let size = batch
         .columns()
         .get(1)
@@ -79,7 +79,7 @@ pub(super) fn listed(batch: &RecordBatch, row: usize) -> Listed {
 
 /// Whether a packed object is the one that was listed. Times are kept in
 /// microseconds, and count where there is no tag.
-pub(super) fn is_same(listed: &Listed, packed: &Listed) -> bool {
+pub(crate) fn is_same(listed: &Listed, packed: &Listed) -> bool {
     let micros = |object: &Listed| object.modified_ns.div_euclid(1000);
     listed.bytes == packed.bytes
         && match (&listed.etag, &packed.etag) {

@@ -77,7 +77,7 @@ async fn write(folder: &Arc<dyn ObjectStore>, name: &str, batches: &[RecordBatch
 }
 
 async fn packed(folder: &Arc<dyn ObjectStore>, files: &[LoggedFile]) -> PackedObjects {
-    let table = PackedTable::open(Arc::clone(folder), files.to_vec())
+    let table = KeyedTable::open(Arc::clone(folder), files.to_vec(), "key")
         .await
         .unwrap();
     PackedObjects::new("pack:test".to_owned(), Arc::new(table), 1 << 10)
@@ -172,7 +172,7 @@ async fn files_that_overlap_are_refused() {
         write(&folder, "a", &[batch(vec![row("a", b""), row("c", b"")])]).await,
         write(&folder, "b", &[batch(vec![row("b", b""), row("d", b"")])]).await,
     ];
-    let refused = PackedTable::open(folder, files).await.unwrap_err();
+    let refused = KeyedTable::open(folder, files, "key").await.unwrap_err();
     assert!(
         refused.to_string().contains("lake-compact --sort-by key"),
         "{refused}"
@@ -217,7 +217,7 @@ impl Packing {
     /// Makes the table equal to a folder; how many files were written.
     async fn run(&mut self, source: &FsPath, tally: &Arc<ObjectTally>) -> usize {
         let source: Arc<dyn Objects> = Arc::new(FolderObjects::new(source));
-        let table = PackedTable::open(Arc::clone(&self.folder), self.files.clone())
+        let table = KeyedTable::open(Arc::clone(&self.folder), self.files.clone(), "key")
             .await
             .unwrap();
         let table = Arc::new(table);

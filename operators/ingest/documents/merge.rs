@@ -1,0 +1,112 @@
+//! A listing of a range beside the documents that the lake has of it.
+
+use std::cmp::Ordering;
+
+use arrow::datatypes::SchemaRef;
+use futures::{StreamExt as _, stream};
+use highwater::store::objects::{KeyRange, Listed, ObjectError, Refused};
+
+use super::DocumentSides;
+use super::old::{OldDocument, OldDocuments};
+use super::rows::State;
+use crate::ingest::objects::{Cursor, is_same, unreadable};
+use crate::lake::all_rows;
+
+/// What becomes of one document.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// It has not changed: its rows stay.
+    Same(OldDocument),
+    /// It is new or has changed; the rows that it had.
+    Read(Listed, Option<OldDocument>),
+    /// It is gone, or no longer wanted: its rows go.
+    Goes(OldDocument),
+}
+
+/// Both sides of a range, merged in the order of keys.
+pub(super) struct Merge<'a> {
+    sides: &'a DocumentSides,
+    range: KeyRange,
+    source: Cursor,
+    old: OldDocuments,
+    refused: Vec<Refused>,
+}
+
+impl<'a> Merge<'a> {
+    /// A part of the range of this number; old documents are read in the columns of
+    /// `wanted`, so many rows at once.
+    ///
+    /// # Errors
+    /// A file of the table cannot be read.
+    pub(super) async fn new(
+        sides: &'a DocumentSides,
+        number: usize,
+        range: KeyRange,
+        wanted: &SchemaRef,
+        rows_at_once: usize,
+    ) -> Result<Self, ObjectError> {
+        let batches = match sides.chunks.path(number) {
+            None => stream::empty().boxed(),
+            Some(_) => {
+                let file = sides.chunks.open_file(number, wanted).await;
+                all_rows(file.map_err(|error| unreadable("", &error))?, rows_at_once)
+            }
+        };
+        let pages = sides.source.pages(range.clone());
+        Ok(Self {
+            sides,
+            source: Cursor::new(pages, sides.retries.clone()),
+            old: OldDocuments::new(batches, range.clone()),
+            range,
+            refused: Vec::new(),
+        })
+    }
+
+    /// What becomes of the next document; `None` at the end of both sides.
+    ///
+    /// # Errors
+    /// One side cannot be read.
+    pub(super) async fn next(&mut self) -> Result<Option<Step>, ObjectError> {
+        loop {
+            let old = self.old.peek().await?;
+            let source = self.source.peek(&mut self.refused).await?;
+            let order = match (source, old) {
+                (None, None) => return Ok(None),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(source), Some(old)) => source.key.as_str().cmp(old),
+            };
+            let object = (order != Ordering::Greater)
+                .then(|| self.source.take())
+                .flatten()
+                .filter(|object| self.range.holds(&object.key))
+                .filter(|object| self.sides.filter.takes(&object.key));
+            let old = (order != Ordering::Less).then(|| self.old.take()).flatten();
+            match (object, old) {
+                (Some(object), Some(old)) if self.is_current(&object, &old.state) => {
+                    return Ok(Some(Step::Same(old)));
+                }
+                (Some(object), old) => return Ok(Some(Step::Read(object, old))),
+                (None, Some(old)) => return Ok(Some(Step::Goes(old))),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Whether rows were made of this object, in the way in which they would be now.
+    fn is_current(&self, object: &Listed, state: &State) -> bool {
+        is_same(object, &state.object)
+            && *state.recipe == *self.sides.recipe
+            && *state.model == *self.sides.model
+    }
+
+    /// Tells of names that are no objects, once the range was merged.
+    pub(super) fn tell_refused(&mut self) {
+        for Refused { key, reason } in self.refused.drain(..) {
+            if self.sides.filter.takes(&key) {
+                self.sides.tally.refused.add(1);
+                self.sides.tally.failed(&key, &reason);
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path as FsPath;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream;
+use highwater::ledger::LoggedFile;
+use highwater::store::objects::{FolderObjects, KeyRange, Listed, Objects as _};
+use highwater::store::pace::{Retries, RetryPolicy};
+use highwater::telemetry::objects::ObjectTally;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
+use parquet::arrow::ArrowWriter;
+
+use super::old::OldDocuments;
+use super::rows::{About, KnownVectors, State, document_rows, text, without_vector};
+use super::*;
+use crate::transform::chunk::{Chunk, ChunkOptions, Document, TokenCounter, chunks};
+
+struct Words;
+
+impl TokenCounter for Words {
+    fn count(&self, text: &str) -> usize {
+        text.split_whitespace().count()
+    }
+}
+
+fn cut(text: &str) -> Vec<Chunk<'_>> {
+    let document = Document {
+        key: "k",
+        text,
+        headings: &[],
+        page_starts: &[],
+    };
+    let options = ChunkOptions {
+        max_tokens: 16,
+        overlap_tokens: 0,
+        ..ChunkOptions::default()
+    };
+    chunks(&document, &Words, &options).unwrap()
+}
+
+fn state(object: &Listed, recipe: &str, note: Option<&str>) -> State {
+    State {
+        object: object.clone(),
+        recipe: recipe.to_owned(),
+        model: "m".to_owned(),
+        note: note.map(str::to_owned),
+    }
+}
+
+fn rows(object: &Listed, body: &str) -> arrow::array::RecordBatch {
+    let about = About {
+        title: Some("A title".to_owned()),
+        authors: vec!["Ann".to_owned(), "Bo".to_owned()],
+        ..About::default()
+    };
+    let known = KnownVectors::default();
+    document_rows(&state(object, "r", None), &about, &cut(body), &known).unwrap()
+}
+
+fn listed(key: &str) -> Listed {
+    Listed {
+        key: key.to_owned(),
+        bytes: 1,
+        modified_ns: 1_000,
+        etag: None,
+    }
+}
+
+const LONG: &str = "One short sentence stands here. Another one follows it at once. A third one comes \
+                    after the two. The fourth is the last of them all. And a fifth for luck, again.";
+
+#[test]
+fn a_document_is_rows_and_one_without_text_is_one_row() {
+    let with_text = rows(&listed("a"), LONG);
+    assert!(with_text.num_rows() > 1);
+    assert_eq!(without_vector(&with_text), with_text.num_rows());
+    let about = About::default();
+    let known = KnownVectors::default();
+    let noted = state(&listed("b"), "r", Some("broken"));
+    let none = document_rows(&noted, &about, &[], &known).unwrap();
+    assert_eq!((none.num_rows(), without_vector(&none)), (1, 0));
+    assert_eq!(State::of(&none, 0), noted);
+    assert_eq!(text(&none, columns::TEXT, 0), None);
+}
+
+#[tokio::test]
+async fn documents_of_a_file_come_whole_however_it_is_cut_into_batches() {
+    let keys = ["a", "b", "c", "d"];
+    let all: Vec<_> = keys.iter().map(|key| rows(&listed(key), LONG)).collect();
+    let whole = arrow::compute::concat_batches(&chunks_schema(), &all).unwrap();
+    for rows_at_once in 1..whole.num_rows() + 1 {
+        let cuts = (0..whole.num_rows()).step_by(rows_at_once);
+        let batches = cuts.map(|at| whole.slice(at, rows_at_once.min(whole.num_rows() - at)));
+        let batches: Vec<_> = batches.map(Ok).collect();
+        // The range leaves the first one out.
+        let range = KeyRange {
+            after: "a".to_owned(),
+            upto: Some("c".to_owned()),
+        };
+        let mut old = OldDocuments::new(stream::iter(batches).boxed(), range);
+        let mut seen = Vec::new();
+        while let Some(key) = old.peek().await.unwrap().map(str::to_owned) {
+            let document = old.take().unwrap();
+            assert_eq!(document.row_count(), all[1].num_rows() as u64);
+            seen.push(key);
+        }
+        assert_eq!(seen, ["b", "c"], "{rows_at_once}");
+    }
+}
+
+/// A folder of documents and a table that holds what is given.
+struct Sides {
+    home: tempfile::TempDir,
+    folder: Arc<dyn ObjectStore>,
+    files: Vec<LoggedFile>,
+}
+
+impl Sides {
+    fn new() -> Self {
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            folder: Arc::new(InMemory::new()),
+            files: Vec::new(),
+        }
+    }
+
+    fn put(&self, key: &str, text: &str) {
+        let path = self.home.path().join(key);
+        std::fs::create_dir_all(path.parent().unwrap_or(FsPath::new("."))).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// A file of the table with the documents as they are now.
+    async fn index(&mut self, name: &str, keys: &[&str], recipe: &str) {
+        let source = FolderObjects::new(self.home.path());
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, chunks_schema(), None).unwrap();
+        for key in keys {
+            let object = source.head(key).await.unwrap();
+            let body = std::fs::read_to_string(self.home.path().join(key)).unwrap();
+            let about = About::default();
+            let known = KnownVectors::default();
+            let state = state(&object, recipe, None);
+            writer
+                .write(&document_rows(&state, &about, &cut(&body), &known).unwrap())
+                .unwrap();
+        }
+        writer.close().unwrap();
+        let size = bytes.len() as u64;
+        self.folder
+            .put(&Path::from(name), PutPayload::from(bytes))
+            .await
+            .unwrap();
+        self.files.push(LoggedFile {
+            path: name.to_owned(),
+            bytes: size,
+            sha256: None,
+            stats: None,
+            partition: std::collections::BTreeMap::new(),
+            order: None,
+            deleted_rows: 0,
+        });
+    }
+
+    async fn find(&self, wanted: usize) -> (Found, Arc<ObjectTally>) {
+        let tally = Arc::new(ObjectTally::new(None));
+        let table = KeyedTable::open(Arc::clone(&self.folder), self.files.clone(), KEY).await;
+        let sides = DocumentSides {
+            source: Arc::new(FolderObjects::new(self.home.path())),
+            chunks: Arc::new(table.unwrap()),
+            filter: KeyFilter::new(&[], &["*.skip".to_owned()]).unwrap(),
+            recipe: "r".into(),
+            model: "m".into(),
+            retries: Retries::new(RetryPolicy::default()),
+            tally: Arc::clone(&tally),
+        };
+        let found = find_changes(&sides, &ChunkTally::default(), wanted).await;
+        (found.unwrap(), tally)
+    }
+}
+
+fn counts(tally: &ObjectTally) -> [u64; 4] {
+    [
+        &tally.missing,
+        &tally.to_copy,
+        &tally.extra,
+        &tally.unchanged,
+    ]
+    .map(|count| count.get())
+}
+
+#[tokio::test]
+async fn only_ranges_with_a_change_are_found() {
+    let mut sides = Sides::new();
+    for key in ["a", "b", "c", "d", "e.skip"] {
+        sides.put(key, LONG);
+    }
+    sides.index("one.parquet", &["a", "b"], "r").await;
+    sides.index("two.parquet", &["c", "d"], "r").await;
+    let (found, tally) = sides.find(4).await;
+    assert_eq!((found.groups.len(), counts(&tally)), (0, [0, 0, 0, 4]));
+    // One changes, one comes, one goes.
+    sides.put("b", "Another text, of another length.");
+    sides.put("bb", "A new one.");
+    std::fs::remove_file(sides.home.path().join("a")).unwrap();
+    let (found, tally) = sides.find(4).await;
+    assert_eq!(counts(&tally), [1, 2, 1, 2]);
+    // `bb` comes after the last document of the first file: it belongs to the next one.
+    let replaced: Vec<_> = found
+        .groups
+        .iter()
+        .map(|group| group.replaces.as_deref())
+        .collect();
+    assert_eq!(replaced, [Some("one.parquet"), Some("two.parquet")]);
+    assert_eq!(found.documents, 2);
+}
+
+#[tokio::test]
+async fn what_was_made_in_another_way_is_made_anew() {
+    let mut sides = Sides::new();
+    sides.put("a", LONG);
+    sides.put("b", LONG);
+    sides.index("one.parquet", &["a"], "r").await;
+    sides.index("two.parquet", &["b"], "an older recipe").await;
+    let (found, tally) = sides.find(1).await;
+    assert_eq!(counts(&tally), [0, 1, 0, 1]);
+    assert_eq!(
+        found.groups.first().unwrap().replaces.as_deref(),
+        Some("two.parquet")
+    );
+}
+
+#[tokio::test]
+async fn a_first_load_is_divided_and_each_piece_stands_alone() {
+    let sides = Sides::new();
+    for n in 0..40 {
+        sides.put(&format!("d{n:02}"), LONG);
+    }
+    let (found, _) = sides.find(8).await;
+    assert_eq!((found.groups.len(), found.documents), (8, 40));
+    assert!(
+        found
+            .groups
+            .iter()
+            .all(|group| group.replaces.is_none() && group.pieces.len() == 1)
+    );
+}

@@ -1,0 +1,95 @@
+//! A collection of a vector store, made equal to the table of chunks in the lake.
+//!
+//! The collection says of which table and of which version of it it is the equal. What
+//! has to be done is what the lake changed since, found by its log alone; so it does not
+//! matter when, or whether, an earlier run got to it. A collection that is not what it
+//! says (it was emptied, removed, or filled by others) is compared as a whole. Nothing is
+//! embedded here: all vectors come from the lake.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `target` | the collection, and what it says of itself |
+//! | `versions` | the files that differ between two versions, in ranges of documents |
+//! | `points` | rows of chunks as points of a collection |
+//! | `differ` | what differs in a range, by differential dataflow |
+//! | `apply` | differences into the collection |
+
+mod apply;
+mod differ;
+mod points;
+mod target;
+mod versions;
+
+use highwater::app::{Failure, RunContext};
+use highwater::ledger::Ledger;
+use highwater::run::report::ChromaReport;
+
+use super::instance::Instance;
+use apply::Applied;
+use target::Target;
+use versions::Versions;
+
+/// Makes the collection of an instance equal to the newest version of its table; `None`
+/// where it has no collection. What fails is in the report: the lake is complete without
+/// it, and the next run goes on.
+pub(super) fn sync(instance: &Instance, context: &RunContext) -> Option<ChromaReport> {
+    let url = instance.config.chroma.as_ref()?;
+    let mut report = ChromaReport {
+        collection: Target::name(instance),
+        ..ChromaReport::default()
+    };
+    let outcome = Target::open(url.expose(), instance, context)
+        .and_then(|target| equalise(&target, instance, context, &mut report));
+    report.error = outcome.err().map(|failure| {
+        let what = format!("collection {} is behind the lake", report.collection);
+        let cause = failure.message.clone();
+        Failure {
+            message: what,
+            ..failure
+        }
+        .because(cause)
+        .into()
+    });
+    Some(report)
+}
+
+fn equalise(
+    target: &Target,
+    instance: &Instance,
+    context: &RunContext,
+    report: &mut ChromaReport,
+) -> Result<(), Failure> {
+    let runtime = &context.runtime;
+    let ledger = runtime.block_on(Ledger::open(instance.store.clone()))?;
+    let Some(head) = ledger.head() else {
+        return Ok(());
+    };
+    report.version = head.version;
+    let (state, (versions, because)) = runtime.block_on(async {
+        let files = ledger.files().await?;
+        let state = target.state().await?;
+        let versions = Versions::since(instance, head.version, files, &state).await?;
+        Ok::<_, Failure>((state, versions))
+    })?;
+    report.because = because;
+    let Some(versions) = versions else {
+        return Ok(());
+    };
+    runtime.block_on(target.begin(&state))?;
+    let mut applied = match report.because {
+        None => apply::apply(target, instance, &versions, context)?,
+        Some(_) => apply::reconcile(target, instance, &versions, context)?,
+    };
+    let counted = runtime.block_on(target.count())?;
+    if counted != versions.points {
+        // Something in it is not ours, or was taken out behind our back.
+        report.because = Some(format!(
+            "it held {counted} chunks where the lake has {}",
+            versions.points
+        ));
+        applied = applied.and(apply::reconcile(target, instance, &versions, context)?);
+    }
+    let Applied { upserted, deleted } = applied;
+    (report.upserted, report.deleted) = (upserted, deleted);
+    runtime.block_on(target.equals(head.version, versions.points))
+}

@@ -1,0 +1,348 @@
+//! One instance, from its documents to the report.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use highwater::app::{Failure, RunContext};
+use highwater::flow::Settler;
+use highwater::ledger::Ledger;
+use highwater::run::Config;
+use highwater::run::report::{
+    DocumentsReport, ObjectsReport, TableError, TableOutcome, TableReport,
+};
+use highwater::run::stages::Stages;
+use highwater::store::pace::{Bounds, Pace};
+use highwater::telemetry::objects::ObjectTally;
+use highwater::watermark::Mode;
+use highwater_operators::ingest::documents::{
+    ChunkTally, DocumentSides, Found, Preparing, RangePlan, find_changes,
+};
+use highwater_operators::sink::objects::BodyReader;
+use highwater_operators::transform::chunk::ChunkOptions;
+use highwater_operators::vectors::FillVectors;
+
+use super::flow::Flow;
+use super::instance::Instance;
+use super::memory::Memory;
+use super::model::{Model, extractors};
+use super::publish::{Outcome, Publisher};
+use super::shown::show;
+use super::source::Documents;
+use super::vectors::Vectors;
+
+/// Pieces that each worker gets, about: the last ones are small, so that workers end
+/// together.
+const PIECES_OF_A_WORKER: usize = 8;
+
+/// What a text takes at most for each of its characters, in bytes.
+const BYTES_OF_A_CHARACTER: u64 = 4;
+
+/// What all instances of a run share. The model and the vectors are opened by whoever
+/// needs them first: a run that finds nothing new needs neither.
+pub(super) struct Shared<'a> {
+    pub(super) config: &'a Config,
+    pub(super) context: &'a RunContext,
+    pub(super) memory: Memory,
+    pub(super) model: Model,
+    pub(super) vectors: Option<Vectors>,
+    pub(super) stages: Arc<Stages>,
+    /// What the user should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// What became of an instance.
+pub(super) struct Indexed {
+    pub(super) table: TableReport,
+    pub(super) documents: DocumentsReport,
+}
+
+/// An instance that was compared with its source.
+struct Compared {
+    is_new: bool,
+    /// Whether the source is where the last run left it, or cannot tell.
+    has_moved: bool,
+    documents: Documents,
+    /// `None` where nothing can have changed.
+    sides: Option<DocumentSides>,
+    found: Found,
+    tally: Arc<ObjectTally>,
+    chunks: Arc<ChunkTally>,
+}
+
+impl Shared<'_> {
+    /// Compares, and does nothing.
+    ///
+    /// # Errors
+    /// One side cannot be read.
+    pub(super) fn plan(&self, instance: &Instance) -> Result<DocumentsReport, Failure> {
+        let compared = self.compare(instance)?;
+        let mut report = self.report(instance, &compared, Instant::now());
+        report.dry_run = true;
+        Ok(report)
+    }
+
+    /// Makes the table of an instance equal to its documents.
+    ///
+    /// # Errors
+    /// There is nothing to report: a place cannot be read at all.
+    pub(super) fn index(&mut self, instance: &Instance) -> Result<Indexed, Failure> {
+        let began = Instant::now();
+        let compared = self.compare(instance)?;
+        let outcome = Arc::new(Mutex::new(Outcome::default()));
+        if !compared.found.groups.is_empty() || compared.is_new || compared.has_moved {
+            self.write(instance, &compared, &outcome)?;
+        }
+        let outcome = std::mem::take(&mut *outcome.lock().unwrap_or_else(PoisonError::into_inner));
+        let documents = self.report(instance, &compared, began);
+        let is_whole = outcome.published.groups >= compared.found.groups.len() as u64;
+        let failure = match self.context.cancel.is_cancelled() && !is_whole {
+            true => Some(Failure::interrupted("the run was asked to end")),
+            false => compared.tally.ended_by().or(outcome.failure),
+        };
+        let head = self
+            .context
+            .runtime
+            .block_on(Ledger::open(instance.store.clone()))?;
+        let published = outcome.published;
+        let table = TableReport {
+            name: instance.name.clone(),
+            mode: Some(Mode::Mirror),
+            outcome: match (&failure, published.files, compared.found.groups.len()) {
+                (Some(_), ..) => TableReport::failed("", clone(&failure)).outcome,
+                (None, 0, 0) if !compared.is_new => TableOutcome::Unchanged,
+                _ => TableOutcome::Committed,
+            },
+            version: head.head().map(|head| head.version),
+            rows: published.rows,
+            source_bytes: documents.read_bytes,
+            files: published.files,
+            lake_bytes: published.bytes,
+            inserted: documents.new,
+            updated: documents.changed,
+            deleted: documents.deleted,
+            error: failure.map(TableError::from),
+            ..TableReport::default()
+        };
+        Ok(Indexed { table, documents })
+    }
+
+    fn compare(&self, instance: &Instance) -> Result<Compared, Failure> {
+        let tally = Arc::new(ObjectTally::new(None));
+        let chunks = Arc::new(ChunkTally::default());
+        self.stop_when_asked(instance, &tally);
+        show(self.context, instance, &tally, &chunks);
+        let accept = self.config.accept_other_source;
+        let wanted = self.context.workers() * PIECES_OF_A_WORKER;
+        self.context.runtime.block_on(async {
+            let known = self.known_position(instance).await?;
+            let budget = &self.memory.reading;
+            let keys = budget.total_bytes();
+            let documents =
+                instance
+                    .source
+                    .documents(self.context.run, known.as_deref(), budget, keys);
+            let documents = documents.await?;
+            let ledger = instance.ledger(&documents.identity, accept).await?;
+            let mut compared = Compared {
+                is_new: ledger.head().is_none(),
+                has_moved: false,
+                sides: None,
+                found: Found::default(),
+                tally,
+                chunks,
+                documents,
+            };
+            if let Some(objects) = compared.documents.objects.clone() {
+                let sides = instance.sides(objects, &ledger, self.model.name(), &compared.tally);
+                let sides = sides.await?;
+                compared.found = find_changes(&sides, &compared.chunks, wanted).await?;
+                compared.sides = Some(sides);
+                let then = ledger.head().map(|head| &head.watermark);
+                let now = &compared.documents.bound.position;
+                compared.has_moved = instance.source.has_positions()
+                    && then.is_some_and(|then| then.bound.position != *now || then.catching_up);
+            }
+            Ok(compared)
+        })
+    }
+
+    /// The position at which the source was looked at last, where the table was made of
+    /// all of it as it would be now.
+    async fn known_position(&self, instance: &Instance) -> Result<Option<String>, Failure> {
+        let ledger = Ledger::open(instance.store.clone()).await?;
+        let head = ledger.head().map(|head| &head.watermark);
+        let known = head.filter(|then| !then.catching_up && then.reading == self.reading(instance));
+        Ok(known.map(|then| then.bound.position.clone()))
+    }
+
+    /// How tables are made, for the watermark.
+    fn reading(&self, instance: &Instance) -> String {
+        format!("{}; {}", instance.recipe, self.model.name())
+    }
+
+    fn stop_when_asked(&self, instance: &Instance, tally: &Arc<ObjectTally>) {
+        let (cancel, tally) = (self.context.cancel.clone(), Arc::clone(tally));
+        let retries = instance.retries.clone();
+        self.context.runtime.spawn(async move {
+            cancel.cancelled().await;
+            tally.stop();
+            retries.stop();
+        });
+    }
+
+    fn write(
+        &mut self,
+        instance: &Instance,
+        compared: &Compared,
+        outcome: &Arc<Mutex<Outcome>>,
+    ) -> Result<(), Failure> {
+        let ledger = self
+            .context
+            .runtime
+            .block_on(Ledger::open(instance.store.clone()))?;
+        let mut publisher = Publisher::new(
+            ledger,
+            (
+                compared.documents.identity.clone(),
+                compared.documents.bound.clone(),
+            ),
+            self.reading(instance),
+            self.context.run,
+            compared.found.groups.clone(),
+            Arc::clone(&compared.tally),
+            Arc::clone(outcome),
+        );
+        self.context.runtime.block_on(publisher.begin())?;
+        if compared.found.groups.is_empty() {
+            return Ok(());
+        }
+        self.open_vectors()?;
+        let Some(vectors) = &self.vectors else {
+            return Err(Failure::failed(
+                "the vectors are not open; please report this",
+            ));
+        };
+        let embedder = self.model.embedder(self.context)?;
+        let unkept = Arc::new(Mutex::new(None));
+        let keeper = vectors.keeper(Arc::clone(&unkept));
+        let keeper = self.context.runtime.block_on(keeper)?;
+        let shown = self
+            .context
+            .progress
+            .table(&instance.name, 0, compared.found.bytes);
+        let flow = Flow {
+            config: self.config,
+            context: self.context,
+            memory: &self.memory,
+            groups: &compared.found.groups,
+            ranges: Arc::new(self.ranges(instance, compared)?),
+            fill: FillVectors {
+                embedder,
+                cache: Arc::clone(&vectors.cache),
+                tally: Arc::clone(&compared.chunks),
+                stages: Arc::clone(&self.stages),
+                tick: instance.papers.keep_vectors_every,
+                runtime: self.context.runtime.clone(),
+            },
+            stores: (instance.store.clone(), vectors.store.clone()),
+            shown: shown.clone(),
+            stages: Arc::clone(&self.stages),
+        };
+        let publisher = Settler::new(Some(Box::new(publisher)));
+        flow.run(publisher, Settler::new(Some(Box::new(keeper))))?;
+        shown.done();
+        let unkept = unkept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.warnings.extend(unkept.map(|failure: Failure| {
+            format!(
+                "new vectors were not kept for later runs: {}",
+                failure.message
+            )
+        }));
+        Ok(())
+    }
+
+    fn open_vectors(&mut self) -> Result<(), Failure> {
+        if self.vectors.is_none() {
+            let lake = highwater::run::lake::open_lake(self.config)?;
+            let opened = Vectors::open(&lake, self.model.name(), self.context);
+            self.vectors = Some(self.context.runtime.block_on(opened)?);
+        }
+        Ok(())
+    }
+
+    fn ranges(&self, instance: &Instance, compared: &Compared) -> Result<RangePlan, Failure> {
+        let Some(sides) = compared.sides.clone() else {
+            return Err(Failure::failed(
+                "there is nothing to read; please report this",
+            ));
+        };
+        let groups = compared.found.groups.iter();
+        let ahead_bytes = self.memory.ahead_bytes;
+        let papers = &instance.papers;
+        let text_bytes = papers.text_characters as u64 * BYTES_OF_A_CHARACTER;
+        Ok(RangePlan {
+            preparing: Arc::new(Preparing {
+                reader: Arc::new(BodyReader {
+                    source: Arc::clone(&sides.source),
+                    pace: Pace::new(Bounds {
+                        start: 8,
+                        least: 1,
+                        most: 64,
+                    }),
+                    retries: instance.retries.clone(),
+                    hedges: None,
+                }),
+                extractors: Arc::new(extractors(papers, &self.memory)?),
+                tokens: self.model.tokens(self.context)?,
+                stages: Arc::clone(&self.stages),
+                options: ChunkOptions {
+                    max_tokens: papers.chunk_tokens,
+                    overlap_tokens: papers.overlap_tokens,
+                    ..ChunkOptions::default()
+                },
+                largest_bytes: papers.largest.as_u64(),
+                text_bytes,
+            }),
+            sides,
+            pieces: groups.flat_map(|group| group.pieces.clone()).collect(),
+            ahead_bytes,
+            vector_bytes: self.model.dimensions() as u64 * size_of::<f32>() as u64,
+            chunks: Arc::clone(&compared.chunks),
+        })
+    }
+
+    fn report(&self, instance: &Instance, compared: &Compared, began: Instant) -> DocumentsReport {
+        let mut objects = ObjectsReport {
+            source: instance.source.url(),
+            // What is to be done, of which a run that did not fail has done all.
+            dry_run: true,
+            ..ObjectsReport::default()
+        };
+        compared.tally.fill(&mut objects);
+        let mut report = DocumentsReport {
+            instance: instance.name.clone(),
+            ..DocumentsReport::default()
+        };
+        report.take(objects);
+        report.dry_run = false;
+        report.read_bytes = compared.tally.copied_bytes.get();
+        let chunks = &compared.chunks;
+        report.quarantined = chunks.quarantined.get();
+        report.still_quarantined = chunks.still_quarantined.get();
+        report.truncated = chunks.truncated.get();
+        report.chunks = chunks.chunks.get();
+        report.kept = chunks.kept.get();
+        report.reused = chunks.reused.get();
+        report.embedded = chunks.embedded.get();
+        report.tokens = chunks.tokens.get();
+        report.padding = chunks.padding.get();
+        report.tokens_per_second = report.tokens as f64 / began.elapsed().as_secs_f64().max(1e-3);
+        report.cost = self.model.cost(report.tokens);
+        report.set_aside = chunks.set_aside();
+        report
+    }
+}
+
+fn clone(failure: &Option<Failure>) -> Failure {
+    failure.clone().unwrap_or_else(|| Failure::failed(""))
+}

@@ -1,0 +1,96 @@
+//! How the memory limit is divided: the model, the processes that read documents,
+//! documents on their way, files that are written.
+
+use highwater::app::{Failure, RunContext};
+use highwater::budget::MemoryBudget;
+use highwater::run::Config;
+use highwater::run::config::PapersConfig;
+use highwater::store::Store;
+use highwater::telemetry::units;
+use highwater_operators::embed::{MiniLm, minilm};
+use highwater_operators::ingest::documents::chunks_schema;
+use highwater_operators::sink::lake::FileFormat;
+use highwater_operators::vectors::vectors_schema;
+
+const MIB: u64 = 1 << 20;
+
+/// A process that reads documents needs so much, whatever it reads.
+const LEAST_EXTRACTOR_BYTES: u64 = 48 * MIB;
+
+/// No document should need more.
+const MOST_EXTRACTOR_BYTES: u64 = 512 * MIB;
+
+/// What a worker needs for documents on their way, its open files and their columns.
+const LEAST_OF_A_WORKER: u64 = 40 * MIB;
+
+/// The shares of a run.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    /// Pays for batches.
+    pub(super) reading: MemoryBudget,
+    /// What each worker may hold of documents on their way, in bytes.
+    pub(super) ahead_bytes: u64,
+    /// The size that a batch should have, in bytes.
+    pub(super) batch_bytes: u64,
+    /// Processes that read documents.
+    pub(super) extractors: usize,
+    /// What each of them may take, in bytes.
+    pub(super) extractor_bytes: u64,
+    /// How files are encoded.
+    pub(super) format: FileFormat,
+}
+
+impl Memory {
+    /// Divides what the limit leaves.
+    ///
+    /// # Errors
+    /// It leaves too little.
+    pub(super) fn divide(
+        config: &Config,
+        papers: &PapersConfig,
+        context: &RunContext,
+        lake: &Store,
+    ) -> Result<Self, Failure> {
+        let workers = context.workers() as u64;
+        let model = match papers.endpoint {
+            Some(_) => 0,
+            None => {
+                minilm::RESIDENT_BYTES
+                    + workers * MiniLm::scratch_bytes(minilm::BATCH_TOKENS) as u64
+            }
+        };
+        let extractors = papers.extractors.unwrap_or(context.workers()).max(1);
+        let budget = context.allowance.budget.as_u64();
+        let rest = budget.saturating_sub(model);
+        let wanted = papers.extractor_memory.map(|memory| memory.as_u64());
+        let half = rest / 2 / extractors as u64;
+        let extractor_bytes =
+            wanted.unwrap_or(half.clamp(LEAST_EXTRACTOR_BYTES, MOST_EXTRACTOR_BYTES));
+        let ours = rest.saturating_sub(extractor_bytes * extractors as u64);
+        if ours < workers * LEAST_OF_A_WORKER {
+            let needed = context.memory_limit.as_u64() + workers * LEAST_OF_A_WORKER - ours
+                + model.saturating_sub(budget);
+            let what = format!(
+                "{} of memory is too little for {workers} workers, the model and {extractors} \
+                 processes that read documents",
+                units::bytes(context.memory_limit.as_u64())
+            );
+            let hint = format!(
+                "give {} or more, or use fewer --workers",
+                units::bytes(needed)
+            );
+            return Err(Failure::usage(what).hint(hint));
+        }
+        let writing = ours / 2;
+        let (reading, ahead) = (ours / 8, ours / 4);
+        let columns = chunks_schema().fields().len() + vectors_schema().fields().len();
+        Ok(Self {
+            reading: MemoryBudget::new(reading),
+            ahead_bytes: ahead / workers,
+            batch_bytes: (reading / workers / 3).clamp(MIB / 4, 4 * MIB),
+            extractors,
+            extractor_bytes,
+            format: FileFormat::within(writing / workers, columns as u64, lake, &config.files),
+        })
+    }
+}

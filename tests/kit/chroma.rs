@@ -1,0 +1,164 @@
+//! A private ChromaDB server: own folder, own port, gone when the test process ends,
+//! however it ends.
+//!
+//! As with PostgreSQL a shell owns the server and waits for its standard input to end.
+//! Stopping it is always kill -9: the folder alone is what the next start finds.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Says the server's number, and kills it when its standard input ends.
+const KEEPER: &str = r#"
+trap '' INT TERM HUP
+"$@" >"$KEEPER_LOG" 2>&1 </dev/null &
+server=$!
+echo "$server"
+cat >/dev/null
+kill -KILL "$server" 2>/dev/null
+wait "$server" 2>/dev/null
+"#;
+
+/// How long a server may take to start: it is a Python program, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A server, running or killed; its folder goes with it.
+pub struct ChromaServer {
+    folder: tempfile::TempDir,
+    port: u16,
+    keeper: Option<Child>,
+}
+
+impl ChromaServer {
+    /// Starts a server on an empty folder.
+    pub fn start() -> Self {
+        for _ in 0..5 {
+            let folder = tempfile::Builder::new()
+                .prefix("highwater-chroma-")
+                .tempdir();
+            let mut server = Self {
+                folder: folder.expect("a folder for ChromaDB"),
+                port: free_port(),
+                keeper: None,
+            };
+            if server.try_restart() {
+                return server;
+            }
+        }
+        panic!("ChromaDB did not start five times over; its log is printed above");
+    }
+
+    /// The server's URL; the same after a restart.
+    pub fn url(&self) -> String {
+        format!("chroma://127.0.0.1:{}", self.port)
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Kills the server as kill -9 does. Its folder stays.
+    pub fn kill(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            drop(keeper.stdin.take());
+            keeper.wait().expect("the shell that keeps the server");
+        }
+    }
+
+    /// Starts it again on the same port and folder.
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(self.try_restart(), "ChromaDB did not start again");
+    }
+
+    /// Removes all that it holds; only while it is killed.
+    pub fn empty(&self) {
+        assert!(self.keeper.is_none(), "kill the server first");
+        std::fs::remove_dir_all(self.contents()).expect("its folder");
+    }
+
+    fn contents(&self) -> PathBuf {
+        self.folder.path().join("contents")
+    }
+
+    fn try_restart(&mut self) -> bool {
+        let log = self.folder.path().join("log");
+        let mut keeper = Command::new("sh");
+        keeper
+            .args(["-c", KEEPER, "keeper"])
+            .arg(program())
+            .args([
+                "run",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &self.port.to_string(),
+            ])
+            .arg("--path")
+            .arg(self.contents())
+            .env("KEEPER_LOG", &log)
+            .env("ANONYMIZED_TELEMETRY", "False")
+            .env("RUST_LOG", "warn");
+        let mut keeper = keeper
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let mut number = String::new();
+        let said = keeper.stdout.take().expect("what it says");
+        BufReader::new(said)
+            .read_line(&mut number)
+            .expect("the server's number");
+        self.keeper = Some(keeper);
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if self.answers() {
+                return true;
+            }
+            let runs = Path::new("/proc").join(number.trim()).join("exe").exists();
+            if !runs {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        eprintln!("{}", std::fs::read_to_string(&log).unwrap_or_default());
+        self.kill();
+        false
+    }
+
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(self.address()) else {
+            return false;
+        };
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+        let asked =
+            "GET /api/v2/heartbeat HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let mut answer = [0; 15];
+        stream.write_all(asked.as_bytes()).is_ok()
+            && stream.read_exact(&mut answer).is_ok()
+            && answer.starts_with(b"HTTP/1.1 200")
+    }
+}
+
+impl Drop for ChromaServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// Where `scripts/test` puts the program.
+fn program() -> PathBuf {
+    let told = std::env::var_os("HIGHWATER_CHROMA").map(PathBuf::from);
+    let near = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../chroma/bin/chroma");
+    told.or_else(|| near.exists().then_some(near)).expect(
+        "a ChromaDB server: run scripts/test, or set HIGHWATER_CHROMA to the program `chroma`",
+    )
+}

@@ -1,0 +1,168 @@
+//! `paper-index` under kill -9 and with readers that misbehave: what is committed is
+//! whole, and in the end the lake is what a run from nothing makes.
+//!
+//! `HIGHWATER_KILLS` (25) sets the size, `HIGHWATER_SEED` the instants.
+
+use crate::kit;
+
+use std::time::Duration;
+
+use kit::papers::{Papers, document, number, paragraph, start};
+use kit::{Random, size};
+use serde_json::json;
+
+#[test]
+fn kill_again_and_again_while_documents_change() {
+    let mut random = Random::seeded();
+    // Small epochs and files: there is always something half done.
+    let papers = Papers::new()
+        .with("epoch.bytes = \"64KiB\"")
+        .with("epoch.seconds = 1")
+        .of_papers("keep_vectors_every = \"1s\"");
+    let mut texts: Vec<String> = (0..40).map(|_| document(&mut random, 4)).collect();
+    let put = |n: usize, text: &str| {
+        papers
+            .docs()
+            .put(&format!("d{}/n{n:03}.md", n % 4), text.as_bytes())
+    };
+    for (n, text) in texts.iter().enumerate() {
+        put(n, text);
+    }
+    let (mut killed, mut embedded) = (0, 0);
+    let kills = size("HIGHWATER_KILLS", 25);
+    for _ in 0..kills * 4 {
+        let mut run = papers.start();
+        std::thread::sleep(Duration::from_millis(100 + random.below(2_500)));
+        if run.is_running() {
+            let outcome = run.kill().cleanly();
+            killed += u64::from(outcome.code.is_none());
+        } else {
+            embedded += number(&run.wait().exits(0), "embedded");
+        }
+        // Whatever is published is whole.
+        if papers.table().join("_delta_log").exists() {
+            papers.holds();
+        }
+        if killed >= kills {
+            break;
+        }
+        let n = random.below(texts.len() as u64) as usize;
+        let old = texts[n].split("\n\n").nth(1).unwrap().to_owned();
+        texts[n] = texts[n].replace(&old, &paragraph(&mut random));
+        put(n, &texts[n]);
+    }
+    assert!(killed > 0, "no run was at work when it was to be killed");
+    println!("killed {killed} times; runs that ended embedded {embedded}");
+    papers.run().exits(0);
+    let again = papers.run().exits(0);
+    assert_eq!(
+        (number(&again, "embedded"), number(&again, "changed")),
+        (0, 0)
+    );
+    start("run", &papers.config_into("fresh"), &[])
+        .wait()
+        .exits(0);
+    papers.holds_as(&json!({"other": papers.home().join("fresh/docs")}));
+}
+
+/// What was embedded before a kill is not embedded again, although no document of it was
+/// published: vectors are kept as they are made.
+#[test]
+fn a_killed_first_run_has_kept_its_vectors() {
+    let mut random = Random::seeded();
+    let papers = Papers::new().of_papers("keep_vectors_every = \"1s\"");
+    for n in 0..150 {
+        papers
+            .docs()
+            .put(&format!("n{n:04}.md"), document(&mut random, 8).as_bytes());
+    }
+    let killed = {
+        let plan = papers.home().join("lake/_highwater/vectors");
+        let mut run = papers.start();
+        // Two commits: the table itself, and the first vectors.
+        let second = plan.join("_delta_log/00000000000000000001.json");
+        while run.is_running() && !second.exists() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(
+            run.is_running(),
+            "the run was over before its first vectors were kept"
+        );
+        run.kill().cleanly()
+    };
+    assert_eq!(killed.code, None);
+    let rest = papers.run().exits(0);
+    assert!(number(&rest, "reused") > 0, "{rest}");
+    let (chunks, embedded) = (number(&rest, "chunks"), number(&rest, "embedded"));
+    assert_eq!(
+        embedded + number(&rest, "reused") + number(&rest, "kept"),
+        chunks
+    );
+    papers.holds();
+}
+
+#[test]
+fn two_runs_at_once_leave_one_whole_table() {
+    let mut random = Random::seeded();
+    let papers = Papers::new();
+    for n in 0..30 {
+        papers
+            .docs()
+            .put(&format!("n{n:03}.md"), document(&mut random, 4).as_bytes());
+    }
+    let (first, second) = (papers.start(), papers.start());
+    let codes = [first.wait().cleanly().code, second.wait().cleanly().code];
+    assert!(codes.contains(&Some(0)), "{codes:?}");
+    assert!(
+        codes.iter().all(|code| matches!(code, Some(0 | 4 | 11))),
+        "{codes:?}"
+    );
+    papers.run().exits(0);
+    start("run", &papers.config_into("fresh"), &[])
+        .wait()
+        .exits(0);
+    papers.holds_as(&json!({"other": papers.home().join("fresh/docs")}));
+}
+
+#[test]
+fn a_run_that_is_asked_to_end_ends_soon_and_goes_on_later() {
+    let mut random = Random::seeded();
+    let papers = Papers::new();
+    for n in 0..200 {
+        papers
+            .docs()
+            .put(&format!("n{n:03}.md"), document(&mut random, 6).as_bytes());
+    }
+    let mut run = papers.start();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(run.is_running());
+    run.signal("TERM");
+    let ended = run.wait().exits(130);
+    assert!(ended.wall < Duration::from_secs(20), "{ended}");
+    papers.run().exits(0);
+    papers.holds();
+}
+
+#[test]
+fn memory_stays_within_its_limit() {
+    let mut random = Random::seeded();
+    let papers = Papers::new().with("memory = \"512MiB\"");
+    for n in 0..80 {
+        papers
+            .docs()
+            .put(&format!("n{n:03}.md"), document(&mut random, 6).as_bytes());
+    }
+    // One text of 4 MB among them, of which a million characters are taken.
+    let long: String = (0..12_000)
+        .map(|_| paragraph(&mut random) + "\n\n")
+        .collect();
+    let cut = &long[..long.len().min(1_200_000)];
+    papers.docs().put("long.txt", cut.as_bytes());
+    let report = papers.run().exits(0).report();
+    let (peak, limit) = (
+        report["peak_rss_bytes"].as_u64(),
+        report["memory_limit_bytes"].as_u64(),
+    );
+    assert!(peak < limit, "{peak:?} of {limit:?}");
+    assert_eq!(report["documents"][0]["truncated"].as_u64(), Some(1));
+}

@@ -1,0 +1,94 @@
+//! `paper-index` on a text column: of a table of a lake, and of a database.
+
+use crate::kit;
+
+use kit::lake::Lake;
+use kit::papers::{Papers, number, start};
+use kit::postgres::Database;
+use serde_json::json;
+
+const TABLE: &str = "create table articles (id int, part text, body text, other int, primary key (part, id));
+insert into articles select n, 'p' || n % 3, 'Article ' || n || ' speaks of rivers and bridges. '
+  || repeat('It goes on for a while. ', n % 4), n from generate_series(1, 60) n;
+insert into articles values (1000, 'none', null, 1), (1001, 'a/b', 'A row with a slash in its key.', 1);";
+
+const CHANGES: &str = "update articles set body = 'A new text about mountains.' where id in (5, 7);
+update articles set other = other + 1;
+delete from articles where id = 9;
+insert into articles values (2000, 'p1', 'One more article.', 0);";
+
+/// What runs over an instance before and after the changes must report.
+fn follow(papers: &Papers, change: impl Fn()) {
+    let first = papers.run().exits(0);
+    assert_eq!(
+        number(&first, "new"),
+        61,
+        "a row without a text is no document"
+    );
+    let found = papers.holds();
+    assert!(
+        found["documents"]["a%2Fb/1001"].as_u64() == Some(1),
+        "{found:#}"
+    );
+    let again = papers.run().exits(0);
+    assert_eq!((number(&again, "new"), number(&again, "changed")), (0, 0));
+    change();
+    let changed = papers.run().exits(0);
+    let counts = ["new", "changed", "deleted", "embedded"].map(|name| number(&changed, name));
+    // Two rows have one text: it is embedded once.
+    assert_eq!(
+        counts,
+        [1, 2, 1, 2],
+        "a column that is no text changes nothing"
+    );
+    papers.holds();
+    start("run", &papers.config_into("fresh"), &[])
+        .wait()
+        .exits(0);
+    papers.holds_as(&json!({"other": papers.home().join("fresh/docs")}));
+}
+
+const COLUMNS: &str = "text_column = \"body\"\nkey_columns = [\"part\", \"id\"]";
+
+fn papers_of(source: &str, more: &str) -> Papers {
+    Papers::new()
+        .from(source)
+        .of_instance(COLUMNS)
+        .of_instance(more)
+}
+
+#[test]
+fn a_text_column_of_postgres_is_followed() {
+    let database = Database::create();
+    database.run(TABLE);
+    let papers = papers_of(&database.url(), "table = \"public.articles\"");
+    follow(&papers, || database.run(CHANGES));
+}
+
+#[test]
+fn a_text_column_of_a_lake_is_followed() {
+    let database = Database::create();
+    database.run(TABLE);
+    let lake = Lake::local(database.url());
+    lake.run().exits(0);
+    let table = lake.folder().join("public/articles");
+    let papers = papers_of(&format!("table:file:{}", table.display()), "");
+    follow(&papers, || {
+        database.run(CHANGES);
+        lake.run().exits(0);
+    });
+}
+
+#[test]
+fn columns_that_are_not_there_are_refused_by_name() {
+    let database = Database::create();
+    database.run(TABLE);
+    let wrong = Papers::new().from(&database.url()).of_instance(
+        "table = \"public.articles\"\ntext_column = \"boddy\"\nkey_columns = [\"id\"]",
+    );
+    wrong.run().exits(2).says(&["boddy"]);
+    let twice = Papers::new().from(&database.url()).of_instance(
+        "table = \"public.articles\"\ntext_column = \"body\"\nkey_columns = [\"part\"]",
+    );
+    twice.run().exits(2).says(&["two rows have the key"]);
+}
