@@ -60,21 +60,23 @@ fn papers_of(source: &str, more: &str) -> Papers {
 #[test]
 fn a_text_column_of_postgres_is_followed() {
     let database = Database::create();
-    database.run(TABLE);
+    database.sql(TABLE);
     let papers = papers_of(&database.url(), "table = \"public.articles\"");
-    follow(&papers, || database.run(CHANGES));
+    follow(&papers, || {
+        database.sql(CHANGES);
+    });
 }
 
 #[test]
 fn a_text_column_of_a_lake_is_followed() {
     let database = Database::create();
-    database.run(TABLE);
+    database.sql(TABLE);
     let lake = Lake::local(database.url());
     lake.run().exits(0);
     let table = lake.folder().join("public/articles");
     let papers = papers_of(&format!("table:file:{}", table.display()), "");
     follow(&papers, || {
-        database.run(CHANGES);
+        database.sql(CHANGES);
         lake.run().exits(0);
     });
 }
@@ -82,7 +84,7 @@ fn a_text_column_of_a_lake_is_followed() {
 #[test]
 fn columns_that_are_not_there_are_refused_by_name() {
     let database = Database::create();
-    database.run(TABLE);
+    database.sql(TABLE);
     let wrong = Papers::new().from(&database.url()).of_instance(
         "table = \"public.articles\"\ntext_column = \"boddy\"\nkey_columns = [\"id\"]",
     );

@@ -253,8 +253,8 @@ fn what_the_table_holds_is_read_and_what_only_looks_alike_is_not() {
         stats: serde_json::Value::Null,
     };
     runtime.block_on(async {
-        let put = folder.put(&Path::from("v.parquet"), PutPayload::from(bytes));
-        put.await.unwrap();
+        let place = Path::from("v.parquet");
+        folder.put(&place, PutPayload::from(bytes)).await.unwrap();
         cache.published(&[file]).await.unwrap();
     });
     let work = vec![vec![rows(&["one", "two", "three", "four"], &[])]];

@@ -368,8 +368,10 @@ impl Found {
         let page = self
             .page
             .map_or(String::new(), |page| format!(", page {page}"));
-        let above = [&self.title, &self.heading];
-        let above: Vec<&str> = above.into_iter().flatten().map(String::as_str).collect();
+        let (title, heading) = (self.title.as_deref(), self.heading.as_deref());
+        // A document's first heading is often its title.
+        let title = title.filter(|title| !heading.unwrap_or_default().starts_with(title));
+        let above: Vec<&str> = title.into_iter().chain(heading).collect();
         let above = match above.is_empty() {
             true => String::new(),
             false => format!("   {}\n", above.join(" > ")),

@@ -29,6 +29,9 @@ const DOCUMENT_BYTES: u64 = 64 << 10;
 /// is done of it is published when all of it is.
 const LARGEST_PIECE_BYTES: u64 = 64 << 20;
 
+/// Nor smaller, however many there are: each becomes a file.
+const LEAST_PIECE_BYTES: u64 = 8 * DOCUMENT_BYTES;
+
 /// A part of a range that is one split of the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
@@ -80,7 +83,7 @@ pub async fn find_changes(
     let differing = looks.into_iter().filter(|(_, _, look)| look.differs);
     let differing: Vec<_> = differing.collect();
     let cost: u64 = differing.iter().map(|(_, _, look)| look.cost()).sum();
-    let each = (cost / wanted.max(1) as u64).clamp(1, LARGEST_PIECE_BYTES);
+    let each = (cost / wanted.max(1) as u64).clamp(LEAST_PIECE_BYTES, LARGEST_PIECE_BYTES);
     let mut found = Found::default();
     for (number, range, look) in differing {
         found.documents += look.documents;

@@ -237,11 +237,11 @@ async fn what_was_made_in_another_way_is_made_anew() {
 #[tokio::test]
 async fn a_first_load_is_divided_and_each_piece_stands_alone() {
     let sides = Sides::new();
-    for n in 0..40 {
+    for n in 0..80 {
         sides.put(&format!("d{n:02}"), LONG);
     }
     let (found, _) = sides.find(8).await;
-    assert_eq!((found.groups.len(), found.documents), (8, 40));
+    assert_eq!((found.groups.len(), found.documents), (8, 80));
     assert!(
         found
             .groups

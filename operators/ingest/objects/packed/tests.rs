@@ -25,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 use super::rows::{PackedRow, Rows, attributes_of, attributes_text};
 use super::*;
 use crate::ingest::objects::KeyFilter;
+use crate::lake::KeyedTable;
 use crate::sink::objects::BodyReader;
 
 fn row(key: &str, content: &[u8]) -> PackedRow {
