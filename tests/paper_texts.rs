@@ -73,8 +73,7 @@ fn a_text_column_of_a_lake_is_followed() {
     database.sql(TABLE);
     let lake = Lake::local(database.url());
     lake.run().exits(0);
-    let table = lake.folder().join("public/articles");
-    let papers = papers_of(&format!("table:file:{}", table.display()), "");
+    let papers = papers_of(&format!("table:{}/public/articles", lake.place().url()), "");
     follow(&papers, || {
         database.sql(CHANGES);
         lake.run().exits(0);
