@@ -36,7 +36,7 @@ UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
 # Between the small ones (to 200 KB) and the large ones (from 5 MB) of `mixed`.
 SMALL = 1_000_000
 WHAT = {"up": "folder to bucket", "down": "bucket to folder"}
-TONES = {"object-sync": "a", "object-sync, not durable": "d", "s5cmd": "b", "rclone": "c", "boto3": "d"}
+TONES = {"object-sync": "a", "object-sync, not durable": "d", "s5cmd": "b", "s5cmd, then sync": "b", "rclone": "c", "boto3": "d"}
 
 
 def sizes(name, mixed):
@@ -107,14 +107,15 @@ def report(asked, name, wanted, results):
     total = sum(wanted)
     median = lambda runs, field: statistics.median(run[field] for run in runs)  # noqa: E731
     print(f"\n{name}: {len(wanted)} objects, {total / 1e9:.2f} GB, medians of {asked.rounds}, --memory {asked.memory}\n")
-    print("| shape | what | s | range | MB/s | client CPU s/GB | server CPU s/GB | peak RSS | against `s5cmd` |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| shape | what | s | range | MB/s | client CPU s/GB | server CPU s/GB | peak RSS | against `s5cmd` | against `s5cmd`, then `sync` |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for (shape, who), runs in results.items():
-        wall, walls, peer = median(runs, "wall"), [run["wall"] for run in runs], results.get((shape, "s5cmd"))
-        against = f"{median(peer, 'wall') / wall:.2f} x" if peer else ""
+        wall, walls = median(runs, "wall"), [run["wall"] for run in runs]
+        peers = [results.get((shape, peer)) for peer in ("s5cmd", "s5cmd, then sync")]
+        against = [f"{median(peer, 'wall') / wall:.2f} x" if peer else "" for peer in peers]
         print(f"| {WHAT[shape]} | {who} | {wall:.2f} | {min(walls):.2f}-{max(walls):.2f} | {total / wall / 1e6:,.0f} "
               f"| {median(runs, 'cpu') / total * 1e9:.2f} | {median(runs, 'server') / total * 1e9:.2f} "
-              f"| {max(run['rss'] for run in runs):.0f} MiB | {against} |")
+              f"| {max(run['rss'] for run in runs):.0f} MiB | {' | '.join(against)} |")
 
 
 def small_ones(asked, wanted, results):

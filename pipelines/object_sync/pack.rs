@@ -19,6 +19,7 @@ use highwater::run::report::ObjectsReport;
 use highwater::run::stages::Stages;
 use highwater::source::{Split, TableRead};
 use highwater::store::Store;
+use highwater::store::objects::Buffers;
 use highwater::store::pace::{Bounds, Hedges, Pace, Retries};
 use highwater::telemetry::TableProgress;
 use highwater::telemetry::objects::ObjectTally;
@@ -99,7 +100,8 @@ impl Packing<'_> {
             self.check_deletes()?;
         }
         let ledger = self.context.runtime.block_on(self.ledger())?;
-        let memory = Memory::divide(self.config, self.context, &self.packed.store);
+        let (record, target) = (&self.packed.store, self.sides.target.as_ref());
+        let memory = Memory::divide(self.config, self.context, record, target);
         let plan = Arc::new(self.plan(doing, &memory)?);
         let pace = plan.reader.pace.clone();
         show(self.context, self.tally, move || pace.in_use(), doing);
@@ -222,6 +224,7 @@ impl Packing<'_> {
                 }),
                 retries: self.retries.clone(),
                 hedges: self.hedges.cloned(),
+                buffers: Buffers::used_once(),
             }),
             retries: self.retries.clone(),
             tally: Arc::clone(self.tally),
