@@ -51,7 +51,7 @@ fn many_small_objects_and_some_large_ones() {
     stays_within_the_limit(&from);
 }
 
-/// Nine of ten have 10 to 200 KB, the tenth 5 to 30 MB: no two buffers are alike, and
+/// Nine of ten have 10 to 200 KB, the tenth 5 to 20 MB: no two buffers are alike, and
 /// small ones and parts of large ones come and go beside each other.
 #[test]
 fn sizes_of_all_kinds() {
@@ -60,7 +60,7 @@ fn sizes_of_all_kinds() {
     for number in 0..all {
         let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         let bytes = match number % 10 {
-            4 => 5_000_000 + spread % 25_000_000,
+            4 => 5_000_000 + spread % 15_000_000,
             _ => 10_000 + spread % 190_000,
         };
         let key = format!("d{:02}/{number}", number % 20);

@@ -217,7 +217,9 @@ mod tests {
         assert_eq!(collected(5, &["abc", "de"]).await.unwrap(), "abcde");
         assert_eq!(collected(3, &["abc"]).await.unwrap(), "abc");
         assert_eq!(collected(0, &[]).await.unwrap(), "");
-        for (bytes, chunks) in [(6, &["abc", "de"][..]), (4, &["abc", "de"]), (1, &[])] {
+        let wrong: [(u64, &[&'static str]); 3] =
+            [(6, &["abc", "de"]), (4, &["abc", "de"]), (1, &[])];
+        for (bytes, chunks) in wrong {
             let error = collected(bytes, chunks).await.unwrap_err();
             assert_eq!(error.kind, ObjectErrorKind::Broken);
         }

@@ -5,7 +5,7 @@
 //! one of them has freed is not at once there for the next: a process that holds 21 MiB
 //! of such bodies grows to nine times as much. So their buffers are used again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -47,7 +47,7 @@ impl Buffers {
     /// once.
     #[must_use]
     pub fn take(&self, bytes: usize) -> BodyBuffer {
-        let fits = bytes <= self.bytes;
+        let fits = bytes <= self.bytes && self.bytes > 0;
         let spare = if fits { self.spare().pop() } else { None };
         let size = if fits { self.bytes } else { bytes };
         let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(size + BLOCK_BYTES));
@@ -60,7 +60,7 @@ impl Buffers {
         }
     }
 
-    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
         // A poisoned lock only means that a task died; buffers have no contents.
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use super::super::BLOCK_BYTES;
+use super::NO_FOLLOW;
 
 /// `O_DIRECT` of this system.
 #[allow(clippy::cast_possible_wrap)] // A bit mask.
@@ -22,7 +23,10 @@ pub(super) struct Direct(File);
 impl Direct {
     /// The file at `path`, where its file system can do it.
     pub(super) fn open(path: &Path) -> Option<Self> {
-        let opened = File::options().write(true).custom_flags(DIRECT).open(path);
+        let opened = File::options()
+            .write(true)
+            .custom_flags(DIRECT | NO_FOLLOW)
+            .open(path);
         opened.ok().map(Self)
     }
 
