@@ -57,7 +57,7 @@ fn many_small_objects_and_some_large_ones() {
 fn sizes_of_all_kinds() {
     let from = Side::bucket();
     let all = if cfg!(debug_assertions) { 300 } else { 1000 };
-    for number in 0..all {
+    for number in 0_u64..all {
         let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         let bytes = match number % 10 {
             4 => 5_000_000 + spread % 15_000_000,

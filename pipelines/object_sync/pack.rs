@@ -100,8 +100,7 @@ impl Packing<'_> {
             self.check_deletes()?;
         }
         let ledger = self.context.runtime.block_on(self.ledger())?;
-        let (record, target) = (&self.packed.store, self.sides.target.as_ref());
-        let memory = Memory::divide(self.config, self.context, record, target);
+        let memory = Memory::divide(self.config, self.context, &self.packed.store);
         let plan = Arc::new(self.plan(doing, &memory)?);
         let pace = plan.reader.pace.clone();
         show(self.context, self.tally, move || pace.in_use(), doing);
