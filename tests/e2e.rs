@@ -30,6 +30,7 @@ mod network;
 mod object_checks;
 mod object_cluster;
 mod object_ends;
+mod object_memory;
 mod object_pack;
 mod object_sync;
 mod paper_chroma;

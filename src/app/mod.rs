@@ -21,7 +21,6 @@
 //! }
 //! ```
 
-mod cancel;
 mod cli;
 mod context;
 mod flags;
@@ -31,6 +30,7 @@ mod own;
 mod panics;
 mod restore;
 mod schedule;
+mod signals;
 mod supervise;
 mod verbs;
 
@@ -41,7 +41,6 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 
 pub use crate::run::failure::{Exit, Failure};
-pub use cancel::Cancel;
 pub use context::RunContext;
 pub use flags::{Flag, Flags};
 pub use own::{Answer, Given, OwnVerb};

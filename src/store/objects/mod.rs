@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `key` | ranges of keys; which keys are nobody's to copy |
 //! | `error` | [`ObjectError`] |
+//! | `body` | [`Buffers`]: where bodies are put together |
 //! | `checksum` | [`Checksum`]: what a store keeps beside a content |
 //! | `s3` | [`S3Objects`]: one bucket, over HTTP |
 //! | `folder` | [`FolderObjects`]: one local folder, walked in the order of keys |
@@ -18,6 +19,7 @@
 //! | `counted` | [`Counted`]: around any of them, counts requests and keeps to caps; asks for tags |
 //! | `open` | a URL becomes one of these |
 
+mod body;
 mod carry;
 mod checksum;
 mod counted;
@@ -36,6 +38,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderValue};
 
+pub use body::{BLOCK_BYTES, BodyBuffer, Buffers};
 pub use carry::Carry;
 pub use checksum::Checksum;
 pub use counted::{Caps, Counted, RequestCounts};
@@ -203,6 +206,20 @@ pub trait Objects: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`ObjectErrorKind::Changed`] if it is no longer the object that was listed.
     async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError>;
+
+    /// The same, put together in a buffer of these where the body is not put together by
+    /// who reads it.
+    ///
+    /// # Errors
+    /// As `get`.
+    async fn get_within(
+        &self,
+        object: &Listed,
+        range: Option<Range<u64>>,
+        _buffers: &Buffers,
+    ) -> Result<Got, ObjectError> {
+        self.get(object, range).await
+    }
 
     /// Whether [`Objects::checksum`] is worth a request.
     fn keeps_checksums(&self) -> bool {
