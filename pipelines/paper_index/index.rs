@@ -11,6 +11,7 @@ use highwater::run::report::{
     DocumentsReport, ObjectsReport, TableError, TableOutcome, TableReport,
 };
 use highwater::run::stages::Stages;
+use highwater::store::objects::Buffers;
 use highwater::store::pace::{Bounds, Pace};
 use highwater::telemetry::objects::ObjectTally;
 use highwater::watermark::Mode;
@@ -129,7 +130,7 @@ impl Shared<'_> {
     fn compare(&self, instance: &Instance) -> Result<Compared, Failure> {
         let tally = Arc::new(ObjectTally::new(None));
         let chunks = Arc::new(ChunkTally::default());
-        self.stop_when_asked(instance, &tally);
+        self.stop_when_asked(&tally);
         show(self.context, instance, &tally, &chunks);
         let accept = self.config.accept_other_source;
         let wanted = self.context.workers() * PIECES_OF_A_WORKER;
@@ -180,13 +181,11 @@ impl Shared<'_> {
         format!("{}; {}", instance.recipe, self.model.name())
     }
 
-    fn stop_when_asked(&self, instance: &Instance, tally: &Arc<ObjectTally>) {
+    fn stop_when_asked(&self, tally: &Arc<ObjectTally>) {
         let (cancel, tally) = (self.context.cancel.clone(), Arc::clone(tally));
-        let retries = instance.retries.clone();
         self.context.runtime.spawn(async move {
             cancel.cancelled().await;
             tally.stop();
-            retries.stop();
         });
     }
 
@@ -291,6 +290,7 @@ impl Shared<'_> {
                     }),
                     retries: instance.retries.clone(),
                     hedges: None,
+                    buffers: Buffers::used_once(),
                 }),
                 extractors: Arc::new(extractors(papers, &self.memory)?),
                 tokens: self.model.tokens(self.context)?,

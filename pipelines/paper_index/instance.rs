@@ -88,7 +88,7 @@ impl Instance {
         context: &RunContext,
     ) -> Result<Self, Failure> {
         let lake = open_lake(config)?;
-        let retries = Retries::new(RetryPolicy::default());
+        let retries = Retries::new(RetryPolicy::default()).until(context.cancel.clone());
         let source = Source::open(name, instance, &lake);
         let source = context.runtime.block_on(source)?;
         let papers = instance.papers(&config.papers.clone().unwrap_or_default());

@@ -27,6 +27,7 @@ const FIRST_LOOK: RetryPolicy = RetryPolicy {
     attempts: 6,
     first_pause: Duration::from_millis(200),
     longest_pause: Duration::from_secs(3),
+    away_after: Duration::from_secs(60),
 };
 
 /// What has no documents: the cheapest request that needs the bucket, the credentials

@@ -25,7 +25,7 @@ wait "$server" 2>/dev/null
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server, running or killed; its folder goes with it.
-pub struct ChromaServer {
+pub(crate) struct ChromaServer {
     folder: tempfile::TempDir,
     port: u16,
     keeper: Option<Child>,
@@ -33,7 +33,7 @@ pub struct ChromaServer {
 
 impl ChromaServer {
     /// Starts a server on an empty folder.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         for _ in 0..5 {
             let folder = tempfile::Builder::new()
                 .prefix("highwater-chroma-")
@@ -51,17 +51,17 @@ impl ChromaServer {
     }
 
     /// The server's URL; the same after a restart.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("chroma://127.0.0.1:{}", self.port)
     }
 
     /// `host:port`.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// Kills the server as kill -9 does. Its folder stays.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
             drop(keeper.stdin.take());
             keeper.wait().expect("the shell that keeps the server");
@@ -69,13 +69,13 @@ impl ChromaServer {
     }
 
     /// Starts it again on the same port and folder.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         assert!(self.try_restart(), "ChromaDB did not start again");
     }
 
     /// Removes all that it holds; only while it is killed.
-    pub fn empty(&self) {
+    pub(crate) fn empty(&self) {
         assert!(self.keeper.is_none(), "kill the server first");
         std::fs::remove_dir_all(self.contents()).expect("its folder");
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where a connection is cut.
 #[derive(Debug, Clone, Copy)]
-pub enum Cut {
+pub(crate) enum Cut {
     /// After so many bytes of requests: what follows never arrives.
     Requests(u64),
     /// After so many bytes of answers: what was asked is done, and nobody hears of it.
@@ -16,7 +16,7 @@ pub enum Cut {
 }
 
 /// The address of a line, and how often it was cut.
-pub struct FlakyLine {
+pub(crate) struct FlakyLine {
     /// `host:port`.
     pub address: String,
     cuts: Arc<AtomicU64>,
@@ -25,7 +25,7 @@ pub struct FlakyLine {
 impl FlakyLine {
     /// Passes everything on to `target`. The first connections are cut by `plan`; later
     /// ones hold.
-    pub fn to(target: String, plan: Vec<Cut>) -> Self {
+    pub(crate) fn to(target: String, plan: Vec<Cut>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let cuts = Arc::new(AtomicU64::new(0));
@@ -51,7 +51,7 @@ impl FlakyLine {
     }
 
     /// How many connections were cut so far.
-    pub fn cuts(&self) -> u64 {
+    pub(crate) fn cuts(&self) -> u64 {
         self.cuts.load(Ordering::Relaxed)
     }
 }

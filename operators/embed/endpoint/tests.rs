@@ -160,6 +160,7 @@ fn options(server: &Server) -> EndpointOptions {
             attempts: 8,
             first_pause: Duration::from_millis(5),
             longest_pause: Duration::from_millis(50),
+            ..RetryPolicy::default()
         },
         ..EndpointOptions::new(&server.url, "m")
     }

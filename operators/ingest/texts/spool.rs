@@ -234,7 +234,7 @@ mod tests {
         let mut spool = Spool::new(columns(&["other"]), 1 << 20).unwrap();
         let refused = spool.take(&rows(&[1], &["a"], &[Some("x")]));
         assert!(matches!(refused, Err(SpoolError::Column(name)) if name == "other"));
-        let mut spool = Spool::new(columns(&["id"]), 100).unwrap();
+        let mut spool = Spool::new(columns(&["id"]), 60).unwrap();
         let refused = spool.take(&rows(&[1, 2], &["a", "b"], &[Some("x"), Some("y")]));
         assert!(matches!(refused, Err(SpoolError::Memory { .. })));
     }

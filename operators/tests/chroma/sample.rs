@@ -97,6 +97,7 @@ pub fn options() -> ChromaOptions {
             attempts: 60,
             first_pause: Duration::from_millis(20),
             longest_pause: Duration::from_secs(2),
+            ..RetryPolicy::default()
         },
         ..ChromaOptions::default()
     }

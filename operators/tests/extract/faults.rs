@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use highwater_operators::transform::extract::{
-    ExtractError, ExtractOptions, Extractors, Limits, Reason,
-};
+use highwater_operators::transform::extract::{ExtractError, ExtractOptions, Extractors, Limits};
 
 use super::kit;
 

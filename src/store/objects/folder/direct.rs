@@ -33,7 +33,8 @@ impl Direct {
     /// Writes the first so many bytes of `body`, which belongs at `offset`; how many,
     /// 0 where it cannot be done.
     pub(super) fn write(&self, body: &[u8], offset: u64) -> io::Result<usize> {
-        let begins = body.as_ptr().addr() % BLOCK_BYTES == 0 && offset % BLOCK_BYTES as u64 == 0;
+        let begins = body.as_ptr().addr().is_multiple_of(BLOCK_BYTES)
+            && offset.is_multiple_of(BLOCK_BYTES as u64);
         let whole = body.len() / BLOCK_BYTES * BLOCK_BYTES;
         let Some(blocks) = body.get(..whole).filter(|_| begins && whole > 0) else {
             return Ok(0);
