@@ -1,6 +1,7 @@
 //! A child that reads documents and misbehaves at some of them, for the tests of
 //! what its parent does then; and a process that tries the network with and without
 //! being confined.
+#![allow(clippy::panic)] // It is what this program is for.
 
 use std::io::Write;
 use std::net::TcpStream;

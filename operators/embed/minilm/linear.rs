@@ -31,7 +31,7 @@ impl<const K: usize> Packed<K> {
     pub(super) fn new(arch: Arch, weights: &[[f32; K]], bias: &[f32]) -> Self {
         let outputs = weights.len();
         let width = VECTORS * lanes(arch);
-        debug_assert!(outputs % width == 0 && K % DEPTH == 0);
+        debug_assert!(outputs.is_multiple_of(width) && K.is_multiple_of(DEPTH));
         let mut packed = Aligned::zeros(outputs * K);
         for (at, value) in packed.iter_mut().enumerate() {
             let (row, column) = (at / width, at % width);

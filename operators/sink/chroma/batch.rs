@@ -205,7 +205,7 @@ mod tests {
             let mut next = 0;
             for range in of_points(&all, limits, as_base64) {
                 prop_assert_eq!(range.start, next);
-                prop_assert!(range.len() >= 1 && range.len() <= points);
+                prop_assert!(!range.is_empty() && range.len() <= points);
                 next = range.end;
                 let body = upsert_body(&all[range.clone()], as_base64).unwrap();
                 // The names of the four lists.

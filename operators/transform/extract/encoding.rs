@@ -29,7 +29,7 @@ fn declared(start: &[u8], name: &str) -> Option<&'static Encoding> {
     let start = String::from_utf8_lossy(start).to_ascii_lowercase();
     let value = start.split(name).nth(1)?.trim_start_matches(['"', '\'']);
     let end = value.find(|c: char| !c.is_ascii_alphanumeric() && !"-_:.".contains(c));
-    Encoding::for_label(value[..end.unwrap_or(value.len())].as_bytes())
+    Encoding::for_label(&value.as_bytes()[..end.unwrap_or(value.len())])
 }
 
 fn decode_as<'c>(contents: &'c [u8], declared: Option<&'static Encoding>) -> Cow<'c, str> {

@@ -274,7 +274,7 @@ fn place(glyph: &Glyph<'_>, transform: Affine) -> Option<Placed> {
     let along = em / em.hypot();
     let end = start + along * (size * f64::from(advance.unwrap_or(500.0)) / 1000.0);
     let usable = size.is_finite() && size > 0.1 && start.is_finite() && end.is_finite();
-    usable.then(|| Placed {
+    usable.then_some(Placed {
         start,
         end,
         size,
