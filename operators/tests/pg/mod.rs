@@ -91,7 +91,6 @@ impl Pg {
             );
             std::thread::sleep(Duration::from_millis(50));
         }
-        std::thread::sleep(Duration::from_millis(200));
     }
 
     /// A URL of `database` for the superuser.
@@ -101,11 +100,18 @@ impl Pg {
 
     /// A connection to `database`.
     pub async fn client(&self, database: &str) -> Client {
-        let (client, connection) = tokio_postgres::connect(&self.url(database), NoTls)
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        client
+        let started = Instant::now();
+        loop {
+            match tokio_postgres::connect(&self.url(database), NoTls).await {
+                Ok((client, connection)) => {
+                    tokio::spawn(connection);
+                    return client;
+                }
+                // It answers before it is ready, on a busy machine for long.
+                Err(error) if started.elapsed() > Duration::from_secs(60) => panic!("{error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
     }
 
     /// A fresh database in which `sql` was run, and its URL.
