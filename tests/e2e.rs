@@ -28,6 +28,7 @@ mod merge_races;
 mod mirror;
 mod network;
 mod object_checks;
+mod object_clouds;
 mod object_cluster;
 mod object_ends;
 mod object_pack;
