@@ -22,6 +22,7 @@ mod key_types;
 mod kill;
 mod kill_merge;
 mod kit_itself;
+mod lake_clouds;
 mod late_commits;
 mod memory;
 mod merge_races;

@@ -167,7 +167,10 @@ pub(super) fn gs_builder(
     let mut builder = GoogleCloudStorageBuilder::from_env();
     for (name, value) in options {
         // Every other service calls it so.
-        let name = if name == "endpoint" { "base_url" } else { name };
+        let name = match name.as_str() {
+            "endpoint" => "base_url",
+            name => name,
+        };
         let one = BTreeMap::from([(name.to_owned(), value.clone())]);
         for (key, value) in keys::<GoogleConfigKey>(&one, "gs", GS)? {
             builder = builder.with_config(key, value);

@@ -7,7 +7,8 @@ prints the gate's port, and ends with its standard input. Everything that is ask
 the gate is passed on; before that, faults are applied:
 
     POST /_gate/faults  {"method": M, "contains": TEXT, "action": A, "times": N}
-                        A: a status (503), "cut" the connection, "flip" a bit of the body
+                        A: a status (503), "cut" the connection before the request is
+                        passed on, "lose" the answer after it, "flip" a bit of the body
     GET  /_gate/seen    [[method, path with query], ...]
 
 Azurite speaks the interface of Azure itself. fake-gcs-server knows Google's JSON
@@ -72,19 +73,23 @@ class Gate(BaseHTTPRequestHandler):
             return self.control(body)
         action = self.faults.of(self.command, self.path)
         if action == "cut":
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return None
+            return self.cut()
         if isinstance(action, int):
             return self.answer(action, [("Retry-After", "0")], b"")
         answer = self.translate and self.translate.handle(self.upstream, self, body)
         status, headers, content = answer or self.upstream(self.command, self.path, self.headers.items(), body)
+        if action == "lose":
+            return self.cut()
         if action == "flip" and content:
             middle = len(content) // 2
             content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
         return self.answer(status, headers, content)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = any_method
+
+    def cut(self):
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
 
     def control(self, body):
         if self.path == "/_gate/faults":

@@ -29,33 +29,32 @@ impl ListAnswer {
         if !text.trim_end().ends_with("</EnumerationResults>") {
             return Err(strange());
         }
-        let blobs = text.split("<Blob>").skip(1);
-        let objects = blobs.filter_map(|blob| object(blob).transpose());
+        let blobs = text.split("<Blob>").skip(1).filter(|blob| !is_folder(blob));
+        let objects: Option<Vec<_>> = blobs.map(object).collect();
         let folders = text.split("<BlobPrefix>").skip(1);
         Ok(Self {
-            objects: objects
-                .collect::<Option<Vec<_>>>()
-                .ok_or_else(strange)?,
+            objects: objects.ok_or_else(strange)?,
             folders: folders.filter_map(name).collect(),
             next: element(text, "NextMarker").filter(|next| !next.is_empty()),
         })
     }
 }
 
-/// `Some(None)` for what is no object: a folder of a hierarchical namespace.
-fn object(blob: &str) -> Option<Option<Listed>> {
-    if element(blob, "ResourceType").as_deref() == Some("directory") {
-        return Some(None);
-    }
+/// Folders of a hierarchical namespace stand beside objects.
+fn is_folder(blob: &str) -> bool {
+    element(blob, "ResourceType").as_deref() == Some("directory")
+}
+
+fn object(blob: &str) -> Option<Listed> {
     let etag = element(blob, "Etag");
-    Some(Some(Listed {
+    Some(Listed {
         key: name(blob)?,
         bytes: element(blob, "Content-Length")?.parse().ok()?,
         modified_ns: nanoseconds(&element(blob, "Last-Modified").unwrap_or_default()),
         etag: etag
             .map(|etag| etag.trim_matches('"').to_owned())
             .filter(|etag| !etag.is_empty()),
-    }))
+    })
 }
 
 /// The first name. What XML cannot carry is encoded, and said to be.

@@ -1,16 +1,18 @@
 //! Who asks: each service has its own way to be told. The signatures are
 //! `object_store`'s.
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
-use object_store::azure::{AzureAuthorizer, AzureCredential};
+use object_store::azure::{AzureAuthorizer, AzureCredentialProvider};
 use object_store::client::HttpRequest;
 use object_store::gcp::{GcpCredential, GcpCredentialProvider};
-use object_store::{CredentialProvider, Error};
 use sha2::{Digest as _, Sha256};
-use std::sync::Arc;
 
 use super::super::{ObjectError, ObjectErrorKind};
+
+/// Which of its interfaces Azure is asked for; those who sign say it with the signature.
+const VERSION: HeaderName = HeaderName::from_static("x-ms-version");
+const ANONYMOUS: HeaderValue = HeaderValue::from_static("2023-11-03");
 
 /// Who asks, and how requests say so; without credentials they say nothing.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub(in super::super) enum Signer {
     },
     /// A key of the account, a shared access signature or a bearer's token.
     Azure {
-        credentials: Option<Arc<dyn CredentialProvider<Credential = AzureCredential>>>,
+        credentials: Option<AzureCredentialProvider>,
         account: String,
     },
 }
@@ -75,7 +77,10 @@ impl Signer {
                             AzureAuthorizer::new(&credential, account).try_authorize(request)
                         })
                     }
-                    None => anonymous(account, request),
+                    None => {
+                        request.headers_mut().insert(VERSION, ANONYMOUS);
+                        Ok(())
+                    }
                 }
             }
             Self::Amazon { .. } | Self::Google { .. } => Ok(()),
@@ -98,12 +103,6 @@ fn bear(headers: &mut HeaderMap, credential: &GcpCredential) {
         value.set_sensitive(true);
         headers.insert(http::header::AUTHORIZATION, value);
     }
-}
-
-/// Who has no credentials still says the date and the version.
-fn anonymous(account: &str, request: &mut HttpRequest) -> Result<(), Error> {
-    let nothing = AzureCredential::SASToken(Vec::new());
-    AzureAuthorizer::new(&nothing, account).try_authorize(request)
 }
 
 /// Azure's signature is made over text in ASCII.
