@@ -185,7 +185,10 @@ fn a_commit_whose_answer_was_lost_is_known_for_ones_own() {
         lake.cloud().fail("PUT", &log, json!("lose"), 1);
         lake.cloud().fail("PUT", &log, json!(503), 1);
         lake.run().exits(0);
-        assert_eq!(lake.read("orders")["version"], json!(lake.versions("orders") - 1));
+        assert_eq!(
+            lake.read("orders")["version"],
+            json!(lake.versions("orders") - 1)
+        );
         lake.assert_equal(&lake.home.path().join("copy"));
     }
 }

@@ -89,7 +89,11 @@ fn there_and_back(whose: Whose) {
         assert_eq!(number(&again, "copied"), 0, "{}", target.url());
         assert_eq!(number(&again, "unchanged"), all);
     }
-    assert_eq!(cloud.count("PUT", ""), puts, "the record, too, is as it was");
+    assert_eq!(
+        cloud.count("PUT", ""),
+        puts,
+        "the record, too, is as it was"
+    );
     // One is other, one is gone, one is new.
     from.put("a.b", "changed");
     from.remove("a0");
@@ -247,7 +251,10 @@ fn a_page_that_failed_is_no_end_of_a_listing() {
     for number in 0..2_300 {
         from.put(&format!("k{number:05}"), "x");
     }
-    let (to, cloud) = (Side::cloud(Whose::Google, "pages/"), Cloud::of(Whose::Google));
+    let (to, cloud) = (
+        Side::cloud(Whose::Google, "pages/"),
+        Cloud::of(Whose::Google),
+    );
     sync(&from, &to, &[]).exits(0);
     assert_equal(&from, &to);
     let (_other, back) = folder();
@@ -371,7 +378,9 @@ fn opened(whose: Whose, prefix: &str) -> std::sync::Arc<dyn Objects> {
             ("skip_signature", "true".to_owned()),
         ],
     };
-    let options = options.into_iter().chain([("allow_http", "true".to_owned())]);
+    let options = options
+        .into_iter()
+        .chain([("allow_http", "true".to_owned())]);
     let options = options.map(|(name, value)| (name.to_owned(), value));
     let url = format!("{}://{BUCKET}/{prefix}", cloud.scheme());
     open_objects(&url, &options.collect()).unwrap()
@@ -402,7 +411,10 @@ async fn behaves(objects: &dyn Objects) {
     }
     let below = objects.names_below("").await.unwrap();
     assert_eq!(below, ["a#b/", "a/", "b"]);
-    assert_eq!(objects.names_below("a#b/").await.unwrap(), ["a#b/1", "a#b/2"]);
+    assert_eq!(
+        objects.names_below("a#b/").await.unwrap(),
+        ["a#b/1", "a#b/2"]
+    );
     assert!(objects.begins_anywhere());
     for (text, next) in [("a/", Some("a/x")), ("a0", Some("b")), ("b", None)] {
         let found = objects.first_after(text).await.unwrap();
@@ -466,10 +478,7 @@ fn places_behave() {
 fn two_accounts_may_have_places_of_one_name() {
     // Else a copy from one account to another is taken for one into itself.
     let options = |account: &str| {
-        let options = [
-            ("account_name", account),
-            ("account_key", Cloud::key()),
-        ];
+        let options = [("account_name", account), ("account_key", Cloud::key())];
         options
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into()

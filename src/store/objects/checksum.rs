@@ -176,7 +176,10 @@ mod tests {
         assert_eq!(told.to_string(), "md5:25f9e794323b453885f5181f1b624d0b");
         assert_eq!(told.same_of(b"123456789"), told);
         assert!(!told.is_made_of_parts());
-        assert_eq!(Checksum::told(&headers(&[("content-md5", "4waSgw==")])), None);
+        assert_eq!(
+            Checksum::told(&headers(&[("content-md5", "4waSgw==")])),
+            None
+        );
     }
 
     #[test]

@@ -108,8 +108,14 @@ mod tests {
             blob("<Name> a  b </Name>", ""),
             blob("<Name>a&amp;&lt;b%20+</Name>", ""),
             blob("<Name Encoded=\"true\">a%EF%BF%BE%25</Name>", ""),
-            blob("<Name>folder</Name>", "<ResourceType>directory</ResourceType>"),
-            blob("<Name>line\nbreak</Name>", "<ResourceType>file</ResourceType>"),
+            blob(
+                "<Name>folder</Name>",
+                "<ResourceType>directory</ResourceType>",
+            ),
+            blob(
+                "<Name>line\nbreak</Name>",
+                "<ResourceType>file</ResourceType>",
+            ),
             "<BlobPrefix><Name>x y/</Name></BlobPrefix>".to_owned(),
         ];
         let text = page(&blobs.concat(), "<NextMarker>2!4</NextMarker>");

@@ -90,7 +90,10 @@ mod tests {
 
     fn headers(told: &[(&'static str, &'static str)]) -> HeaderMap {
         let header = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
         };
         told.iter().map(header).collect()
     }
@@ -99,7 +102,10 @@ mod tests {
     fn what_is_told_comes_back() {
         let ours = headers(&[("content-type", "text/x"), ("x-amz-meta-owner", "me")]);
         let there = told("k", &ours).unwrap();
-        let expected = [("x-ms-blob-content-type", "text/x"), ("x-ms-meta-owner", "me")];
+        let expected = [
+            ("x-ms-blob-content-type", "text/x"),
+            ("x-ms-meta-owner", "me"),
+        ];
         assert_eq!(there, headers(&expected));
         let answer = headers(&[
             ("content-type", "text/x"),

@@ -363,10 +363,23 @@ mod tests {
 
     #[test]
     fn what_azure_would_clean_is_refused() {
-        for key in ["a\\b", "a.", "a./b", "a\tb", "a\u{81}", "x\n", "...", "\u{ffff}"] {
+        for key in [
+            "a\\b", "a.", "a./b", "a\tb", "a\u{81}", "x\n", "...", "\u{ffff}",
+        ] {
             assert!(problem_with(key).is_some(), "{key:?}");
         }
-        for key in ["a b", "a//b", "/a", "a/", "a.b", ".a", "ü", "\u{1f600}", "%2F", "+#?&"] {
+        for key in [
+            "a b",
+            "a//b",
+            "/a",
+            "a/",
+            "a.b",
+            ".a",
+            "ü",
+            "\u{1f600}",
+            "%2F",
+            "+#?&",
+        ] {
             assert_eq!(problem_with(key), None, "{key:?}");
         }
         assert!(problem_with(&"x".repeat(1025)).is_some());

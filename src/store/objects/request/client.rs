@@ -67,7 +67,12 @@ pub(in super::super) struct Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
-    pub(in super::super) fn new(method: Method, full: &'a str, key: &'a str, doing: &'static str) -> Self {
+    pub(in super::super) fn new(
+        method: Method,
+        full: &'a str,
+        key: &'a str,
+        doing: &'static str,
+    ) -> Self {
         Self {
             method,
             full,
@@ -134,7 +139,9 @@ impl Answer {
         self.response.headers()
     }
 
-    pub(in super::super) fn body(self) -> futures::stream::BoxStream<'static, Result<Bytes, ObjectError>> {
+    pub(in super::super) fn body(
+        self,
+    ) -> futures::stream::BoxStream<'static, Result<Bytes, ObjectError>> {
         let (key, doing) = (self.key, self.doing);
         let body = self.response.into_body().bytes_stream();
         body.map_err(move |error| broken(&error, &key, &doing))

@@ -86,6 +86,10 @@ fn advice(kind: ObjectErrorKind, code: &str) -> Option<&'static str> {
         ("ContainerNotFound", _) => "the container does not exist; create it or correct the URL",
         ("AuthenticationFailed", _) => "the account's key or token is wrong or expired",
         ("BlobArchived", _) => "it is archived; bring it back to a tier that can be read",
+        ("InvalidBlobOrBlock", _) => {
+            "another program has begun to write it in blocks of other names, and not ended; they \
+             are forgotten after a week"
+        }
         ("InvalidAccessKeyId", _) => "the store does not know this access key",
         ("SignatureDoesNotMatch", _) => "the secret key is not the one of this access key",
         ("ExpiredToken" | "InvalidToken", _) => {
@@ -96,7 +100,6 @@ fn advice(kind: ObjectErrorKind, code: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -127,7 +130,10 @@ mod tests {
         headers.insert(CODE, http::HeaderValue::from_static("ContainerNotFound"));
         let gone = failure(StatusCode::NOT_FOUND, &headers, "", "k", "look at k");
         assert_eq!(gone.kind, ObjectErrorKind::NoSuchPlace);
-        assert_eq!(of(StatusCode::NOT_FOUND, "").kind, ObjectErrorKind::Vanished);
+        assert_eq!(
+            of(StatusCode::NOT_FOUND, "").kind,
+            ObjectErrorKind::Vanished
+        );
     }
 
     #[test]

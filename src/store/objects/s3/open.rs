@@ -33,10 +33,7 @@ pub(super) struct Opened {
 }
 
 /// A bucket of S3.
-pub(super) fn amazon(
-    url: &Url,
-    options: &BTreeMap<String, String>,
-) -> Result<Opened, StoreError> {
+pub(super) fn amazon(url: &Url, options: &BTreeMap<String, String>) -> Result<Opened, StoreError> {
     if let Some(option) = NOT_KEPT.iter().find(|name| options.contains_key(**name)) {
         let what = format!("option `{option}` is not known to object-sync; leave it out");
         return Err(StoreError::new(StoreErrorKind::Usage, what));
@@ -85,10 +82,7 @@ pub(super) fn amazon(
 }
 
 /// A bucket of Google's.
-pub(super) fn google(
-    url: &Url,
-    options: &BTreeMap<String, String>,
-) -> Result<Opened, StoreError> {
+pub(super) fn google(url: &Url, options: &BTreeMap<String, String>) -> Result<Opened, StoreError> {
     let bucket = url.host_str().unwrap_or_default();
     let builder = cloud::gs_builder(options)?.with_bucket_name(bucket);
     let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
