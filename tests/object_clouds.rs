@@ -160,7 +160,7 @@ fn what_cannot_be_carried_is_refused_by_name() {
     let from = Side::bucket();
     fill(&from, 10);
     let both = ["a/../b", "./x", "new\nline"];
-    let azures = ["back\\slash", "ends.", "ends./x", "ctl\u{1}", "named"];
+    let azures = ["back\\slash", "ends.", "inner./x", "ctl\u{1}", "named"];
     for key in both.iter().chain(&azures) {
         from.put(key, "x");
     }
@@ -221,7 +221,7 @@ fn what_fails_for_a_moment_is_asked_again() {
         cloud.fail("GET", complete.2, json!(503), 3);
         let told = sync(&from, &to, &IN_PARTS).exits(0);
         assert_equal(&from, &to);
-        assert!(number(&told, "retries") >= 12, "{}", told.said());
+        assert!(number(&told, "retries") >= 10, "{}", told.said());
         // And read.
         let (_other, back) = folder();
         cloud.fail("GET", "storm/f", json!(503), 5);
@@ -248,7 +248,7 @@ fn an_answer_that_was_lost_does_not_lose_the_object() {
 #[test]
 fn a_page_that_failed_is_no_end_of_a_listing() {
     let (_home, from) = folder();
-    for number in 0..2_300 {
+    for number in 0..300 {
         from.put(&format!("k{number:05}"), "x");
     }
     let (to, cloud) = (
@@ -259,14 +259,15 @@ fn a_page_that_failed_is_no_end_of_a_listing() {
     assert_equal(&from, &to);
     let (_other, back) = folder();
     // Of what was not listed nothing may be removed.
-    for number in 0..2_300 {
+    for number in 0..300 {
         back.put(&format!("k{number:05}"), "x");
     }
     cloud.fail("GET", "continuation-token", json!(503), 2);
     cloud.fail("GET", "continuation-token", json!("cut"), 1);
     sync(&to, &back, &["--delete"]).exits(0);
     assert_equal(&to, &back);
-    assert!(cloud.count("GET", "continuation-token") >= 5);
+    // Google's tells fifty at a time here.
+    assert!(cloud.count("GET", "continuation-token") >= 8);
 }
 
 #[test]
@@ -415,11 +416,6 @@ async fn behaves(objects: &dyn Objects) {
         objects.names_below("a#b/").await.unwrap(),
         ["a#b/1", "a#b/2"]
     );
-    assert!(objects.begins_anywhere());
-    for (text, next) in [("a/", Some("a/x")), ("a0", Some("b")), ("b", None)] {
-        let found = objects.first_after(text).await.unwrap();
-        assert_eq!(found.as_deref(), next, "after {text}");
-    }
     // What was listed and is no more is told apart from what never was.
     let old = objects.head("b").await.unwrap();
     assert_eq!(old.bytes, 3);
@@ -472,6 +468,23 @@ fn places_behave() {
         let objects = opened(whose, "behaves");
         runtime.block_on(behaves(objects.as_ref()));
     }
+}
+
+#[test]
+fn a_listing_of_google_begins_anywhere() {
+    // Azure's does, too, but not that of its emulator.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let objects = opened(Whose::Google, "begins");
+    runtime.block_on(async {
+        for key in ["a", "a/x", "b"] {
+            let put = objects.put(key, Bytes::from("x"), &Describe::default());
+            put.await.unwrap();
+        }
+        for (text, next) in [("a/", Some("a/x")), ("a0", Some("b")), ("b", None)] {
+            let found = objects.first_after(text).await.unwrap();
+            assert_eq!(found.as_deref(), next, "after {text}");
+        }
+    });
 }
 
 #[test]

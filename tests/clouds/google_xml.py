@@ -29,6 +29,9 @@ DESCRIBING = {
 
 SMALLEST_PART = 5 << 20
 
+# A service may tell fewer objects at a time than it is asked for.
+MOST_OF_A_PAGE = 50
+
 
 class Failed(Exception):
     def __init__(self, status, code, message=""):
@@ -117,14 +120,14 @@ class Asked:
     # Requests.
 
     def list(self):
-        told = {"maxResults": self.query.get("max-keys", "1000")}
+        told = {"maxResults": min(int(self.query.get("max-keys", "1000")), MOST_OF_A_PAGE)}
         for name, there in [("prefix", "prefix"), ("delimiter", "delimiter"), ("continuation-token", "pageToken")]:
             if self.query.get(name):
                 told[there] = self.query[name]
         if self.query.get("start-after") and "pageToken" not in told:
             # There it begins with this one, here after it.
             told["startOffset"] = self.query["start-after"] + "\0"
-        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in told.items())
+        query = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in told.items())
         page = self.json("GET", f"/storage/v1/b/{quote(self.bucket, safe='')}/o?{query}")
         encoded = self.query.get("encoding-type") == "url"
         name = (lambda text: quote(text, safe="")) if encoded else escape
