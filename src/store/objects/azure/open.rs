@@ -31,10 +31,8 @@ pub(super) fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<Ope
     let told = |key| builder.get_config_value(&key);
     let is_set = |key| told(key).as_deref() == Some("true");
     if let Some(option) = NOT_KEPT.iter().find(|key| told(**key).is_some()) {
-        let what = format!(
-            "option `{}` is not known to object-sync; leave it out",
-            option.as_ref()
-        );
+        let name: &str = option.as_ref();
+        let what = format!("option `{name}` is not known to object-sync; leave it out");
         return Err(StoreError::new(StoreErrorKind::Usage, what));
     }
     let is_emulator = is_set(AzureConfigKey::UseEmulator);

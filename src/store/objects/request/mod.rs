@@ -14,7 +14,7 @@ mod failure;
 mod pages;
 mod signer;
 
-pub(super) use client::{Answer, Ask, Client, cannot_use, encoded, in_query};
-pub(super) use failure::{element, failure, header_text};
+pub(super) use client::{Ask, Client, cannot_use, encoded, in_query};
+pub(super) use failure::{element, header_text};
 pub(super) use pages::pages;
 pub(super) use signer::Signer;

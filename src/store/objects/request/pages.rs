@@ -18,7 +18,7 @@ enum At {
 pub(in super::super) fn pages<F, Asked>(ask: F) -> Pages
 where
     F: Fn(Option<String>) -> Asked + Send + 'static,
-    Asked: Future<Output = Result<(Page, Option<String>), ObjectError>> + Send,
+    Asked: Future<Output = Result<(Page, Option<String>), ObjectError>> + Send + 'static,
 {
     stream::unfold((At::Begin, ask), |(at, ask)| async move {
         let token = match &at {
