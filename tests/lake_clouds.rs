@@ -160,10 +160,13 @@ fn two_runs_at_once_are_told_apart() {
             for outcome in &outcomes {
                 assert!(matches!(outcome.code, Some(0 | 11)), "{outcome}");
             }
-            assert!(won >= 1, "round {round}: nobody won");
-            // Every table was published by one or by both, each time as a version.
+            // Every table was published by one or by both, each time as a version; each
+            // of them may have been overtaken in another table.
             let now = lake.versions("orders");
-            assert!(now > versions && now <= versions + 2, "{versions} to {now}");
+            assert!(
+                now > versions && now <= versions + 2,
+                "round {round}: {versions} to {now}"
+            );
             versions = now;
             overtaken += 2 - won;
         }
