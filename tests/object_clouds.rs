@@ -476,9 +476,9 @@ fn a_listing_of_google_begins_anywhere() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let objects = opened(Whose::Google, "begins");
     runtime.block_on(async {
+        let told = Describe::default();
         for key in ["a", "a/x", "b"] {
-            let put = objects.put(key, Bytes::from("x"), &Describe::default());
-            put.await.unwrap();
+            objects.put(key, Bytes::from("x"), &told).await.unwrap();
         }
         for (text, next) in [("a/", Some("a/x")), ("a0", Some("b")), ("b", None)] {
             let found = objects.first_after(text).await.unwrap();
