@@ -79,7 +79,7 @@ class Movers:
     def commands(self, shape, folder, to, first, second=None):
         """What each runs, as `{name: command}`: from `folder`, or the prefix `from/` of
         `first`; `to(name)` is the prefix or the folder of each."""
-        not_durable = "object-sync, not durable"
+        not_durable, s5cmd_durable = "object-sync, not durable", "s5cmd, then sync"
         if shape == "up":
             found = {
                 "object-sync": lambda to: self.sync(folder, f"s3://lake/{to}"),
@@ -92,6 +92,7 @@ class Movers:
                 "object-sync": lambda to: self.sync("s3://lake/from/", to),
                 not_durable: lambda to: self.sync("s3://lake/from/", to, "--not-durable"),
                 "s5cmd": lambda to: self.s5cmd(first, "cp", "s3://lake/from/*", f"{to}/"),
+                s5cmd_durable: lambda to: then_sync(to, self.s5cmd(first, "cp", "s3://lake/from/*", f"{to}/")),
                 "rclone": lambda to: self.rclone(remote(first, "from"), to),
                 "boto3": lambda to: self.boto3("down", folder, first.endpoint, f"{to}/"),
             }
@@ -104,7 +105,12 @@ class Movers:
         else:
             raise SystemExit(f"no such shape: {shape}")
         return {name: [str(part) for part in command(to(name))] for name, command in found.items()
-                if name in ("object-sync", not_durable) or name in self.peers}
+                if name.partition(", ")[0] in ("object-sync", *self.peers)}
+
+
+def then_sync(folder, command):
+    """What ends when the disk has it, as `object-sync` does."""
+    return ["sh", "-c", 'folder=$1; shift; "$@" && sync -f "$folder"', "sh", folder, *command]
 
 
 def remote(server, name):

@@ -10,8 +10,8 @@ A set is so many objects of so many bytes; `mixed` is 90% of 10 to 200 KB and 10
 and back. The server keeps a set in memory, and for `mixed` tells when each object was
 there: of the median round a chart shows whether small objects wait for large ones.
 
-Every contender of `up` has a server of its own, so that nothing of the one before is
-left; in the first round all names and lengths and a sample of contents are compared.
+Every contender of `up` has a server of its own, and of `across` (which `s5cmd` cannot) a
+second one, so that nothing of the one before is left; in the first round all names and lengths and a sample of contents are compared.
 A set that does not fit into memory and disk is refused before it is made.
 """
 
@@ -35,8 +35,8 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
 # Between the small ones (to 200 KB) and the large ones (from 5 MB) of `mixed`.
 SMALL = 1_000_000
-WHAT = {"up": "folder to bucket", "down": "bucket to folder"}
-TONES = {"object-sync": "a", "object-sync, not durable": "d", "s5cmd": "b", "rclone": "c", "boto3": "d"}
+WHAT = {"up": "folder to bucket", "down": "bucket to folder", "across": "bucket to bucket, two servers"}
+TONES = {"object-sync": "a", "object-sync, not durable": "d", "s5cmd": "b", "s5cmd, then sync": "b", "rclone": "c", "boto3": "d"}
 
 
 def sizes(name, mixed):
@@ -49,26 +49,27 @@ def sizes(name, mixed):
             for number in range(mixed)]
 
 
-def run(movers, home, shape, name, server, round_):
+def run(movers, home, shape, name, server, round_, second=None):
     """One run of one contender: what it took, and for `mixed` when each object was there."""
     down, folder, log = shape == "down", home / "from", home / "log"
     to = lambda name: str(home / f"to{round_}" / slug(name)) if down else f"to/{slug(name)}/"  # noqa: E731
-    command = movers.commands(shape, folder, to, server)[name]
+    command, target = movers.commands(shape, folder, to, server, second)[name], second or server
     # What the one before left to be written is not this one's.
     os.sync()
-    began, before = time.time(), server.cpu()
-    used = measure(command, log, env=environment(server))
-    used["server"] = server.cpu() - before
-    there = files(to(name)) if down else server.objects(to(name))
+    cpu = lambda: sum(each.cpu() for each in {server, target})  # noqa: E731
+    began, before = time.time(), cpu()
+    used = measure(command, log, env=environment(server, second))
+    used["server"] = cpu() - before
+    there = files(to(name)) if down else target.objects(to(name))
     used["done"] = sorted((since - began, size) for size, since in there.values())
     if round_ == 0:
-        check_folder(folder, to(name)) if down else check_bucket(folder, server, to(name))
+        check_folder(folder, to(name)) if down else check_bucket(folder, target, to(name))
     empty(home / f"to{round_}")
     return used
 
 
 def fill(movers, home, server):
-    """Puts the set under `from/`, which all of `down` read."""
+    """Puts the set under `from/`, which all of `down` and `across` read."""
     command = movers.sync(home / "from", "s3://lake/from/", "--no-ledger")
     measure([str(part) for part in command], home / "log", env=environment(server))
     check_bucket(home / "from", server, "from/")
@@ -87,7 +88,11 @@ def measured(asked, movers, home, shape, results):
         fill(movers, home, server)
         for round_ in range(asked.rounds):
             for name in names:
-                keep(results, shape, name, lambda: run(movers, home, shape, name, server, round_), home)
+                if shape == "down":
+                    keep(results, shape, name, lambda: run(movers, home, shape, name, server, round_), home)
+                    continue
+                with Server(asked.server) as second:
+                    keep(results, shape, name, lambda: run(movers, home, shape, name, server, round_, second), home)
 
 
 class Nowhere:
@@ -107,14 +112,15 @@ def report(asked, name, wanted, results):
     total = sum(wanted)
     median = lambda runs, field: statistics.median(run[field] for run in runs)  # noqa: E731
     print(f"\n{name}: {len(wanted)} objects, {total / 1e9:.2f} GB, medians of {asked.rounds}, --memory {asked.memory}\n")
-    print("| shape | what | s | range | MB/s | client CPU s/GB | server CPU s/GB | peak RSS | against `s5cmd` |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| shape | what | s | range | MB/s | client CPU s/GB | server CPU s/GB | peak RSS | against `s5cmd` | against `s5cmd`, then `sync` |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for (shape, who), runs in results.items():
-        wall, walls, peer = median(runs, "wall"), [run["wall"] for run in runs], results.get((shape, "s5cmd"))
-        against = f"{median(peer, 'wall') / wall:.2f} x" if peer else ""
+        wall, walls = median(runs, "wall"), [run["wall"] for run in runs]
+        peers = [results.get((shape, peer)) for peer in ("s5cmd", "s5cmd, then sync")]
+        against = [f"{median(peer, 'wall') / wall:.2f} x" if peer else "" for peer in peers]
         print(f"| {WHAT[shape]} | {who} | {wall:.2f} | {min(walls):.2f}-{max(walls):.2f} | {total / wall / 1e6:,.0f} "
               f"| {median(runs, 'cpu') / total * 1e9:.2f} | {median(runs, 'server') / total * 1e9:.2f} "
-              f"| {max(run['rss'] for run in runs):.0f} MiB | {against} |")
+              f"| {max(run['rss'] for run in runs):.0f} MiB | {' | '.join(against)} |")
 
 
 def small_ones(asked, wanted, results):
@@ -122,7 +128,7 @@ def small_ones(asked, wanted, results):
     print("\n| shape | what | half of the small ones | all of them | all objects | longest without a small one |\n|---|---|---|---|---|---|")
     columns = []
     large = sum(size for size in wanted if size >= SMALL)
-    for shape in asked.shapes.split(","):
+    for shape in [shape for shape in asked.shapes.split(",") if (shape, "s5cmd") in results]:
         done, bytes_ = Panel(f"{WHAT[shape]}: small objects there, %", [], top=105), Panel("bytes of large objects there, GB", [])
         for who in ("object-sync", "s5cmd"):
             runs = sorted(results.get((shape, who), []), key=lambda run: run["wall"])
@@ -159,8 +165,9 @@ def main():
         wanted, results = sizes(name, asked.mixed), {}
         home = pathlib.Path(tempfile.mkdtemp(prefix="bench-objects-", dir=TARGET))
         try:
-            # The server has one copy, with a tenth for what it costs to keep; the disk two.
-            room(home, 1.1 * sum(wanted), 2 * sum(wanted))
+            # Each server has one copy, with a tenth for what it costs to keep; the disk two.
+            servers = 2 if "across" in asked.shapes else 1
+            room(home, 1.1 * servers * sum(wanted), 2 * sum(wanted))
             make(home / "from", wanted)
             for shape in asked.shapes.split(","):
                 measured(asked, movers, home, shape, results)

@@ -14,6 +14,7 @@
 //! | [`dataset`] | tables, columns and their exact source types |
 //! | [`source`] | what a source must offer: identity, discovery, snapshot, splits, readers |
 //! | [`batch`], [`budget`] | Arrow columns together with the permit that pays for them |
+//! | [`cancel`] | the wish that a run ends |
 //! | [`watermark`] | the serialisable position of one dataset |
 //! | [`store`] | a URL becomes an object store; put-if-absent with three outcomes |
 //! | [`ledger`] | the commit log of one dataset: a Delta table, and the load log beside it |
@@ -26,6 +27,7 @@
 pub mod app;
 pub mod batch;
 pub mod budget;
+pub mod cancel;
 pub mod cluster;
 pub mod dataset;
 pub mod flow;

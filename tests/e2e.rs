@@ -32,6 +32,7 @@ mod object_checks;
 mod object_clouds;
 mod object_cluster;
 mod object_ends;
+mod object_memory;
 mod object_pack;
 mod object_sync;
 mod partition;

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use kit::objects::{Side, assert_equal, noise, number, start, sync};
 use kit::s3::{Action, Rule};
 
+/// How long what is on its way may still take.
+const GIVEN_UP: Duration = Duration::from_secs(3);
+
 /// Waits until something was asked for.
 fn wait_for(side: &Side, method: &str, count: usize) {
     let begun = Instant::now();
@@ -28,13 +31,20 @@ fn who_is_asked_to_end_does_not_wait_for_who_never_answers() {
         let stalls = if stalled == "GET" { &from } else { &to };
         let rule = Rule::new(stalled, "*data/k*", Action::Stall);
         stalls.server().faults().add(rule.after(20));
-        let running = start("run", &from, &to, &[]);
+        let mut running = start("run", &from, &to, &[]);
         wait_for(stalls, stalled, 25);
+        // The control arm: who is not asked waits longer than who is.
+        std::thread::sleep(GIVEN_UP + Duration::from_secs(2));
+        assert!(running.is_running(), "{stalled}: it did not wait");
         let asked = Instant::now();
         running.signal("TERM");
         running.wait().exits(130);
         // A request alone would wait for half a minute, and be repeated.
         let took = asked.elapsed();
+        assert!(
+            took >= GIVEN_UP,
+            "{stalled}: {took:?}: what is on its way has time"
+        );
         assert!(took < Duration::from_secs(20), "{stalled}: {took:?}");
         stalls.server().faults().clear();
         sync(&from, &to, &["--delete"]).exits(0);
@@ -55,8 +65,30 @@ fn an_interrupted_listing_makes_nothing_extra() {
     let running = start("run", &from, &to, &["--delete", "--max-delete", "100%"]);
     std::thread::sleep(Duration::from_secs(2));
     running.signal("TERM");
-    running.wait();
+    running.wait().exits(130);
     assert_eq!(to.all().len(), 300, "nothing was removed");
+    // The control arm: a listing as short as what had arrived, and no interruption.
+    from.server().faults().clear();
+    (1..300).for_each(|number| from.remove(&format!("k{number}")));
+    sync(&from, &to, &["--delete", "--max-delete", "100%"]).exits(0);
+    assert_eq!(to.all().len(), 1);
+}
+
+#[test]
+fn cuts_are_found_on_both_sides_of_our_own_records() {
+    let (from, to) = (Side::bucket(), Side::bucket());
+    // In the order of bytes: capitals, our own, small letters.
+    for number in 0..1_500 {
+        from.put(&format!("Z{number:05}"), "x");
+        from.put(&format!("o{number:05}"), "x");
+    }
+    from.put("_highwater/objects/anything", "x");
+    sync(&from, &to, &[]).exits(0);
+    assert_equal(&from, &to);
+    let after_o = from.server().faults().count(|seen| {
+        seen.query.contains("start-after=data%2Fo") && seen.query.contains("max-keys=1000")
+    });
+    assert!(after_o > 0, "what comes after them is cut, too");
 }
 
 #[test]

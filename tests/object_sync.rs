@@ -655,34 +655,6 @@ fn killed_at_any_moment_it_goes_on() {
 }
 
 #[test]
-fn memory_stays_within_the_limit() {
-    let from = Side::bucket();
-    let (_home, to) = folder();
-    for number in 0..2000 {
-        from.put(
-            &format!("m{:02}/{number}", number % 50),
-            noise(number, 100_000),
-        );
-    }
-    for number in 0..3 {
-        from.put(&format!("large/{number}"), noise(number, 20 << 20));
-    }
-    let limit = ["--memory", "128MiB", "--workers", "1"];
-    // Long ways make many requests at once.
-    let delay = Action::Delay(Duration::from_millis(30));
-    from.server()
-        .faults()
-        .add(Rule::new("GET", "*data/m*", delay));
-    for (source, target) in [(&from, &to), (&to, &Side::bucket())] {
-        let outcome = sync(source, target, &limit).exits(0);
-        assert_equal(source, target);
-        let peak = outcome.number("peak_rss_bytes");
-        println!("peak {} MiB", peak >> 20);
-        assert!(peak <= 128 << 20, "{} MiB", peak >> 20);
-    }
-}
-
-#[test]
 fn the_record_stands_for_the_target() {
     let from = Side::bucket();
     let to = Side::bucket();

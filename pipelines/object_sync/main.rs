@@ -8,6 +8,7 @@ mod flow;
 mod memory;
 mod options;
 mod pack;
+mod places;
 mod record;
 mod remove;
 mod shown;

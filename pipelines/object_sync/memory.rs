@@ -5,6 +5,7 @@ use highwater::app::RunContext;
 use highwater::budget::MemoryBudget;
 use highwater::run::Config;
 use highwater::store::Store;
+use highwater::store::objects::{BLOCK_BYTES, Buffers, Objects};
 use highwater::store::pace::{Bounds, Pace};
 use highwater_operators::ingest::objects::recorded_schema;
 use highwater_operators::sink::lake::FileFormat;
@@ -14,6 +15,12 @@ const MIB: u64 = 1 << 20;
 
 /// Objects are copied in parts from this size on, where there is memory enough.
 const LARGE_FROM_BYTES: u64 = 8 * MIB;
+
+/// A part is so large that the lane holds so many of them ...
+const PARTS_IN_LANE: u64 = 8;
+
+/// ... but parts beyond this size gain nothing.
+const LARGEST_PART_BYTES: u64 = 32 << 20;
 
 /// What a run needs less than one that encodes tables, for which the fixed part of the
 /// limit was measured: copies under a limit of 128 MiB peaked 37 MiB below it.
@@ -41,7 +48,13 @@ impl Memory {
         move || paces.iter().map(Pace::in_use).sum()
     }
 
-    pub(super) fn divide(config: &Config, context: &RunContext, record: &Store) -> Self {
+    /// Parts are as `target` wants them.
+    pub(super) fn divide(
+        config: &Config,
+        context: &RunContext,
+        record: &Store,
+        target: &dyn Objects,
+    ) -> Self {
         let budget = context.allowance.budget.as_u64() + SPARED;
         let workers = context.workers() as u64;
         let listing = (budget / 8).clamp(MIB, 64 * MIB);
@@ -52,15 +65,16 @@ impl Memory {
             .as_ref()
             .and_then(|objects| objects.multipart_from);
         let wanted = wanted.map_or(LARGE_FROM_BYTES, |wanted| wanted.as_u64());
-        let lane = |bytes: u64, start: u32, most: u32| Lane {
+        let lane = |bytes: u64, buffers, start: u32, most: u32| Lane {
             budget: MemoryBudget::new(bytes),
+            buffers,
             read: pace(start, most),
             write: pace(start, most),
         };
         Self {
             listing: MemoryBudget::new(listing),
-            small: lane(small, 16, 512),
-            large: lane(large, 4, 64),
+            small: lane(small, Buffers::used_once(), 16, 512),
+            large: lane(large, Buffers::of(part_bytes(large, target)), 4, 64),
             // Several must fit, or they would pass one at a time.
             large_from_bytes: wanted.min(small / 4).max(1),
             format: FileFormat::within(
@@ -71,6 +85,17 @@ impl Memory {
             ),
         }
     }
+}
+
+/// How large parts are: so large that the lane holds some, as the target wants them, and
+/// in whole blocks of a disk.
+fn part_bytes(lane_bytes: u64, target: &dyn Objects) -> usize {
+    let least = target.parts_limits().0.start;
+    let wanted = (lane_bytes / PARTS_IN_LANE)
+        .min(LARGEST_PART_BYTES)
+        .max(least);
+    let bytes = wanted.next_multiple_of(BLOCK_BYTES as u64);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn pace(start: u32, most: u32) -> Pace {

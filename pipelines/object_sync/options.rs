@@ -7,7 +7,7 @@ use highwater::app::{Failure, Flag, Flags};
 use highwater::run::config::{Against, Compare, ObjectsConfig};
 use highwater::run::{Config, Secret};
 
-use super::sides::PACK;
+use super::places::place;
 
 /// Flags that may stand for a file.
 pub(super) static FLAGS: Flags = Flags {
@@ -155,21 +155,6 @@ fn set_objects(
         }
     }
     Ok(())
-}
-
-/// What a URL begins with; with one slash it is a mistake, not a folder.
-const SCHEMES: [&str; 4] = ["file:", "s3:", "gs:", "az:"];
-
-/// A URL as it is; anything else is a local folder. Each may be a packed table.
-fn place(text: &str) -> String {
-    if let Some(packed) = text.strip_prefix(PACK) {
-        return format!("{PACK}{}", place(packed));
-    }
-    let is_url = SCHEMES.iter().any(|scheme| text.starts_with(scheme));
-    match text.contains("://") || is_url {
-        true => text.to_owned(),
-        false => format!("file:{text}"),
-    }
 }
 
 /// Options named `PREFIX_ENDPOINT`, `PREFIX_ACCESS_KEY_ID`, ...

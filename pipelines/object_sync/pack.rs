@@ -19,6 +19,7 @@ use highwater::run::report::ObjectsReport;
 use highwater::run::stages::Stages;
 use highwater::source::{Split, TableRead};
 use highwater::store::Store;
+use highwater::store::objects::Buffers;
 use highwater::store::pace::{Bounds, Hedges, Pace, Retries};
 use highwater::telemetry::TableProgress;
 use highwater::telemetry::objects::ObjectTally;
@@ -222,6 +223,7 @@ impl Packing<'_> {
                 }),
                 retries: self.retries.clone(),
                 hedges: self.hedges.cloned(),
+                buffers: Buffers::used_once(),
             }),
             retries: self.retries.clone(),
             tally: Arc::clone(self.tally),

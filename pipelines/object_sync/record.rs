@@ -7,15 +7,20 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use highwater::app::Failure;
 use highwater::flow::{Epoch, Event, Settle, Settled};
-use highwater::ledger::{Change, ChangeKind, DataFile, Ledger, LoggedFile, delta_stats, hex};
+use highwater::ledger::{
+    Change, ChangeKind, DataFile, Ledger, LoggedFile, Rewrite, RewriteKind, Rewriter, delta_stats,
+    hex,
+};
 use highwater::store::Store;
 use highwater::store::objects::Objects;
 use highwater::telemetry::objects::ObjectTally;
 use highwater::watermark::{Bound, Identity, Mode, Watermark};
-use highwater_operators::ingest::objects::recorded_schema;
+use highwater_operators::ingest::objects::{MergedRecord, recorded_schema};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -106,31 +111,107 @@ impl Record {
     /// # Errors
     /// It cannot be written or published.
     pub(super) async fn add_rows(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
-        let failed = |error: &dyn std::error::Error| {
-            Failure::failed("cannot write the record of what was removed")
-                .because(error.to_string())
-        };
-        let mut bytes = Vec::new();
-        let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), None)
-            .map_err(|error| failed(&error))?;
-        writer.write(rows).map_err(|error| failed(&error))?;
-        let metadata = writer.close().map_err(|error| failed(&error))?;
-        let name = format!("removed-{}.parquet", Uuid::now_v7());
+        let mut file = RecordFile::new("removed")?;
+        file.write(rows)?;
+        let file = file.put(&self.store).await?;
+        self.add(vec![file]).await
+    }
+
+    /// Merges small files, where there are many: a run that compares with the record
+    /// reads them side by side.
+    ///
+    /// # Errors
+    /// A file cannot be read, written or published; another run has published meanwhile.
+    /// What was there is as good as before.
+    pub(super) async fn merge_small(&mut self) -> Result<(), Failure> {
+        while let Some(small) = many_small(self.ledger.files().await?) {
+            let mut merged = RecordFile::new("merged")?;
+            let mut rows = MergedRecord::new(self.store.objects(), &small);
+            while let Some(batch) = rows.next().await.map_err(|error| unwritten(&error))? {
+                merged.write(&batch)?;
+            }
+            let rewrite = Rewrite {
+                run: self.run,
+                removed: small.into_iter().map(|file| file.path).collect(),
+                added: vec![merged.put(&self.store).await?],
+                order: None,
+                kind: RewriteKind::Newest,
+                partition_columns: None,
+            };
+            let mut rewriter = Rewriter::open(self.store.clone()).await?;
+            rewriter.commit(&rewrite).await?;
+            self.ledger = Ledger::open(self.store.clone()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// So many files of a record may be small, in bytes, before they are merged; together
+/// they are so large at most.
+const MOST_SMALL: usize = 32;
+const SMALL_BYTES: u64 = 1 << 20;
+const MERGED_BYTES: u64 = 4 << 20;
+
+/// The files to merge, the smallest ones, where so many are small.
+fn many_small(mut files: Vec<LoggedFile>) -> Option<Vec<LoggedFile>> {
+    files.retain(|file| file.bytes < SMALL_BYTES);
+    if files.len() <= MOST_SMALL {
+        return None;
+    }
+    files.sort_unstable_by_key(|file| file.bytes);
+    let mut bytes = 0;
+    files.retain(|file| {
+        bytes += file.bytes;
+        bytes <= MERGED_BYTES
+    });
+    Some(files)
+}
+
+fn unwritten(error: &dyn std::error::Error) -> Failure {
+    Failure::failed("cannot write a file of the record").because(error.to_string())
+}
+
+/// A file of the record that is being written, in memory.
+struct RecordFile {
+    name: String,
+    rows: u64,
+    writer: ArrowWriter<Vec<u8>>,
+}
+
+impl RecordFile {
+    fn new(what: &str) -> Result<Self, Failure> {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .build();
+        let writer = ArrowWriter::try_new(Vec::new(), recorded_schema(), Some(properties));
+        Ok(Self {
+            name: format!("{what}-{}.parquet", Uuid::now_v7()),
+            rows: 0,
+            writer: writer.map_err(|error| unwritten(&error))?,
+        })
+    }
+
+    fn write(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
+        self.rows += rows.num_rows() as u64;
+        self.writer.write(rows).map_err(|error| unwritten(&error))
+    }
+
+    /// Completes it and makes it durable.
+    async fn put(mut self, store: &Store) -> Result<DataFile, Failure> {
+        let metadata = self.writer.finish().map_err(|error| unwritten(&error))?;
+        let bytes = std::mem::take(self.writer.inner_mut());
         let file = DataFile {
-            path: name.clone(),
-            rows: rows.num_rows() as u64,
+            path: self.name.clone(),
+            rows: self.rows,
             bytes: bytes.len() as u64,
             sha256: hex(&Sha256::digest(&bytes)),
             partition: std::collections::BTreeMap::new(),
-            stats: delta_stats(&rows.schema(), &metadata),
+            stats: delta_stats(&recorded_schema(), &metadata),
         };
-        let put = self
-            .store
-            .objects()
-            .put(&Path::from(name), PutPayload::from(bytes))
-            .await;
-        put.map_err(|error| failed(&error))?;
-        self.add(vec![file]).await
+        let (path, body) = (Path::from(self.name), PutPayload::from(bytes));
+        let put = store.objects().put(&path, body).await;
+        put.map_err(|error| unwritten(&error))?;
+        Ok(file)
     }
 }
 

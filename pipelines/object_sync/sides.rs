@@ -13,11 +13,10 @@ use highwater::store::objects::{Caps, Carry, Counted, Objects, RequestCounts, op
 use highwater::store::pace::{Rate, Retries, RetryPolicy};
 use highwater_operators::ingest::objects::{PackedObjects, PackedTable};
 
+use super::places::{PACK, refuse_unknown};
+
 /// The folder of the record, below the target.
 const RECORD: &str = "_highwater/objects";
-
-/// Before the URL of a packed table.
-pub(super) const PACK: &str = "pack:";
 
 /// Of the memory, what row groups of a packed source take.
 const PACKED_SHARE: u64 = 8;
@@ -95,36 +94,13 @@ pub(super) fn carry(objects: &ObjectsConfig) -> Carry {
     }
 }
 
-/// Says what a place is called, in the words of this binary.
-fn refuse_unknown(url: &str) -> Result<(), Failure> {
-    let known = ["file:", "s3://", "gs://", "az://"];
-    if known.iter().any(|scheme| url.starts_with(scheme)) {
-        return Ok(());
-    }
-    let what = match url {
-        "" => "two places are needed: what to copy, and to where".to_owned(),
-        url if ["s3:", "gs:", "az:"]
-            .iter()
-            .any(|scheme| url.starts_with(scheme)) =>
-        {
-            "after s3:, gs: or az: come two slashes".to_owned()
-        }
-        // Whatever it is, it may hold a password.
-        url if url.contains('@') => "that is no place of objects".to_owned(),
-        url => format!("`{url}` is no place of objects"),
-    };
-    Err(Failure::usage(what).hint(
-        "name a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix: \
-         object-sync run SOURCE TARGET",
-    ))
-}
-
 /// How often a place that does not answer is asked before a run does any work, over
 /// about six seconds.
 const FIRST_LOOK: RetryPolicy = RetryPolicy {
     attempts: 6,
     first_pause: Duration::from_millis(200),
     longest_pause: Duration::from_secs(3),
+    away_after: Duration::from_secs(60),
 };
 
 /// What has no objects: the cheapest request that needs the bucket, the credentials

@@ -98,13 +98,11 @@ impl<'a> SyncRun<'a> {
             return Err(Failure::usage(what).hint("leave out --hosts and --processes"));
         }
         let tally = Arc::new(ObjectTally::new(objects.max_errors));
-        let retries = Retries::new(RetryPolicy::default());
+        let retries = Retries::new(RetryPolicy::default()).until(context.cancel.clone());
         let (stop, cancel) = (Arc::clone(&tally), context.cancel.clone());
-        let no_more = retries.clone();
         context.runtime.spawn(async move {
             cancel.cancelled().await;
             stop.stop();
-            no_more.stop();
         });
         let hedges = (objects.hedge && sides.remote.0).then(Hedges::default);
         Ok(Self {
@@ -134,7 +132,7 @@ impl<'a> SyncRun<'a> {
             return self.pack(packed, doing);
         }
         let began = Instant::now();
-        let memory = Memory::divide(self.config, self.context, &self.sides.record);
+        let memory = self.memory();
         let record = self.open_record(doing)?;
         let extras = self.extras()?;
         show(self.context, &self.tally, memory.in_use(), doing);
@@ -174,6 +172,11 @@ impl<'a> SyncRun<'a> {
             }
             (failure, _) => failure,
         };
+        if let (None, Some(record)) = (&failure, &record)
+            && doing == Doing::Copy
+        {
+            self.merge_small(record);
+        }
         let mut report = self.report(doing, &memory);
         for other in &others {
             report.join(&other.report);
@@ -187,6 +190,14 @@ impl<'a> SyncRun<'a> {
         Ok(report)
     }
 
+    /// Lays the record out anew, where it is worth it. A run that cannot is as good.
+    fn merge_small(&self, record: &Shared<Record>) {
+        let merge = async { record.lock().await.merge_small().await };
+        if let Err(failure) = self.context.runtime.block_on(merge) {
+            tracing::warn!("the record of copies stays in many files: {failure}");
+        }
+    }
+
     /// Does this process's share of what the first one ordered. Beside the reply,
     /// what only the target has.
     ///
@@ -196,7 +207,7 @@ impl<'a> SyncRun<'a> {
         &self,
         order: &FlowOrder,
     ) -> Result<(FlowReply, Option<Arc<Extras>>), Failure> {
-        let memory = Memory::divide(self.config, self.context, &self.sides.record);
+        let memory = self.memory();
         let extras = self.extras()?;
         let flow = self.flow(order, &memory, extras.clone())?;
         flow.run(self.context, None, self.context.cancel_flag())?;
@@ -214,6 +225,11 @@ impl<'a> SyncRun<'a> {
                 .block_on(self.sides.target.make_durable())?;
         }
         Ok(())
+    }
+
+    fn memory(&self) -> Memory {
+        let (record, target) = (&self.sides.record, self.sides.target.as_ref());
+        Memory::divide(self.config, self.context, record, target)
     }
 
     fn extras(&self) -> Result<Option<Arc<Extras>>, Failure> {

@@ -8,11 +8,12 @@ use chrono::{DateTime, Utc};
 use tokio::runtime::{Builder, Handle, Runtime};
 use uuid::Uuid;
 
+use super::Failure;
 use super::cli::SizeArgs;
 use super::members::Members;
 use super::orders::Heard;
-use super::{Cancel, Failure};
 use crate::budget::{Allowance, LimitOrigin, MemoryLimit, default_workers};
+use crate::cancel::Cancel;
 use crate::cluster::Crew;
 use crate::ledger;
 use crate::run::report::MemoryPlan;

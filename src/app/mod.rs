@@ -21,7 +21,6 @@
 //! }
 //! ```
 
-mod cancel;
 mod cli;
 mod context;
 mod flags;
@@ -30,6 +29,7 @@ mod orders;
 mod panics;
 mod restore;
 mod schedule;
+mod signals;
 mod supervise;
 mod verbs;
 
@@ -40,7 +40,6 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 
 pub use crate::run::failure::{Exit, Failure};
-pub use cancel::Cancel;
 pub use context::RunContext;
 pub use flags::{Flag, Flags};
 

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cancel, Exit, Failure, RunContext};
+use super::{Exit, Failure, RunContext};
+use crate::cancel::Cancel;
 use crate::cluster::{Crew, Note};
 
 /// What the first process tells the others.

@@ -16,7 +16,8 @@ use self::renewing::Renewing;
 use super::cli::{OutputArgs, ScheduleArgs, When};
 use super::context::WantedSize;
 use super::members::Members;
-use super::{Cancel, Exit, Failure, Pipeline, RunContext, Terminal, cancel, verbs};
+use super::{Exit, Failure, Pipeline, RunContext, Terminal, signals, verbs};
+use crate::cancel::Cancel;
 use crate::run::config::duration;
 use crate::run::schedule::{
     self, Attempt, Held, LastRun, Lease, Ran, RunLine, Taking, Timetable, Turn, Turns, World,
@@ -174,7 +175,7 @@ impl<'a> Daemon<'a> {
             self.pipeline.name(),
             &progress,
         );
-        let watch = cancel::watch_signals(self.cancel.clone(), progress);
+        let watch = signals::watch_signals(self.cancel.clone(), progress);
         self.runtime.spawn(watch);
         let cancel = self.cancel.clone();
         self.runtime.spawn(async move {

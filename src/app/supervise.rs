@@ -13,8 +13,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::cli::{OutputArgs, SuperviseArgs, Supervised};
-use super::{Cancel, Exit, Failure, cancel};
+use super::{Exit, Failure, signals};
 use crate::budget::{MemoryLimit, default_workers};
+use crate::cancel::Cancel;
 use crate::telemetry::Progress;
 use crate::telemetry::logs::LogLevel;
 
@@ -35,7 +36,7 @@ pub(super) fn supervise(args: &SuperviseArgs, output: OutputArgs) -> Result<Exit
         .map_err(|error| Failure::failed("cannot start").caused_by(&error))?;
     let stop = Cancel::new();
     let outcome = runtime.block_on(async {
-        tokio::spawn(cancel::watch_signals(stop.clone(), Progress::hidden()));
+        tokio::spawn(signals::watch_signals(stop.clone(), Progress::hidden()));
         keep_alive(args, output, &stop).await
     });
     runtime.shutdown_background();

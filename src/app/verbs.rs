@@ -17,7 +17,7 @@ use super::members::Members;
 use super::restore::restore;
 use super::schedule::schedule;
 use super::supervise::supervise;
-use super::{Exit, Failure, Pipeline, RunContext, Terminal, cancel, command};
+use super::{Exit, Failure, Pipeline, RunContext, Terminal, command, signals};
 use crate::run::load_config::{self, ConfigError, Surroundings};
 use crate::run::report::TableError;
 use crate::run::{Config, PruneOptions, RunReport, Secret, VerifyOptions};
@@ -446,7 +446,7 @@ impl Session {
         }
         let (context, runtime) = RunContext::create(wanted, members, progress)?;
         if terminal.whole_process {
-            let watch = cancel::watch_signals(context.cancel.clone(), context.progress.clone());
+            let watch = signals::watch_signals(context.cancel.clone(), context.progress.clone());
             runtime.spawn(watch);
         }
         if !context.crew.place().leads() {

@@ -38,4 +38,4 @@ pub use filter::KeyFilter;
 pub use operator::{CompareObjects, Recording, RequestsOf, compare_objects};
 pub use packed::{PackPlan, PackRanges, PackedObjects, PackedTable, packed_schema};
 pub use ranges::find_ranges;
-pub use recorded::{Record, recorded_schema};
+pub use recorded::{MergedRecord, Record, recorded_schema};

@@ -75,25 +75,12 @@ impl Record {
         deleted: bool,
     ) -> Result<RecordBatch, ArrowError> {
         records.sort_unstable();
-        let text = |of: fn(&Self) -> &str| StringArray::from_iter_values(records.iter().map(of));
-        let bytes = records
-            .iter()
-            .map(|record| i64::try_from(record.bytes).unwrap_or(i64::MAX));
-        let mut digests = StringBuilder::new();
-        records
-            .iter()
-            .for_each(|record| digests.append_option(record.digest.as_deref()));
-        let times = vec![at_us; records.len()];
-        let columns: Vec<Arc<dyn Array>> = vec![
-            Arc::new(text(|record| &record.key)),
-            Arc::new(bytes.collect::<Int64Array>()),
-            Arc::new(text(|record| &record.source_version)),
-            Arc::new(text(|record| &record.target_version)),
-            Arc::new(digests.finish()),
-            Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
-            Arc::new(BooleanArray::from(vec![deleted; records.len()])),
-        ];
-        RecordBatch::try_new(recorded_schema(), columns)
+        let row = |record| Row {
+            record,
+            at_us,
+            deleted,
+        };
+        batch_of(&records.into_iter().map(row).collect::<Vec<_>>())
     }
 }
 
@@ -103,6 +90,30 @@ struct Row {
     record: Record,
     at_us: i64,
     deleted: bool,
+}
+
+fn batch_of(rows: &[Row]) -> Result<RecordBatch, ArrowError> {
+    let text = |of: fn(&Record) -> &str| {
+        StringArray::from_iter_values(rows.iter().map(|row| of(&row.record)))
+    };
+    let bytes = rows
+        .iter()
+        .map(|row| i64::try_from(row.record.bytes).unwrap_or(i64::MAX));
+    let mut digests = StringBuilder::new();
+    rows.iter()
+        .for_each(|row| digests.append_option(row.record.digest.as_deref()));
+    let times: TimestampMicrosecondArray = rows.iter().map(|row| Some(row.at_us)).collect();
+    let deleted: BooleanArray = rows.iter().map(|row| Some(row.deleted)).collect();
+    let columns: Vec<Arc<dyn Array>> = vec![
+        Arc::new(text(|record| &record.key)),
+        Arc::new(bytes.collect::<Int64Array>()),
+        Arc::new(text(|record| &record.source_version)),
+        Arc::new(text(|record| &record.target_version)),
+        Arc::new(digests.finish()),
+        Arc::new(times.with_timezone("UTC")),
+        Arc::new(deleted),
+    ];
+    RecordBatch::try_new(recorded_schema(), columns)
 }
 
 fn rows_of(batch: &RecordBatch) -> Result<Vec<Row>, ParquetError> {
@@ -161,6 +172,35 @@ impl Opened {
             self.rows.reverse();
         }
         Ok(self.rows.last().map(|row| row.record.key.as_str()))
+    }
+}
+
+/// Files of a record as one would have them: of each key the newest row.
+pub struct MergedRecord(Recorded);
+
+impl MergedRecord {
+    /// The rows of these files, which are in `folder`.
+    #[must_use]
+    pub fn new(folder: Arc<dyn ObjectStore>, files: &[LoggedFile]) -> Self {
+        Self(Recorded::new(folder, files, KeyRange::all()))
+    }
+
+    /// The next rows, in the order of keys; `None` after the last. Those of objects
+    /// that were removed are among them: another file may have an older one.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, ParquetError> {
+        let mut rows = Vec::new();
+        while rows.len() < BATCH_ROWS
+            && let Some(row) = self.0.advance().await?
+        {
+            rows.push(row);
+        }
+        match rows.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(batch_of(&rows)?)),
+        }
     }
 }
 
@@ -317,7 +357,7 @@ mod tests {
 
     use super::*;
 
-    async fn put(store: &InMemory, number: usize, batch: &RecordBatch) -> LoggedFile {
+    async fn put(store: &dyn ObjectStore, number: usize, batch: &RecordBatch) -> LoggedFile {
         let mut bytes = Vec::new();
         let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
         writer.write(batch).unwrap();
@@ -350,6 +390,16 @@ mod tests {
             source_version: format!("v{version}"),
             ..Record::default()
         }
+    }
+
+    /// All files as one.
+    async fn merged(store: &Arc<dyn ObjectStore>, files: &[LoggedFile]) -> Vec<LoggedFile> {
+        let mut rows = MergedRecord::new(Arc::clone(store), files);
+        let mut merged = Vec::new();
+        while let Some(batch) = rows.next().await.unwrap() {
+            merged.push(put(store.as_ref(), 1000 + merged.len(), &batch).await);
+        }
+        merged
     }
 
     proptest! {
@@ -386,6 +436,12 @@ mod tests {
                     found.push(record);
                 }
                 assert_eq!(found, expected.values().cloned().collect::<Vec<_>>());
+                let merged = merged(&store, &files).await;
+                let mut again = Recorded::new(Arc::clone(&store), &merged, range.clone());
+                for record in found {
+                    assert_eq!(again.next().await.unwrap(), Some(record));
+                }
+                assert_eq!(again.next().await.unwrap(), None);
                 let mut each = Recorded::new(store, &files, range);
                 for key in ["a", "aa", "b", "bc", "c", "e", "ee"] {
                     assert_eq!(each.find(key).await.unwrap(), expected.get(key).cloned(), "{key}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use highwater::budget::MemoryBudget;
-use highwater::store::objects::{Carry, Listed, ObjectError, ObjectErrorKind, Objects};
+use highwater::store::objects::{Buffers, Carry, Listed, ObjectError, ObjectErrorKind, Objects};
 use highwater::store::pace::{Hedges, Pace, Retries};
 use highwater::telemetry::objects::ObjectTally;
 
@@ -22,6 +22,8 @@ pub(super) const OBJECT_BYTES: u64 = 32 << 10;
 pub struct Lane {
     /// Pays for bodies.
     pub budget: MemoryBudget,
+    /// Where they are put together: those of parts are used again.
+    pub buffers: Buffers,
     /// Requests to the source.
     pub read: Pace,
     /// Requests to the target.

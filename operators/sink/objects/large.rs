@@ -5,21 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use highwater::store::objects::{Checksum, Describe, Listed, ObjectError, ObjectErrorKind, Parts};
+use highwater::store::objects::{
+    BLOCK_BYTES, Checksum, Describe, Listed, ObjectError, ObjectErrorKind, Parts,
+};
 use tokio::task::JoinSet;
 
 use super::copier::{CopyObjects, Trouble};
 use super::small::record;
 use crate::ingest::objects::Record;
 
-/// A part is so large that the lane holds so many of them.
-const PARTS_IN_LANE: u64 = 8;
-
 /// How long giving up may take.
 const ABANDON: Duration = Duration::from_secs(3);
-
-/// Parts beyond this size gain nothing.
-const LARGEST_PART_BYTES: u64 = 32 << 20;
 
 impl CopyObjects {
     pub(super) async fn copy_large(&self, object: &Listed) -> Result<Record, Trouble> {
@@ -28,11 +24,12 @@ impl CopyObjects {
             [first, _, ..] => first.clone(),
             // Too small for parts: three requests where one does.
             _ => {
-                let _paid = self.large.budget.take(object.bytes).await;
+                let _paid = self.large.budget.take(self.part_cost(object.bytes)).await;
                 return self.copy_whole(&self.large, object).await;
             }
         };
-        let paid = self.large.budget.take(first.end - first.start).await;
+        let bytes = first.end - first.start;
+        let paid = self.large.budget.take(self.part_cost(bytes)).await;
         let (checksum, body) = tokio::try_join!(
             self.checksum_of(object),
             self.read(&self.large, object, Some(first)),
@@ -80,9 +77,10 @@ impl CopyObjects {
     /// The ranges of an object's parts.
     pub(super) fn parts_of(&self, object: &Listed) -> Result<Vec<Range<u64>>, ObjectError> {
         let (sizes, most) = self.target.parts_limits();
-        let wanted = (self.large.budget.total_bytes() / PARTS_IN_LANE).min(LARGEST_PART_BYTES);
+        let wanted = self.large.buffers.bytes() as u64;
         let needed = object.bytes.div_ceil(most);
-        let bytes = wanted.max(needed).max(sizes.start);
+        // Files are written in whole blocks.
+        let bytes = wanted.max(needed).next_multiple_of(BLOCK_BYTES as u64);
         if bytes >= sizes.end {
             let what = format!(
                 "{:?} is too large for {}: more than {most} parts of the greatest size",
@@ -96,6 +94,11 @@ impl CopyObjects {
             ));
         }
         Ok(cut(object.bytes, bytes))
+    }
+
+    /// What a part costs: the buffer, however much of it is used.
+    fn part_cost(&self, bytes: u64) -> u64 {
+        bytes.max(self.large.buffers.bytes() as u64)
     }
 
     /// Reads and writes all parts; that of the parts, in their order, which `kind` is
@@ -114,7 +117,10 @@ impl CopyObjects {
         for (number, range) in (0_u32..).zip(parts) {
             let (body, paid) = match first.take() {
                 Some((body, paid)) => (Some(body), paid),
-                None => (None, self.large.budget.take(range.end - range.start).await),
+                None => {
+                    let cost = self.part_cost(range.end - range.start);
+                    (None, self.large.budget.take(cost).await)
+                }
             };
             let (copier, object, upload) = (self.clone(), object.clone(), Arc::clone(upload));
             running.spawn(async move {

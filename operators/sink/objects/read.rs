@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use highwater::ledger::hex;
 use highwater::store::objects::{
-    Checksum, Got, Listed, ObjectError, ObjectErrorKind, Objects, patience,
+    BodyBuffer, Buffers, Checksum, Got, Listed, ObjectError, ObjectErrorKind, Objects, patience,
 };
 use highwater::store::pace::{Hedges, Pace, Retries};
 use http::HeaderMap;
@@ -34,6 +34,8 @@ pub struct BodyReader {
     pub retries: Retries,
     /// What is late is asked a second time.
     pub hedges: Option<Hedges>,
+    /// Where bodies are put together.
+    pub buffers: Buffers,
 }
 
 impl BodyReader {
@@ -77,9 +79,10 @@ impl BodyReader {
     ) -> Result<Body, ObjectError> {
         let whole = range.is_none();
         let got = match &self.hedges {
-            None => self.source.get(object, range).await?,
+            None => self.source.get_within(object, range, &self.buffers).await?,
             Some(hedges) => {
-                let ask = || self.source.get(object, range.clone());
+                let within = |range| self.source.get_within(object, range, &self.buffers);
+                let ask = || within(range.clone());
                 hedges.race(&self.pace, ask).await?
             }
         };
@@ -87,7 +90,7 @@ impl BodyReader {
         let md5 = object.md5().filter(|_| whole && !got.etag_is_no_md5);
         let attributes = got.attributes.clone();
         let limit = patience(got.bytes);
-        let bytes = tokio::time::timeout(limit, collect(got, &object.key)).await;
+        let bytes = tokio::time::timeout(limit, collect(got, &object.key, &self.buffers)).await;
         let bytes = bytes.map_err(|_| {
             let what = format!(
                 "{:?} did not arrive within {} s",
@@ -122,35 +125,35 @@ impl CopyObjects {
             pace: lane.read.clone(),
             retries: self.retries.clone(),
             hedges: self.hedges.clone(),
+            buffers: lane.buffers.clone(),
         };
         reader.read(object, range).await.map_err(Trouble::Source)
     }
 }
 
 /// All of a body, which must be as long as it was said to be.
-async fn collect(mut got: Got, key: &str) -> Result<Bytes, ObjectError> {
+async fn collect(mut got: Got, key: &str, buffers: &Buffers) -> Result<Bytes, ObjectError> {
     let expected = usize::try_from(got.bytes).unwrap_or(usize::MAX);
     let broken = |found: usize| {
         let what = format!("{key:?} broke off after {found} of {expected} bytes");
         ObjectError::new(ObjectErrorKind::Broken, key, what)
     };
-    let mut all = BytesMut::new();
+    let mut all: Option<BodyBuffer> = None;
     while let Some(chunk) = got.body.next().await {
         let chunk = chunk?;
-        if all.is_empty() && chunk.len() == expected {
+        if all.is_none() && chunk.len() == expected {
             // It came as a whole: nothing to put together.
             return Ok(chunk);
         }
-        if all.is_empty() {
-            all.reserve(expected);
-        }
+        let all = all.get_or_insert_with(|| buffers.take(expected));
         if all.len() + chunk.len() > expected {
             return Err(broken(all.len() + chunk.len()));
         }
-        all.extend_from_slice(&chunk);
+        all.end().extend_from_slice(&chunk);
     }
+    let all = all.map(BodyBuffer::into_bytes).unwrap_or_default();
     match all.len() == expected {
-        true => Ok(all.freeze()),
+        true => Ok(all),
         false => Err(broken(all.len())),
     }
 }
@@ -205,13 +208,19 @@ mod tests {
         }
     }
 
+    async fn collected(bytes: u64, chunks: &[&'static str]) -> Result<Bytes, ObjectError> {
+        collect(got(bytes, chunks), "k", &Buffers::used_once()).await
+    }
+
     #[tokio::test]
     async fn a_body_is_as_long_as_it_was_said_to_be() {
-        assert_eq!(collect(got(5, &["abc", "de"]), "k").await.unwrap(), "abcde");
-        assert_eq!(collect(got(3, &["abc"]), "k").await.unwrap(), "abc");
-        assert_eq!(collect(got(0, &[]), "k").await.unwrap(), "");
-        for wrong in [got(6, &["abc", "de"]), got(4, &["abc", "de"]), got(1, &[])] {
-            let error = collect(wrong, "k").await.unwrap_err();
+        assert_eq!(collected(5, &["abc", "de"]).await.unwrap(), "abcde");
+        assert_eq!(collected(3, &["abc"]).await.unwrap(), "abc");
+        assert_eq!(collected(0, &[]).await.unwrap(), "");
+        let wrong: [(u64, &[&'static str]); 3] =
+            [(6, &["abc", "de"]), (4, &["abc", "de"]), (1, &[])];
+        for (bytes, chunks) in wrong {
+            let error = collected(bytes, chunks).await.unwrap_err();
             assert_eq!(error.kind, ObjectErrorKind::Broken);
         }
     }

@@ -4,7 +4,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::app::Cancel;
+use crate::cancel::Cancel;
 use crate::run::schedule::{Held, RENEWED};
 
 /// A lease that is renewed in the background.

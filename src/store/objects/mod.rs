@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `key` | ranges of keys; which keys are nobody's to copy |
 //! | `error` | [`ObjectError`] |
+//! | `body` | [`Buffers`]: where bodies are put together |
 //! | `checksum` | [`Checksum`]: what a store keeps beside a content |
 //! | `request` | what requests to services have in common |
 //! | `s3` | [`S3Objects`]: one bucket of S3, of what speaks its protocol, of Google |
@@ -20,6 +21,7 @@
 //! | `open` | a URL becomes one of these |
 
 mod azure;
+mod body;
 mod carry;
 mod checksum;
 mod counted;
@@ -39,6 +41,7 @@ use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderValue};
 
 pub use azure::AzureObjects;
+pub use body::{BLOCK_BYTES, BodyBuffer, Buffers};
 pub use carry::Carry;
 pub use checksum::Checksum;
 pub use counted::{Caps, Counted, RequestCounts};
@@ -211,6 +214,20 @@ pub trait Objects: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`ObjectErrorKind::Changed`] if it is no longer the object that was listed.
     async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError>;
+
+    /// The same, put together in a buffer of these where the body is not put together by
+    /// who reads it.
+    ///
+    /// # Errors
+    /// As `get`.
+    async fn get_within(
+        &self,
+        object: &Listed,
+        range: Option<Range<u64>>,
+        _buffers: &Buffers,
+    ) -> Result<Got, ObjectError> {
+        self.get(object, range).await
+    }
 
     /// Whether [`Objects::checksum`] is worth a request.
     fn keeps_checksums(&self) -> bool {

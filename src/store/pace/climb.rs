@@ -4,8 +4,14 @@
 //! falls. The climb goes up in large steps as long as throughput follows; where
 //! it does not, it steps back and from then on tries a little more and a little
 //! less in turn. Less that does as well is kept: it is the same work with shorter
-//! waiting, less memory and less load. Where a store says that it is too much,
-//! the number falls at once.
+//! waiting, less memory and less load.
+//!
+//! Where a store says that it is too much, the number falls at once: to what the store
+//! was working on (by Little's law the time of the requests that went well, over the
+//! time that passed), but not by more than three tenths. From there it goes half of the
+//! way to where it was too much, again and again, as BIC does ("Binary Increase
+//! Congestion Control", Xu, Harfoush, Rhee 2004). Where falling does not help, because
+//! refusals do not depend on the number, they are borne.
 
 use std::time::Duration;
 
@@ -43,11 +49,20 @@ const LESS: f64 = 0.8;
 const WORTH_MORE: f64 = 0.25;
 /// A small step down may lose so much.
 const WORTH_LESS: f64 = 0.97;
-/// After a store said that it is too much.
-const BACK_OFF: f64 = 0.7;
-/// Where a store once said so, large steps end below that ...
-const BELOW_CEILING: f64 = 0.9;
-/// ... but it may have been a bad moment: with each window it counts a little less.
+/// Of the time of all requests, what refused ones may take before it is heard ...
+const HEARD: f64 = 1.0 / 32.0;
+/// ... and this many times what is usual: what falling has not changed is borne.
+const UNUSUAL: f64 = 2.0;
+/// How soon a share is usual: the weight of one window.
+const WEIGHT: f64 = 1.0 / 16.0;
+/// Requests that a window with refusals has at least: fewer say little.
+const SAMPLE: u32 = 16;
+/// After a store said that it is too much: so much of what it was working on ...
+const BACK_OFF: f64 = 0.97;
+/// ... but at least so much of the number before.
+const FARTHEST_FALL: f64 = 0.7;
+/// Where it once was too much may have been a bad moment: with each window it counts a
+/// little less.
 const CEILING_RISES: f64 = 1.003;
 /// Windows between two tries; after an overload.
 const REST: u32 = 4;
@@ -87,6 +102,8 @@ pub struct Climb {
     ceiling: f64,
     /// What comes back next was sent before the number fell: it says nothing new.
     deaf: bool,
+    /// Of the time of all requests, what refused ones take usually.
+    usual: f64,
     window: Window,
 }
 
@@ -96,6 +113,9 @@ struct Window {
     units: f64,
     ended: u32,
     overloads: u32,
+    /// Time of requests that went well, and of those that were too much, in seconds.
+    served: f64,
+    refused: f64,
     /// Whether all slots were in use.
     full: bool,
 }
@@ -117,6 +137,7 @@ impl Climb {
             up_next: false,
             ceiling: f64::INFINITY,
             deaf: false,
+            usual: 0.0,
             window: Window::default(),
         }
     }
@@ -134,28 +155,38 @@ impl Climb {
         self.window.full |= in_use >= self.slots();
     }
 
-    /// A request ended that was worth so many units; `overload` says that the
-    /// store found it too much. Returns a decision when one was made.
-    pub fn ended(&mut self, now: Duration, units: f64, overload: bool) -> Option<Step> {
+    /// A request ended that `took` so long and was worth so many units; `overload` says
+    /// that the store found it too much. Returns a decision when one was made.
+    pub fn ended(
+        &mut self,
+        now: Duration,
+        took: Duration,
+        units: f64,
+        overload: bool,
+    ) -> Option<Step> {
         let window = &mut self.window;
         let began = *window.began.get_or_insert(now);
         window.ended += 1;
         if overload {
             window.overloads += 1;
+            window.refused += took.as_secs_f64();
         } else {
             window.units += units;
+            window.served += took.as_secs_f64();
         }
         let length = now.saturating_sub(began);
-        let enough = window.ended >= self.slots() && length >= WINDOW;
+        let sample = if window.overloads > 0 { SAMPLE } else { 1 };
+        let enough = window.ended >= self.slots().max(sample) && length >= WINDOW;
         // Falling must not wait for the rest of the window: one in eight is a word.
-        let many = self.window.overloads >= 2.max(self.slots() / 8);
+        let many = self.window.overloads >= (SAMPLE / 4).max(self.slots() / 8);
         let too_much = many && !self.deaf && length >= WINDOW / 4;
         if !enough && !too_much && length < LONGEST_WINDOW {
             return None;
         }
         let window = std::mem::take(&mut self.window);
-        let rate = window.units / length.as_secs_f64().max(1e-6);
-        self.decide(&window, rate);
+        let seconds = length.as_secs_f64().max(1e-6);
+        let rate = window.units / seconds;
+        self.decide(&window, rate, window.served / seconds);
         self.slots = self
             .slots
             .clamp(f64::from(self.bounds.least), f64::from(self.bounds.most));
@@ -167,21 +198,26 @@ impl Climb {
         })
     }
 
-    fn decide(&mut self, window: &Window, rate: f64) {
+    /// `served` is how many requests the store was working on, on the mean.
+    fn decide(&mut self, window: &Window, rate: f64, served: f64) {
         self.ceiling *= CEILING_RISES;
         if std::mem::take(&mut self.deaf) {
             return;
         }
-        if window.overloads > 0 && window.overloads * 16 >= window.ended {
-            self.ceiling = self.slots;
-            self.deaf = true;
-            self.slots *= BACK_OFF;
-            self.up_next = true;
-            self.phase = Phase::Rest {
-                windows: LONG_REST,
-                rate: None,
-            };
-            return;
+        let share = window.refused_share();
+        let unusual = share > self.usual * UNUSUAL;
+        self.usual += (share - self.usual) * WEIGHT;
+        match (share > HEARD, unusual) {
+            (true, true) => {
+                self.fall(served);
+                return;
+            }
+            (true, false) if self.ceiling.is_finite() => {
+                // It has nothing to do with the number.
+                self.ceiling = f64::INFINITY;
+                self.phase = Phase::Grow(None);
+            }
+            _ => {}
         }
         if !window.full {
             // Something else sets the pace: what is measured says nothing.
@@ -208,6 +244,15 @@ impl Climb {
         }
     }
 
+    fn fall(&mut self, served: f64) {
+        self.ceiling = self.slots;
+        self.deaf = true;
+        self.up_next = true;
+        self.rest(LONG_REST);
+        let taken = (served * BACK_OFF).max(self.slots * FARTHEST_FALL);
+        self.slots = taken.min(self.slots - 1.0);
+    }
+
     fn grow(&mut self, before: Option<(f64, f64)>, rate: f64) {
         let at_most = self.slots >= f64::from(self.bounds.most);
         match before {
@@ -223,10 +268,11 @@ impl Climb {
         }
     }
 
-    /// A step up, which ends below the ceiling; at the ceiling it is a small one.
+    /// A step up: below the ceiling at most half of the way there.
     fn step_up(&mut self, by: f64) {
-        let below = (self.ceiling * BELOW_CEILING).max(self.slots + 1.0);
-        self.slots = (self.slots * by).ceil().min(below.floor());
+        let half = (self.slots + self.ceiling) / 2.0;
+        let most = half.floor().max(self.slots + 1.0);
+        self.slots = (self.slots * by).ceil().min(most);
     }
 
     fn try_a_little(&mut self, rate: f64) {
@@ -270,6 +316,16 @@ impl Climb {
             windows,
             rate: None,
         };
+    }
+}
+
+impl Window {
+    /// Of the time of all requests, what refused ones took.
+    fn refused_share(&self) -> f64 {
+        match self.overloads {
+            0 => 0.0,
+            _ => self.refused / (self.refused + self.served).max(1e-9),
+        }
     }
 }
 

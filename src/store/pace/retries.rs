@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-
+use crate::cancel::Cancel;
 use crate::store::objects::{ObjectError, ObjectErrorKind};
 
 /// How often, and how soon.
@@ -23,6 +22,9 @@ pub struct RetryPolicy {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
+    /// A place none of whose answers was good for so long is away: that objects fail
+    /// one after the other, each at its own pace, would take for ever.
+    pub away_after: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -32,6 +34,7 @@ impl Default for RetryPolicy {
             attempts: 10,
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(10),
+            away_after: Duration::from_secs(120),
         }
     }
 }
@@ -61,10 +64,6 @@ impl RetryPolicy {
 /// How often content is read that is not what was written, at most.
 const CORRUPT_ATTEMPTS: u32 = 4;
 
-/// A store none of whose answers was good for so long is away: that objects fail one
-/// after the other, each at its own pace, would take for ever.
-const AWAY: Duration = Duration::from_secs(120);
-
 /// What is on its way may end for so long when the run is to stop.
 const LAST_CALL: Duration = Duration::from_secs(3);
 
@@ -75,7 +74,7 @@ pub struct Retries {
     began: Instant,
     budget: Arc<Mutex<Budget>>,
     made: Arc<AtomicU64>,
-    stop: Arc<watch::Sender<bool>>,
+    cancel: Cancel,
     failing_since: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -123,7 +122,7 @@ impl Retries {
             began: Instant::now(),
             budget: Arc::new(Mutex::new(Budget::new())),
             made: Arc::default(),
-            stop: Arc::new(watch::Sender::new(false)),
+            cancel: Cancel::new(),
             failing_since: Arc::default(),
         }
     }
@@ -137,9 +136,11 @@ impl Retries {
         }
     }
 
-    /// Nothing is tried again, and what is on its way is given up soon.
-    pub fn stop(&self) {
-        self.stop.send_replace(true);
+    /// The same until a run is asked to end: from then on nothing is tried again, and
+    /// what is on its way is given up soon.
+    #[must_use]
+    pub fn until(self, cancel: Cancel) -> Self {
+        Self { cancel, ..self }
     }
 
     /// What the work comes to; `None` if it was given up because the run is to stop.
@@ -151,8 +152,7 @@ impl Retries {
     }
 
     async fn given_up(&self) {
-        // It fails only when the sender is gone, and this value holds it.
-        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+        self.cancel.cancelled().await;
         tokio::time::sleep(LAST_CALL).await;
     }
 
@@ -189,7 +189,7 @@ impl Retries {
                         return Err(error);
                     }
                     if self.is_away(&error) {
-                        return Err(away(error));
+                        return Err(self.away(error));
                     }
                     if attempt >= self.policy.attempts_after(&error) {
                         return Err(error);
@@ -221,7 +221,7 @@ impl Retries {
             .failing_since
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        since.get_or_insert_with(Instant::now).elapsed() > AWAY
+        since.get_or_insert_with(Instant::now).elapsed() > self.policy.away_after
     }
 
     /// Waits before the next attempt, unless the run is to stop.
@@ -235,9 +235,17 @@ impl Retries {
             budget.take(self.began.elapsed())
         };
         tracing::debug!(attempt, ?pause, "{error}; trying again");
-        let mut stop = self.stop.subscribe();
         // In time, or at once where nothing is worth waiting for.
-        let _ = tokio::time::timeout(pause.max(turn), stop.wait_for(|stop| *stop)).await;
+        let _ = tokio::time::timeout(pause.max(turn), self.cancel.cancelled()).await;
+    }
+
+    fn away(&self, error: ObjectError) -> ObjectError {
+        let what = format!(
+            "{}; nothing has gone well for {} s: run again when the store answers",
+            error.message,
+            self.policy.away_after.as_secs()
+        );
+        ObjectError::new(ObjectErrorKind::Away, &error.key, what)
     }
 
     /// How often a request is tried.
@@ -247,11 +255,73 @@ impl Retries {
     }
 }
 
-fn away(error: ObjectError) -> ObjectError {
-    let what = format!(
-        "{}; nothing has gone well for {} s: run again when the store answers",
-        error.message,
-        AWAY.as_secs()
-    );
-    ObjectError::new(ObjectErrorKind::Away, &error.key, what)
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    fn broken() -> ObjectError {
+        ObjectError::new(ObjectErrorKind::Broken, "k", "cannot read k")
+    }
+
+    /// Retries that would go on for longer than any test.
+    fn patient(away_after: Duration) -> Retries {
+        Retries::new(RetryPolicy {
+            attempts: u32::MAX,
+            first_pause: Duration::from_millis(1),
+            longest_pause: Duration::from_millis(1),
+            away_after,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_store_of_which_nothing_goes_well_is_away() {
+        let (limit, began) = (Duration::from_millis(300), Instant::now());
+        let failed = async || Err::<(), _>(broken());
+        let error = patient(limit).ask(failed, |_| ()).await.unwrap_err();
+        assert!(began.elapsed() > limit);
+        assert_eq!(error.kind, ObjectErrorKind::Away);
+        assert!(error.ends_the_run());
+    }
+
+    #[tokio::test]
+    async fn a_store_that_answers_some_is_not() {
+        let (limit, began) = (Duration::from_millis(300), Instant::now());
+        let retries = patient(limit);
+        let (others, asked) = (retries.clone(), AtomicU32::new(0));
+        let well = async || Ok::<(), ObjectError>(());
+        let ask = || async {
+            // Another request, which the same store answers.
+            others.ask(well, |_| ()).await.unwrap();
+            asked.fetch_add(1, Ordering::Relaxed);
+            match began.elapsed() > 2 * limit {
+                true => Ok(()),
+                false => Err(broken()),
+            }
+        };
+        retries.ask(ask, |_| ()).await.unwrap();
+        assert!(asked.into_inner() > 2);
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_to_end_waits_for_nothing() {
+        let cancel = Cancel::new();
+        let slow = RetryPolicy {
+            first_pause: Duration::from_secs(600),
+            longest_pause: Duration::from_secs(600),
+            ..RetryPolicy::default()
+        };
+        let retries = Retries::new(slow).until(cancel.clone());
+        let began = Instant::now();
+        let asked = tokio::spawn(async move {
+            let failed = async || Err::<(), _>(broken());
+            retries.ask(failed, |_| ()).await
+        });
+        tokio::task::yield_now().await;
+        cancel.cancel();
+        assert!(asked.await.unwrap().is_err());
+        assert!(began.elapsed() < Duration::from_secs(300));
+    }
 }

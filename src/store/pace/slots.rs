@@ -1,7 +1,7 @@
 //! Slots to wait for; their number follows a [`Climb`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -72,6 +72,7 @@ impl Pace {
         Slot {
             shared: Arc::clone(&self.shared),
             held,
+            taken: now,
             units: 0.0,
             overload: false,
         }
@@ -114,6 +115,7 @@ impl Shared {
 pub struct Slot {
     shared: Arc<Shared>,
     held: Option<OwnedSemaphorePermit>,
+    taken: Duration,
     units: f64,
     overload: bool,
 }
@@ -138,7 +140,8 @@ impl Drop for Slot {
         let now = self.shared.began.elapsed();
         let mut state = self.shared.lock();
         state.in_use = state.in_use.saturating_sub(1);
-        if let Some(step) = state.climb.ended(now, self.units, self.overload)
+        let took = now.saturating_sub(self.taken);
+        if let Some(step) = state.climb.ended(now, took, self.units, self.overload)
             && state.steps.len() < MOST_STEPS
         {
             state.steps.push(step);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -12,16 +13,20 @@ use super::climb::{Bounds, Climb, Step};
 use super::rate::Tokens;
 use super::retries::{Budget, RetryPolicy};
 
-/// How long a request takes when so many are on their way, in seconds; `None`
-/// where the server refuses it.
-type Server = dyn Fn(u32) -> Option<f64>;
+/// How long a request takes when the server works on so many, this one included, in
+/// seconds; `None` where the server refuses it.
+type Server<'a> = dyn Fn(u32) -> Option<f64> + 'a;
+
+/// A request on its way: when it ends and when it began, in nanoseconds; whether it was
+/// refused.
+type OnItsWay = Reverse<(u64, u64, bool)>;
 
 /// The steps of a climb that always has more to ask, for so many seconds.
-fn run(server: &Server, seconds: f64) -> Vec<Step> {
+fn run(server: &Server<'_>, seconds: f64) -> Vec<Step> {
     let mut climb = Climb::new(Bounds::default());
     let mut steps = Vec::new();
-    let mut ends: BinaryHeap<Reverse<(u64, bool)>> = BinaryHeap::new();
-    let mut now = 0_u64;
+    let mut ends: BinaryHeap<OnItsWay> = BinaryHeap::new();
+    let (mut now, mut served) = (0_u64, 0_u32);
     let at = Duration::from_nanos;
     // A little noise, always the same.
     let mut seed = 7_u64;
@@ -33,21 +38,28 @@ fn run(server: &Server, seconds: f64) -> Vec<Step> {
         while u32::try_from(ends.len()).unwrap() < climb.slots() {
             let in_use = u32::try_from(ends.len()).unwrap() + 1;
             climb.taken(at(now), in_use);
-            let took = server(in_use);
+            let took = server(served + 1);
+            served += u32::from(took.is_some());
             let length = took.unwrap_or(0.005) * noise();
-            ends.push(Reverse((now + (length * 1e9) as u64, took.is_none())));
+            ends.push(Reverse((now + (length * 1e9) as u64, now, took.is_none())));
         }
-        let Reverse((end, refused)) = ends.pop().unwrap();
+        let Reverse((end, began, refused)) = ends.pop().unwrap();
         now = end;
-        steps.extend(climb.ended(at(now), 1.0, refused));
+        served -= u32::from(!refused);
+        steps.extend(climb.ended(at(now), at(now - began), 1.0, refused));
     }
     steps
 }
 
-/// The throughput of the last third.
+/// The throughput of the last third of the time.
 fn settled(steps: &[Step]) -> f64 {
-    let last = &steps[steps.len() * 2 / 3..];
-    last.iter().map(|step| step.rate).sum::<f64>() / last.len() as f64
+    let end = steps.last().unwrap().at;
+    let (mut units, mut before) = (0.0, end * 2 / 3);
+    for step in steps.iter().filter(|step| step.at > end * 2 / 3) {
+        units += step.rate * (step.at - before).as_secs_f64();
+        before = step.at;
+    }
+    units / (end / 3).as_secs_f64()
 }
 
 /// A server of so many requests a second, each of which takes `latency` at least.
@@ -99,11 +111,57 @@ fn a_server_that_collapses_is_kept_near_its_best() {
 
 #[test]
 fn refusals_are_heard() {
-    let refusing = |in_use: u32| (in_use <= 40).then_some(0.02);
-    let steps = run(&refusing, 30.0);
-    let last = steps.last().unwrap().slots;
-    assert!(last <= 45, "{last}");
-    assert!(settled(&steps) > 0.65 * 40.0 / 0.02, "{}", settled(&steps));
+    for (most, took) in [(40, 0.02), (40, 0.05), (200, 0.05), (8, 0.05)] {
+        let steps = run(&|served: u32| (served <= most).then_some(took), 30.0);
+        let last = steps.last().unwrap().slots;
+        assert!(last <= most + most.div_ceil(8), "{last} of {most}");
+        // Of few, one less is a tenth.
+        let share = settled(&steps) / (f64::from(most) / took);
+        assert!(
+            share > if most < 10 { 0.8 } else { 0.9 },
+            "{share} of {most}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_takes_less_than_before_is_followed() {
+    let calls = Cell::new(0_u32);
+    let falling = |served: u32| {
+        calls.set(calls.get() + 1);
+        let most = if calls.get() < 10_000 { 40 } else { 20 };
+        (served <= most).then_some(0.05)
+    };
+    let steps = run(&falling, 60.0);
+    assert!(calls.get() > 20_000);
+    assert!(settled(&steps) > 0.85 * 20.0 / 0.05, "{}", settled(&steps));
+}
+
+#[test]
+fn refusals_that_have_nothing_to_do_with_the_number_are_borne() {
+    for one_in in [5, 30] {
+        let calls = Cell::new(0_u64);
+        let server = capacity(2_000.0, 0.01);
+        let stormy = |served: u32| {
+            calls.set(
+                calls
+                    .get()
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1),
+            );
+            match (calls.get() >> 33).is_multiple_of(one_in) {
+                true => None,
+                false => server(served),
+            }
+        };
+        let steps = run(&stormy, 30.0);
+        // Falling at each, as if it were too much, would end at a twentieth.
+        assert!(
+            settled(&steps) > 0.8 * 2_000.0,
+            "1 in {one_in}: {}",
+            settled(&steps)
+        );
+    }
 }
 
 #[test]
@@ -112,7 +170,8 @@ fn who_has_nothing_to_ask_does_not_grow() {
     for second in 0..100_u64 {
         let now = Duration::from_millis(second * 250);
         climb.taken(now, 3);
-        climb.ended(now + Duration::from_millis(200), 1.0, false);
+        let took = Duration::from_millis(200);
+        climb.ended(now + took, took, 1.0, false);
     }
     assert_eq!(climb.slots(), Bounds::default().start);
 }
@@ -128,7 +187,7 @@ proptest! {
         for (pause, overload, units) in events {
             now += Duration::from_millis(pause);
             climb.taken(now, climb.slots());
-            climb.ended(now, units, overload);
+            climb.ended(now, Duration::from_millis(pause), units, overload);
             prop_assert!(climb.slots() >= 1 && climb.slots() <= most.max(1));
         }
     }

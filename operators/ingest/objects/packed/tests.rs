@@ -11,7 +11,9 @@ use highwater::budget::{MemoryBudget, Permit};
 use highwater::dataset::{Table, TableName};
 use highwater::ledger::{LoggedFile, hex};
 use highwater::source::{BadRow, Emit, Readers as _, SourceError, Split, TableRead};
-use highwater::store::objects::{Carry, FolderObjects, KeyRange, ObjectErrorKind, Objects};
+use highwater::store::objects::{
+    Buffers, Carry, FolderObjects, KeyRange, ObjectErrorKind, Objects,
+};
 use highwater::store::pace::{Bounds, Pace, Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
 use http::HeaderMap;
@@ -245,6 +247,7 @@ impl Packing {
                 pace: Pace::new(bounds),
                 retries: retries.clone(),
                 hedges: None,
+                buffers: Buffers::used_once(),
             }),
             retries,
             tally: Arc::clone(tally),

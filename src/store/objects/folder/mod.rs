@@ -4,6 +4,7 @@
 //! reported, and nothing is written through one, so that nothing leaves the
 //! folder. Files are written under a name of ours and renamed when whole.
 
+mod direct;
 mod names;
 mod parts;
 mod walk;
@@ -23,8 +24,8 @@ use http::HeaderMap;
 use tokio::sync::mpsc;
 
 use super::{
-    Describe, Got, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind, Objects, Pages, Parts,
-    Written,
+    BodyBuffer, Buffers, Describe, Got, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind,
+    Objects, Pages, Parts, Written,
 };
 use names::Names;
 use parts::FileParts;
@@ -134,11 +135,14 @@ impl Shared {
         Err(ObjectError::new(ObjectErrorKind::Changed, key, what))
     }
 
-    fn read(&self, object: &Listed, range: Range<u64>) -> Result<Bytes, ObjectError> {
+    fn read(
+        &self,
+        object: &Listed,
+        range: Range<u64>,
+        mut body: BodyBuffer,
+    ) -> Result<Bytes, ObjectError> {
         let key = object.key.as_str();
         let mut file = self.open_listed(object)?;
-        let bytes = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        let mut body = Vec::with_capacity(bytes);
         let read = match range.start {
             0 => Ok(0),
             start => file.seek(SeekFrom::Start(start)),
@@ -146,16 +150,16 @@ impl Shared {
         let read = read.and_then(|_| {
             (&mut file)
                 .take(range.end - range.start)
-                .read_to_end(&mut body)
+                .read_to_end(body.end())
         });
         read.map_err(|error| self.failed(&error, key, "read"))?;
         // Who writes while we read leaves a trace: the time of his writing.
         self.check_listed(&file, object)?;
-        if body.len() != bytes {
+        if body.len() as u64 != range.end - range.start {
             let what = format!("{key:?} of {} is shorter than it was listed", self.url);
             return Err(ObjectError::new(ObjectErrorKind::Changed, key, what));
         }
-        Ok(body.into())
+        Ok(body.into_bytes())
     }
 
     fn put(&self, key: &str, body: &[u8], told: &Describe) -> Result<Written, ObjectError> {
@@ -270,12 +274,23 @@ impl Objects for FolderObjects {
     }
 
     async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError> {
+        self.get_within(object, range, &Buffers::used_once()).await
+    }
+
+    async fn get_within(
+        &self,
+        object: &Listed,
+        range: Option<Range<u64>>,
+        buffers: &Buffers,
+    ) -> Result<Got, ObjectError> {
         let range = range.unwrap_or(0..object.bytes);
         let bytes = range.end - range.start;
         let listed = object.clone();
-        let body = self
-            .blocking(&object.key, move |shared| shared.read(&listed, range))
-            .await?;
+        // Allocated by one of the few threads of tasks: each of the many that wait for
+        // disks would keep what is freed elsewhere.
+        let buffer = buffers.take(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let read = move |shared: &Shared| shared.read(&listed, range, buffer);
+        let body = self.blocking(&object.key, read).await?;
         Ok(Got {
             bytes,
             etag: None,

@@ -219,11 +219,11 @@ impl Objects for S3Objects {
             .list(&self.home.prefix, &self.full(text), None, false, 1)
             .await?;
         let first = answer.objects()?.into_iter().next();
-        let key = first.and_then(|first| {
+        // Our own records, too: more keys may come after them.
+        Ok(first.and_then(|first| {
             let key = first.key.strip_prefix(&self.home.prefix)?;
             Some(key.to_owned())
-        });
-        Ok(key.filter(|key| !key.starts_with(OUR_OWN)))
+        }))
     }
 
     async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError> {

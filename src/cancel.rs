@@ -1,11 +1,10 @@
-//! Stopping a run: the first signal asks, the second one insists.
+//! The wish that a run ends: one value for whoever may ask it and whoever must heed it.
+//!
+//! Nothing that knows what a run is may enter here: stores, operators and verbs share it.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
-
-use super::Exit;
-use crate::telemetry::Progress;
 
 /// Whether the user wants the run to end. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -44,57 +43,6 @@ impl Cancel {
     pub async fn cancelled(&self) {
         // It fails only when the sender is gone, and this value holds it.
         let _ = self.asked.subscribe().wait_for(|asked| *asked).await;
-    }
-}
-
-/// Watches for Ctrl-C and SIGTERM until the runtime ends.
-pub(super) async fn watch_signals(cancel: Cancel, progress: Progress) {
-    let Ok(mut signals) = Signals::new() else {
-        return;
-    };
-    signals.next().await;
-    cancel.cancel();
-    progress.write_above(b"stopping; what is committed stays (again to stop at once)\n");
-    signals.next().await;
-    progress.finish();
-    std::process::exit(i32::from(Exit::Interrupted.code()));
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
     }
 }
 
