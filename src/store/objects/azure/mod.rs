@@ -61,7 +61,7 @@ pub struct AzureObjects {
     url: String,
     /// What stands before every key, with its `/`.
     prefix: String,
-    /// Whether a listing may begin anywhere; that of the emulator may not.
+    /// Whether a listing may begin anywhere.
     begins_anywhere: bool,
 }
 
@@ -82,7 +82,7 @@ impl AzureObjects {
                 "" => String::new(),
                 prefix => format!("{prefix}/"),
             },
-            begins_anywhere: !opened.is_emulator,
+            begins_anywhere: opened.begins_anywhere,
         })
     }
 

@@ -21,7 +21,8 @@ const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
 pub(super) struct Opened {
     pub(super) client: Client,
     pub(super) service: String,
-    pub(super) is_emulator: bool,
+    /// Whether a listing may begin anywhere.
+    pub(super) begins_anywhere: bool,
 }
 
 /// A container of Azure, or of its emulator.
@@ -68,7 +69,39 @@ pub(super) fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<Ope
     let told = |key| connections.get_config_value(&AzureConfigKey::Client(key));
     Ok(Opened {
         client: Client::new(url, &address, signer, told)?,
+        begins_anywhere: begins_anywhere(&service),
         service,
-        is_emulator,
     })
+}
+
+/// Whether the word with which a listing begins anywhere (`startFrom`) may be said to a
+/// service: only to Azure's own. Others do not refuse it: the emulator passes it over,
+/// and OneLake answers that there is nothing, which would be taken for the truth.
+fn begins_anywhere(service: &str) -> bool {
+    let address = Url::parse(service);
+    let host = address.as_ref().ok().and_then(Url::host_str);
+    host.is_some_and(|host| host.contains(".blob.core."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::begins_anywhere;
+
+    #[test]
+    fn only_azures_own_service_is_asked_to_begin_anywhere() {
+        for service in [
+            "https://account.blob.core.windows.net",
+            "https://account.blob.core.usgovcloudapi.net/",
+        ] {
+            assert!(begins_anywhere(service), "{service}");
+        }
+        for service in [
+            "https://onelake.blob.fabric.microsoft.com",
+            "http://127.0.0.1:10000/account.blob.core.windows.net",
+            "https://objects.example.org",
+            "",
+        ] {
+            assert!(!begins_anywhere(service), "{service}");
+        }
+    }
 }
