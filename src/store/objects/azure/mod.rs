@@ -253,8 +253,8 @@ impl Objects for AzureObjects {
         let answer = self.list(&self.prefix, &full, None, false, 2).await?;
         let mut keys = answer.objects.into_iter().map(|object| object.key);
         let next = keys.find(|key| *key > full);
-        let key = next.and_then(|key| Some(key.strip_prefix(&self.prefix)?.to_owned()));
-        Ok(key.filter(|key| !key.starts_with(OUR_OWN)))
+        // Our own records, too: more keys may come after them.
+        Ok(next.and_then(|key| Some(key.strip_prefix(&self.prefix)?.to_owned())))
     }
 
     async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError> {
