@@ -92,11 +92,14 @@ impl Pipeline for TableBackup {
         let memory = Memory::divide(&config, &context, &lake, needs);
         let started = Instant::now();
         let reading = merge_what_changed(&context, &lake, &mut prepared, snapshot, &memory)?;
+        // Another process may join the snapshot when this one has no more to read.
+        let held = Arc::clone(&reading.readers);
         stages.find.add(started.elapsed());
         let followed = history::followed(&prepared);
         report.tables = flow(
             &config, &context, &lake, prepared, reading, &memory, &stages,
         )?;
+        drop(held);
         let histories = history::catch_up(&config, &context, &lake, &followed);
         report.tables.extend(histories);
         report.seconds = stages.seconds();
