@@ -21,6 +21,7 @@ use serde_json::json;
 
 use super::instance::instances;
 use super::model::Model;
+use super::vectors::unreadable;
 
 /// Chunks that are shown where nobody says how many.
 const TOP: usize = 10;
@@ -164,14 +165,6 @@ fn only(places: &[usize]) -> SchemaRef {
     Schema::new(fields.collect::<Vec<_>>()).into()
 }
 
-fn unreadable(error: LakeReadError) -> Failure {
-    let what = error.to_string();
-    match error.passes {
-        true => Failure::retry(what),
-        false => Failure::failed(what),
-    }
-}
-
 /// Looks at all vectors, a file for each core at a time.
 async fn scan(
     tables: &[Searched],
@@ -199,7 +192,7 @@ async fn scan(
     while let Some(look) = looks.next().await {
         let look =
             look.map_err(|error| Failure::failed(format!("a search ended early: {error}")))?;
-        let (seen, hits) = look.map_err(unreadable)?;
+        let (seen, hits) = look.map_err(|error| unreadable(&error))?;
         scanned += seen;
         nearest.join(hits);
     }
@@ -286,7 +279,11 @@ async fn read_rows(tables: &[Searched], nearest: Nearest) -> Result<Vec<Found>, 
         let table = tables.get(hit.table);
         let file = table.and_then(|table| Some((table, table.files.get(hit.file)?)));
         if let Some((table, file)) = file {
-            found.extend(read_row(table, file, hit).await.map_err(unreadable)?);
+            found.extend(
+                read_row(table, file, hit)
+                    .await
+                    .map_err(|error| unreadable(&error))?,
+            );
         }
     }
     Ok(found)

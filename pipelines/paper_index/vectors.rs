@@ -68,7 +68,8 @@ impl Vectors {
     }
 }
 
-fn unreadable(error: &LakeReadError) -> Failure {
+/// A file of the lake that cannot be read, as a failure of the run.
+pub(super) fn unreadable(error: &LakeReadError) -> Failure {
     let what = error.to_string();
     match error.passes {
         true => Failure::retry(what),

@@ -10,6 +10,7 @@ use highwater_operators::lake::{LakeReadError, TableFile};
 use highwater_operators::sink::chroma::Expected;
 
 use super::super::instance::Instance;
+use super::super::vectors::unreadable;
 use super::differ::{Side, differ};
 use super::points::{OwnedPoint, content, key, points, wanted};
 use super::target::Target;
@@ -199,13 +200,5 @@ impl PointBatches {
                 None => self.rows = None,
             }
         }
-    }
-}
-
-fn unreadable(error: &LakeReadError) -> Failure {
-    let what = error.to_string();
-    match error.passes {
-        true => Failure::retry(what),
-        false => Failure::failed(what),
     }
 }
