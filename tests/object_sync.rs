@@ -68,7 +68,7 @@ fn a_folder_goes_to_a_bucket_and_comes_back() {
     for (source, target) in [(&from, &bucket), (&bucket, &back)] {
         let puts = |side: &Side| match side {
             Side::Bucket(server, _) => server.faults().count(|seen| seen.method == "PUT"),
-            Side::Folder(_) | Side::Packed(_) => 0,
+            _ => 0,
         };
         let before = puts(target);
         let again = sync(source, target, &[]).exits(0);

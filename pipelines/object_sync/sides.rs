@@ -211,11 +211,7 @@ impl Sides {
             self.source_store.url().as_str(),
             self.target_store.url().as_str(),
         );
-        let same_service = match (self.source.home(), self.target.home()) {
-            (Some(from), Some(to)) => from.endpoint == to.endpoint,
-            (None, None) => true,
-            _ => false,
-        };
+        let same_service = self.source.service() == self.target.service();
         let slash = |url: &str| format!("{}/", url.trim_end_matches('/'));
         let (from, to) = (slash(from), slash(to));
         if same_service && (from.starts_with(&to) || to.starts_with(&from)) {
@@ -252,8 +248,8 @@ impl Sides {
 
 /// A bucket must be reachable and listable.
 async fn look(objects: &Arc<dyn Objects>, store: &Store) -> Result<(), Failure> {
-    // What is packed is reached through its table; others' errors are as good there.
-    if objects.home().is_none() {
+    // What is packed is reached through its table.
+    if objects.url().starts_with(PACK) {
         return Ok(store.check().await?);
     }
     let retries = Retries::new(FIRST_LOOK);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::{ObjectStore, RetryConfig};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::{ObjectStore, RetryConfig, StaticCredentialProvider};
 use url::Url;
 
 use super::error::{StoreError, StoreErrorKind, without_queries};
@@ -84,6 +84,10 @@ const GS: &[&str] = &[
     "service_account_path",
     "service_account_key",
     "application_credentials",
+    "bearer_token",
+    "skip_signature",
+    "base_url",
+    "endpoint",
 ];
 
 const AZ: &[&str] = &[
@@ -94,6 +98,7 @@ const AZ: &[&str] = &[
     "tenant_id",
     "sas_key",
     "bearer_token",
+    "skip_signature",
     "endpoint",
     "use_emulator",
     "use_azure_cli",
@@ -130,19 +135,12 @@ pub(super) fn build(
             Ok(Arc::new(store.map_err(failed)?))
         }
         "gs" => {
-            let mut builder = GoogleCloudStorageBuilder::from_env();
-            for (key, value) in keys::<GoogleConfigKey>(options, "gs", GS)? {
-                builder = builder.with_config(key, value);
-            }
+            let builder = gs_builder(options)?;
             let store = builder.with_bucket_name(bucket).with_retry(config).build();
             Ok(Arc::new(store.map_err(failed)?))
         }
         _ => {
-            let mut builder = MicrosoftAzureBuilder::from_env();
-            for (key, value) in keys::<AzureConfigKey>(options, "az", AZ)? {
-                builder = builder.with_config(key, value);
-            }
-            let store = builder
+            let store = az_builder(options)?
                 .with_container_name(bucket)
                 .with_retry(config)
                 .build();
@@ -157,6 +155,44 @@ pub(super) fn s3_builder(
 ) -> Result<AmazonS3Builder, StoreError> {
     let mut builder = AmazonS3Builder::from_env();
     for (key, value) in keys::<AmazonS3ConfigKey>(options, "s3", S3)? {
+        builder = builder.with_config(key, value);
+    }
+    Ok(builder)
+}
+
+/// What the environment and the options say of a bucket of Google's.
+pub(super) fn gs_builder(
+    options: &BTreeMap<String, String>,
+) -> Result<GoogleCloudStorageBuilder, StoreError> {
+    let mut builder = GoogleCloudStorageBuilder::from_env();
+    for (name, value) in options {
+        // Every other service calls it so.
+        let name = match name.as_str() {
+            "endpoint" => "base_url",
+            name => name,
+        };
+        let one = BTreeMap::from([(name.to_owned(), value.clone())]);
+        for (key, value) in keys::<GoogleConfigKey>(&one, "gs", GS)? {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let skip = builder.get_config_value(&GoogleConfigKey::SkipSignature);
+    if skip.as_deref() == Some("true") {
+        // Else writes would ask this machine for a token.
+        let nobody = GcpCredential {
+            bearer: String::new(),
+        };
+        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
+    }
+    Ok(builder)
+}
+
+/// What the environment and the options say of a container of Azure.
+pub(super) fn az_builder(
+    options: &BTreeMap<String, String>,
+) -> Result<MicrosoftAzureBuilder, StoreError> {
+    let mut builder = MicrosoftAzureBuilder::from_env();
+    for (key, value) in keys::<AzureConfigKey>(options, "az", AZ)? {
         builder = builder.with_config(key, value);
     }
     Ok(builder)

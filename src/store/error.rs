@@ -177,6 +177,8 @@ fn advice(kind: StoreErrorKind, detail: &str) -> &'static str {
         "SignatureDoesNotMatch",
         "InvalidToken",
         "ExpiredToken",
+        "AuthenticationFailed",
+        "AuthenticationRequired",
     ];
     match kind {
         StoreErrorKind::Usage if detail.contains("NoSuchBucket") => {

@@ -6,6 +6,7 @@
 //! | [`postgres`] | a private PostgreSQL server, one database per test |
 //! | [`s3`] | an S3 server in memory, with faults |
 //! | [`chroma`] | a private ChromaDB server |
+//! | [`clouds`] | Azure and Google, as emulators have them |
 //! | [`compact`] | tables that `deltalake` wrote, and `lake-compact` |
 //! | [`lake`] | a configuration, the binary, its exit code and report |
 //! | [`load_log`] | what a load has recorded |
@@ -18,6 +19,7 @@
 #![allow(dead_code)] // Not every tool is used today.
 
 pub(crate) mod chroma;
+pub(crate) mod clouds;
 pub(crate) mod compact;
 pub(crate) mod lake;
 pub(crate) mod load_log;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use super::clouds::{Cloud, Whose};
 use super::lake::Running;
 use super::outcome::Outcome;
 use super::s3::S3Server;
@@ -28,6 +29,8 @@ pub(crate) enum Side {
     Bucket(Arc<S3Server>, &'static str),
     /// A packed table in a folder.
     Packed(PathBuf),
+    /// A prefix (with its `/`) in the bucket of an emulator.
+    Cloud(&'static Cloud, &'static str),
 }
 
 impl Side {
@@ -41,6 +44,11 @@ impl Side {
         Self::Bucket(Arc::new(S3Server::start_as(BUCKET, access, secret)), "")
     }
 
+    /// An empty prefix of a service that is not S3's.
+    pub(crate) fn cloud(whose: Whose, prefix: &'static str) -> Self {
+        Self::Cloud(Cloud::of(whose), prefix)
+    }
+
     /// The server.
     pub(crate) fn server(&self) -> &S3Server {
         match self {
@@ -48,6 +56,7 @@ impl Side {
             Self::Folder(folder) | Self::Packed(folder) => {
                 panic!("{} is not in S3", folder.display())
             }
+            Self::Cloud(cloud, _) => panic!("{} is not S3", cloud.endpoint()),
         }
     }
 
@@ -57,6 +66,7 @@ impl Side {
             Self::Folder(folder) => format!("file:{}", folder.display()),
             Self::Packed(folder) => format!("pack:file:{}", folder.display()),
             Self::Bucket(_, prefix) => format!("s3://{BUCKET}/{prefix}"),
+            Self::Cloud(cloud, prefix) => format!("{}://{BUCKET}/{prefix}", cloud.scheme()),
         }
     }
 
@@ -64,7 +74,7 @@ impl Side {
     pub(crate) fn full(&self, key: &str) -> String {
         match self {
             Self::Folder(_) | Self::Packed(_) => key.to_owned(),
-            Self::Bucket(_, prefix) => format!("{prefix}{key}"),
+            Self::Bucket(_, prefix) | Self::Cloud(_, prefix) => format!("{prefix}{key}"),
         }
     }
 
@@ -82,6 +92,7 @@ impl Side {
                 fs::write(path, content.into()).unwrap();
             }
             Self::Bucket(server, _) => server.put(BUCKET, &self.full(key), content.into()),
+            Self::Cloud(cloud, _) => cloud.put(&self.full(key), &content.into()),
             Self::Packed(_) => panic!("nobody else writes packed tables"),
         }
     }
@@ -91,6 +102,7 @@ impl Side {
         match self {
             Self::Folder(folder) => fs::remove_file(folder.join(key)).unwrap(),
             Self::Bucket(server, _) => server.remove(BUCKET, &self.full(key)),
+            Self::Cloud(cloud, _) => cloud.remove(&self.full(key)),
             Self::Packed(_) => panic!("nobody else writes packed tables"),
         }
     }
@@ -101,6 +113,7 @@ impl Side {
         match self {
             Self::Folder(folder) => walk(folder, folder, &mut found),
             Self::Packed(_) => panic!("the oracle reads packed tables"),
+            Self::Cloud(cloud, prefix) => found = cloud.contents(prefix),
             Self::Bucket(server, prefix) => {
                 for full in server.keys(BUCKET, prefix) {
                     let content = server.object(BUCKET, &full).unwrap();
@@ -115,8 +128,10 @@ impl Side {
     }
 
     fn options(&self) -> Vec<(&'static str, String)> {
-        let Self::Bucket(server, _) = self else {
-            return Vec::new();
+        let server = match self {
+            Self::Bucket(server, _) => server,
+            Self::Cloud(cloud, _) => return cloud.options(),
+            Self::Folder(_) | Self::Packed(_) => return Vec::new(),
         };
         let (access, secret) = server.keys_of_user();
         vec![
@@ -188,6 +203,9 @@ pub(crate) fn start(verb: &str, source: &Side, target: &Side, more: &[&str]) -> 
         }
         for (name, value) in options {
             command.env(format!("{prefix}_{name}"), value);
+        }
+        if let Side::Cloud(cloud, _) = side {
+            command.envs(cloud.environment());
         }
     }
     if verb != "status" && !more.contains(&"--workers") {

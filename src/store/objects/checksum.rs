@@ -1,15 +1,19 @@
-//! Checksums of whole objects, as S3 keeps them beside the content.
+//! Checksums of whole objects, as stores keep them beside the content.
 //!
 //! S3 keeps a CRC of every object that was written since the end of 2024, also of
 //! those that were written in parts, and one kept by encryption keys of one's own.
 //! It is checked in hardware, and the CRCs of parts make up that of the whole: so it
 //! is preferred to the MD5 that a tag may be. Source: "Checking object integrity" of
 //! the Amazon S3 user guide.
+//!
+//! Google keeps a CRC-32C of every object (`x-goog-hash`); Azure the MD5 of those that
+//! were written as a whole, or of whatever their writer said (`Content-MD5`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
 use http::HeaderMap;
+use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
 use crate::ledger::hex;
@@ -21,7 +25,12 @@ pub enum Checksum {
     Crc(CrcAlgorithm, u64),
     /// SHA-256.
     Sha256([u8; 32]),
+    /// MD5.
+    Md5([u8; 16]),
 }
+
+/// Where Google tells checksums: `crc32c=...,md5=...`, in one header or in several.
+const GOOGLE: &str = "x-goog-hash";
 
 /// The CRCs that S3 has, by their names there and their lengths in bytes.
 const CRCS: [(&str, CrcAlgorithm, usize); 3] = [
@@ -42,16 +51,14 @@ impl Checksum {
         let bytes = |name| STANDARD.decode(text(name)?).ok();
         let crcs = CRCS.iter().find_map(|(name, algorithm, length)| {
             let value = bytes(name).filter(|value| value.len() == *length)?;
-            let value = value
-                .iter()
-                .fold(0, |value, byte| value << 8 | u64::from(*byte));
-            Some(Self::Crc(*algorithm, value))
+            Some(Self::Crc(*algorithm, number(&value)))
         });
-        crcs.or_else(|| {
-            Some(Self::Sha256(
-                bytes("x-amz-checksum-sha256")?.try_into().ok()?,
-            ))
-        })
+        crcs.or_else(|| google_crc(headers))
+            .or_else(|| {
+                let value = bytes("x-amz-checksum-sha256")?;
+                Some(Self::Sha256(value.try_into().ok()?))
+            })
+            .or_else(|| Some(Self::Md5(bytes("content-md5")?.try_into().ok()?)))
     }
 
     /// The same sort of checksum, of this content.
@@ -62,6 +69,7 @@ impl Checksum {
                 Self::Crc(*algorithm, crc_fast::checksum(*algorithm, content))
             }
             Self::Sha256(_) => Self::Sha256(Sha256::digest(content).into()),
+            Self::Md5(_) => Self::Md5(Md5::digest(content).into()),
         }
     }
 
@@ -85,6 +93,22 @@ impl Checksum {
     }
 }
 
+fn number(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+/// The CRC-32C that Google tells. What was asked for as it is stored has that of what
+/// arrives.
+fn google_crc(headers: &HeaderMap) -> Option<Checksum> {
+    let told = headers.get_all(GOOGLE).iter();
+    let mut each = told.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    let crc = each.find_map(|one| one.trim().strip_prefix("crc32c="))?;
+    let crc = STANDARD.decode(crc).ok().filter(|crc| crc.len() == 4)?;
+    Some(Checksum::Crc(CrcAlgorithm::Crc32Iscsi, number(&crc)))
+}
+
 impl std::fmt::Display for Checksum {
     /// Its name and its value in hexadecimal: `crc64nvme:0123456789abcdef`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -93,6 +117,7 @@ impl std::fmt::Display for Checksum {
             Self::Crc(CrcAlgorithm::Crc32Iscsi, value) => write!(f, "crc32c:{value:08x}"),
             Self::Crc(_, value) => write!(f, "crc32:{value:08x}"),
             Self::Sha256(value) => write!(f, "sha256:{}", hex(value)),
+            Self::Md5(value) => write!(f, "md5:{}", hex(value)),
         }
     }
 }
@@ -134,6 +159,27 @@ mod tests {
         let told = Checksum::told(&headers(&[("x-amz-checksum-sha256", &sha)])).unwrap();
         assert_eq!(told.same_of(b"x"), told);
         assert!(!told.is_made_of_parts());
+    }
+
+    #[test]
+    fn what_google_and_azure_tell_is_understood() {
+        let md5 = STANDARD.encode(Md5::digest(b"123456789"));
+        let both = format!("crc32c=4waSgw==,md5={md5}");
+        let told = Checksum::told(&headers(&[("x-goog-hash", &both)])).unwrap();
+        assert_eq!(told.to_string(), "crc32c:e3069283");
+        let mut apart = HeaderMap::new();
+        for one in [format!("md5={md5}"), "crc32c=4waSgw==".to_owned()] {
+            apart.append(GOOGLE, one.parse().unwrap());
+        }
+        assert_eq!(Checksum::told(&apart), Some(told));
+        let told = Checksum::told(&headers(&[("content-md5", &md5)])).unwrap();
+        assert_eq!(told.to_string(), "md5:25f9e794323b453885f5181f1b624d0b");
+        assert_eq!(told.same_of(b"123456789"), told);
+        assert!(!told.is_made_of_parts());
+        assert_eq!(
+            Checksum::told(&headers(&[("content-md5", "4waSgw==")])),
+            None
+        );
     }
 
     #[test]

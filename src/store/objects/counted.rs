@@ -122,6 +122,10 @@ impl Objects for Counted {
         self.inner.url()
     }
 
+    fn service(&self) -> &str {
+        self.inner.service()
+    }
+
     fn pages(&self, range: KeyRange) -> Pages {
         let (asked, pages) = (self.asked.clone(), self.inner.pages(range));
         stream::unfold(pages, move |mut pages| {

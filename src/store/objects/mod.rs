@@ -12,13 +12,15 @@
 //! | `error` | [`ObjectError`] |
 //! | `body` | [`Buffers`]: where bodies are put together |
 //! | `checksum` | [`Checksum`]: what a store keeps beside a content |
-//! | `s3` | [`S3Objects`]: one bucket, over HTTP |
+//! | `request` | what requests to services have in common |
+//! | `s3` | [`S3Objects`]: one bucket of S3, of what speaks its protocol, of Google |
+//! | `azure` | [`AzureObjects`]: one container |
 //! | `folder` | [`FolderObjects`]: one local folder, walked in the order of keys |
-//! | `path` | [`PathObjects`]: what only `object_store` speaks to |
 //! | `carry` | [`Carry`]: what goes with the content |
 //! | `counted` | [`Counted`]: around any of them, counts requests and keeps to caps; asks for tags |
 //! | `open` | a URL becomes one of these |
 
+mod azure;
 mod body;
 mod carry;
 mod checksum;
@@ -27,7 +29,7 @@ mod error;
 mod folder;
 mod key;
 mod open;
-mod path;
+mod request;
 mod s3;
 
 use std::ops::Range;
@@ -38,6 +40,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderValue};
 
+pub use azure::AzureObjects;
 pub use body::{BLOCK_BYTES, BodyBuffer, Buffers};
 pub use carry::Carry;
 pub use checksum::Checksum;
@@ -46,7 +49,6 @@ pub use error::{ObjectError, ObjectErrorKind};
 pub use folder::FolderObjects;
 pub use key::{KeyRange, OUR_OWN};
 pub use open::open_objects;
-pub use path::PathObjects;
 pub use s3::S3Objects;
 
 /// An object as a listing has it.
@@ -181,6 +183,12 @@ pub struct Home {
 pub trait Objects: Send + Sync + std::fmt::Debug {
     /// Where it is; holds no secrets.
     fn url(&self) -> &str;
+
+    /// The address of the service, where others of its kind may hold a place of the
+    /// same URL; else nothing.
+    fn service(&self) -> &str {
+        ""
+    }
 
     /// Lists the objects of a range, one page after the other as they are asked
     /// for. Our own records are left out.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{FolderObjects, Objects, PathObjects, S3Objects};
+use super::{AzureObjects, FolderObjects, Objects, S3Objects};
 use crate::store::{Store, StoreError};
 
 /// Opens `file:folder`, `s3://bucket/prefix`, `gs://...` or `az://...`, with the
@@ -15,14 +15,11 @@ pub fn open_objects(
     url: &str,
     options: &BTreeMap<String, String>,
 ) -> Result<Arc<dyn Objects>, StoreError> {
-    if url.starts_with("s3:") {
-        // Says what is wrong with the URL in the words of all other verbs.
-        let store = Store::open(url, options)?;
-        return Ok(Arc::new(S3Objects::open(store.url(), options)?));
-    }
+    // Says what is wrong with the URL in the words of all other verbs.
     let store = Store::open(url, options)?;
-    match store.folder() {
-        Some(folder) => Ok(Arc::new(FolderObjects::new(folder))),
-        None => Ok(Arc::new(PathObjects::new(&store))),
-    }
+    Ok(match (store.folder(), store.url().scheme()) {
+        (Some(folder), _) => Arc::new(FolderObjects::new(folder)),
+        (None, "az") => Arc::new(AzureObjects::open(store.url(), options)?),
+        (None, _) => Arc::new(S3Objects::open(store.url(), options)?),
+    })
 }

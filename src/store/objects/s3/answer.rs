@@ -1,14 +1,11 @@
-//! What S3 answers, in XML and in headers.
-
-use std::time::Duration;
+//! What S3 answers in XML.
 
 use base64::Engine as _;
-use http::{HeaderMap, HeaderName, StatusCode};
 use md5::{Digest as _, Md5};
 use serde::Deserialize;
 
+use super::super::request::{element, in_query};
 use super::super::{Listed, ObjectError, ObjectErrorKind};
-use super::client::in_query;
 
 /// A page of a listing.
 #[derive(Debug, Default, Deserialize)]
@@ -95,21 +92,6 @@ impl ListAnswer {
     }
 }
 
-/// The text of a header.
-pub(super) fn header_text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    Some(headers.get(name)?.to_str().ok()?.to_owned())
-}
-
-/// The text of the first element of this name.
-pub(super) fn element(xml: &str, name: &str) -> Option<String> {
-    let begin = xml.find(&format!("<{name}>"))? + name.len() + 2;
-    let rest = xml.get(begin..)?;
-    let inside = rest.get(..rest.find(&format!("</{name}>"))?)?;
-    quick_xml::escape::unescape(inside)
-        .ok()
-        .map(|text| text.into_owned())
-}
-
 /// The tags of an object, in the form in which they are written.
 pub(super) fn tags(xml: &str) -> Option<String> {
     let each = xml.split("<Tag>").skip(1).filter_map(|tag| {
@@ -153,64 +135,6 @@ pub(super) fn fail_on_error_body(xml: &str, key: &str) -> Result<(), ObjectError
     };
     let what = format!("writing {key:?} failed: {code} {message}");
     Err(ObjectError::new(kind, key, what))
-}
-
-/// What an answer that is no success means.
-pub(super) fn failure(
-    status: StatusCode,
-    headers: &HeaderMap,
-    text: &str,
-    key: &str,
-    doing: &str,
-) -> ObjectError {
-    let code = element(text, "Code").unwrap_or_default();
-    let message = element(text, "Message").unwrap_or_default();
-    let kind = match (status.as_u16(), code.as_str()) {
-        (_, "NoSuchBucket") => ObjectErrorKind::NoSuchPlace,
-        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken") => {
-            ObjectErrorKind::Refused
-        }
-        (_, "SlowDown" | "TooManyRequests" | "RequestLimitExceeded") => ObjectErrorKind::Busy,
-        (_, "RequestTimeout" | "BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch") => {
-            ObjectErrorKind::Broken
-        }
-        (_, "KeyTooLongError" | "EntityTooLarge" | "InvalidURI") => ObjectErrorKind::Impossible,
-        (404, _) => ObjectErrorKind::Vanished,
-        (412 | 409, _) => ObjectErrorKind::Changed,
-        (401 | 403, _) => ObjectErrorKind::Refused,
-        (429 | 503, _) => ObjectErrorKind::Busy,
-        (408, _) => ObjectErrorKind::Slow,
-        (500..=599, _) => ObjectErrorKind::Broken,
-        _ => ObjectErrorKind::Failed,
-    };
-    let said = match (code.is_empty(), message.is_empty()) {
-        (true, _) => status.to_string(),
-        (false, true) => code.clone(),
-        (false, false) => format!("{code}: {message}"),
-    };
-    let said = match advice(kind, &code) {
-        Some(advice) => format!("{advice} ({said})"),
-        None => said,
-    };
-    let mut error = ObjectError::new(kind, key, format!("cannot {doing}: {said}"));
-    let after = header_text(headers, &http::header::RETRY_AFTER);
-    let after = after.and_then(|after| after.parse().ok());
-    error.retry_after = after.map(|seconds: u64| Duration::from_secs(seconds.min(300)));
-    error
-}
-
-/// What is to be done about an answer that does not pass by itself.
-fn advice(kind: ObjectErrorKind, code: &str) -> Option<&'static str> {
-    Some(match (code, kind) {
-        ("NoSuchBucket", _) => "the bucket does not exist; create it or correct the URL",
-        ("InvalidAccessKeyId", _) => "the store does not know this access key",
-        ("SignatureDoesNotMatch", _) => "the secret key is not the one of this access key",
-        ("ExpiredToken" | "InvalidToken", _) => {
-            "the session token is no longer good; get a new one"
-        }
-        (_, ObjectErrorKind::Refused) => "these credentials may not do that; give them permission",
-        _ => return None,
-    })
 }
 
 /// The MD5 of a document as a header has it.
@@ -258,15 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_say_what_to_do_next() {
-        let mut headers = HeaderMap::new();
-        headers.insert("retry-after", http::HeaderValue::from_static("7"));
-        let busy = failure(StatusCode::SERVICE_UNAVAILABLE, &headers, "", "k", "read k");
-        assert_eq!(busy.kind, ObjectErrorKind::Busy);
-        assert_eq!(busy.retry_after, Some(Duration::from_secs(7)));
-        let body = "<Error><Code>NoSuchBucket</Code><Message>gone</Message></Error>";
-        let gone = failure(StatusCode::NOT_FOUND, &headers, body, "k", "read k");
-        assert_eq!(gone.kind, ObjectErrorKind::NoSuchPlace);
+    fn answers_that_come_late_are_read() {
         let late = "<Error><Code>InternalError</Code></Error>";
         assert!(fail_on_error_body(late, "k").unwrap_err().passes());
         let errors = delete_errors(

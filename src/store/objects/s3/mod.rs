@@ -1,11 +1,12 @@
-//! One bucket of S3, or of anything that speaks its protocol.
+//! One bucket of S3, or of anything that speaks its protocol, as Google does.
 //!
 //! Credentials, signatures and connections are `object_store`'s; requests and
 //! keys are ours, because its paths cannot say every key. Each method is one
 //! request: who calls knows best when to repeat it.
 
 mod answer;
-mod client;
+mod dialect;
+mod open;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -14,17 +15,18 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method};
 use url::Url;
 
 use super::key::problem_in_an_address;
+use super::request::{Ask, Client, element, encoded, header_text, pages};
 use super::{
     Carry, Checksum, Describe, Got, Home, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind,
     Objects, Page, Pages, Parts, Written,
 };
 use crate::store::StoreError;
-use answer::{ListAnswer, header_text};
-use client::{Ask, Client};
+use answer::ListAnswer;
+use dialect::Dialect;
 use parts::S3Parts;
 
 /// The longest key that S3 has, in bytes.
@@ -33,21 +35,11 @@ const LONGEST_KEY_BYTES: usize = 1024;
 /// The largest object that is copied by one request, in bytes.
 const LARGEST_COPY_BYTES: u64 = 5 << 30;
 
-/// Asks for checksums with an answer.
-const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
-
 /// Objects and folders of a page.
 const PAGE_NAMES: u32 = 1000;
 
-/// What describes an object, beside metadata of a user's own.
-const DESCRIBING: [HeaderName; 6] = [
-    http::header::CACHE_CONTROL,
-    http::header::CONTENT_DISPOSITION,
-    http::header::CONTENT_ENCODING,
-    http::header::CONTENT_LANGUAGE,
-    http::header::CONTENT_TYPE,
-    http::header::EXPIRES,
-];
+/// Objects that are removed one by one are removed so many at once.
+const DELETES_AT_ONCE: usize = 16;
 
 /// How many tags an object has; told to those only who may read them.
 const TAGGING_COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
@@ -58,15 +50,19 @@ pub struct S3Objects {
     client: Client,
     url: String,
     home: Home,
+    dialect: Dialect,
 }
 
 impl S3Objects {
-    /// The bucket and prefix of an `s3://` URL.
+    /// The bucket and prefix of an `s3://` or `gs://` URL.
     ///
     /// # Errors
     /// An option is not valid, or is one that cannot be kept here.
     pub(super) fn open(url: &Url, options: &BTreeMap<String, String>) -> Result<Self, StoreError> {
-        let client = Client::open(url, options)?;
+        let (opened, dialect) = match url.scheme() {
+            "gs" => (open::google(url, options)?, Dialect::Google),
+            _ => (open::amazon(url, options)?, Dialect::Amazon),
+        };
         let prefix = url.path().trim_start_matches('/').trim_end_matches('/');
         let prefix = percent_encoding::percent_decode_str(prefix).decode_utf8_lossy();
         let prefix = match prefix.as_ref() {
@@ -74,15 +70,16 @@ impl S3Objects {
             prefix => format!("{prefix}/"),
         };
         let home = Home {
-            endpoint: client.endpoint().to_owned(),
-            user: client.user().to_owned(),
+            endpoint: opened.endpoint,
+            user: opened.user,
             bucket: url.host_str().unwrap_or_default().to_owned(),
             prefix,
         };
         Ok(Self {
-            client,
+            client: opened.client,
             url: url.to_string(),
             home,
+            dialect,
         })
     }
 
@@ -94,11 +91,11 @@ impl S3Objects {
     fn address(&self, key: &str) -> Result<String, ObjectError> {
         let full = self.full(key);
         let problem = if full.len() > LONGEST_KEY_BYTES {
-            Some("its key would be longer than the 1,024 bytes that S3 allows")
+            Some("its key would be longer than the 1,024 bytes that are allowed")
         } else if key.is_empty() {
             Some("it has no key")
         } else {
-            problem_in_an_address(&full)
+            problem_in_an_address(&full).or_else(|| self.dialect.problem_with(&full))
         };
         match problem {
             None => Ok(full),
@@ -169,17 +166,14 @@ impl S3Objects {
     }
 }
 
-/// Where a listing stands.
-enum At {
-    Begin,
-    Token(String),
-    End,
-}
-
 #[async_trait]
 impl Objects for S3Objects {
     fn url(&self) -> &str {
         &self.url
+    }
+
+    fn service(&self) -> &str {
+        &self.home.endpoint
     }
 
     fn pages(&self, range: KeyRange) -> Pages {
@@ -188,34 +182,18 @@ impl Objects for S3Objects {
             "" => String::new(),
             after => self.full(after),
         };
-        stream::unfold(At::Begin, move |at| {
+        pages(move |token| {
             let (objects, range, after) = (objects.clone(), range.clone(), after.clone());
             async move {
-                let token = match &at {
-                    At::Begin => None,
-                    At::Token(token) => Some(token.as_str()),
-                    At::End => return None,
-                };
-                let page = objects
-                    .list(&objects.home.prefix, &after, token, false, PAGE_NAMES)
-                    .await
-                    .and_then(|answer| {
-                        let (page, over) = objects.page(&answer, &range)?;
-                        let next = answer.next().filter(|_| !over);
-                        Ok((
-                            page,
-                            next.map_or(At::End, |next| At::Token(next.to_owned())),
-                        ))
-                    });
-                match page {
-                    Ok((page, next)) => Some((Ok(page), next)),
-                    // The same page may be asked for again.
-                    Err(error) if error.passes() => Some((Err(error), at)),
-                    Err(error) => Some((Err(error), At::End)),
-                }
+                let prefix = &objects.home.prefix;
+                let answer = objects
+                    .list(prefix, &after, token.as_deref(), false, PAGE_NAMES)
+                    .await?;
+                let (page, over) = objects.page(&answer, &range)?;
+                let next = answer.next().filter(|_| !over);
+                Ok((page, next.map(str::to_owned)))
             }
         })
-        .boxed()
     }
 
     async fn names_below(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
@@ -263,8 +241,13 @@ impl Objects for S3Objects {
                 let text = format!("bytes={}-{}", range.start, range.end - 1);
                 ask.header(http::header::RANGE, &text)
             }
-            None => ask.header(CHECKSUM_MODE, "ENABLED"),
+            None => ask,
         };
+        // A part has no checksum of its own to be asked for.
+        if whole || self.dialect == Dialect::Google {
+            let (name, value) = self.dialect.asking();
+            ask = ask.header(name, value);
+        }
         let answer = self.client.send(ask).await?;
         let headers = answer.headers();
         let etag = header_text(headers, &http::header::ETAG);
@@ -284,7 +267,7 @@ impl Objects for S3Objects {
         Ok(Got {
             bytes: wanted.end - wanted.start,
             etag,
-            attributes: describing(headers),
+            attributes: self.dialect.describing(headers),
             checksum: Checksum::told(headers).filter(|_| whole),
             tags: header_text(headers, &TAGGING_COUNT)
                 .and_then(|count| count.parse().ok())
@@ -302,7 +285,8 @@ impl Objects for S3Objects {
         let key = object.key.as_str();
         let full = self.address(key)?;
         let mut ask = self.ask(Method::HEAD, key, &full, "look at");
-        ask = ask.header(CHECKSUM_MODE, "ENABLED");
+        let (name, value) = self.dialect.asking();
+        ask = ask.header(name, value);
         if let Some(etag) = &object.etag {
             ask = ask.header(http::header::IF_MATCH, &format!("\"{etag}\""));
         }
@@ -312,8 +296,9 @@ impl Objects for S3Objects {
 
     async fn head(&self, key: &str) -> Result<Listed, ObjectError> {
         let full = self.address(key)?;
+        let (name, value) = self.dialect.asking();
         let ask = self.ask(Method::HEAD, key, &full, "look at");
-        let answer = self.client.send(ask).await?;
+        let answer = self.client.send(ask.header(name, value)).await?;
         let headers = answer.headers();
         let time = header_text(headers, &http::header::LAST_MODIFIED).unwrap_or_default();
         let time = chrono::DateTime::parse_from_rfc2822(&time).ok();
@@ -333,7 +318,8 @@ impl Objects for S3Objects {
         let full = self.address(key)?;
         let ask = self
             .ask(Method::PUT, key, &full, "write")
-            .headers(&told.attributes)
+            .headers(&self.dialect.told(&told.attributes))
+            .headers(&self.dialect.check_of(&body))
             .body(body, told.sha256);
         let answer = self.client.send(ask).await?;
         let etag = header_text(answer.headers(), &http::header::ETAG);
@@ -350,11 +336,14 @@ impl Objects for S3Objects {
         told: &Describe,
     ) -> Result<Box<dyn Parts>, ObjectError> {
         let full = self.address(key)?;
-        let parts = S3Parts::begin(&self.client, key, full, &told.attributes).await?;
+        let parts = S3Parts::begin(&self.client, self.dialect, key, full, told).await?;
         Ok(Box::new(parts))
     }
 
     async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError> {
+        if self.dialect == Dialect::Google {
+            return Ok(self.delete_each(keys).await);
+        }
         let mut failed = Vec::new();
         let mut xml = String::from("<Delete><Quiet>true</Quiet>");
         for key in keys {
@@ -395,7 +384,7 @@ impl Objects for S3Objects {
     }
 
     fn keeps_tags(&self) -> bool {
-        true
+        self.dialect == Dialect::Amazon
     }
 
     async fn tags(&self, key: &str) -> Result<Option<HeaderValue>, ObjectError> {
@@ -407,7 +396,7 @@ impl Objects for S3Objects {
     }
 
     fn home(&self) -> Option<&Home> {
-        Some(&self.home)
+        Some(&self.home).filter(|_| self.dialect == Dialect::Amazon)
     }
 
     async fn copy_from(
@@ -418,7 +407,7 @@ impl Objects for S3Objects {
         carry: Carry,
     ) -> Result<Written, ObjectError> {
         let full = self.address(key)?;
-        let from = client::encoded(&format!("/{}/{}{}", home.bucket, home.prefix, object.key));
+        let from = encoded(&format!("/{}/{}{}", home.bucket, home.prefix, object.key));
         if object.bytes > LARGEST_COPY_BYTES {
             let what = format!("{key:?} is larger than S3 copies by one request");
             return Err(ObjectError::new(ObjectErrorKind::Impossible, key, what));
@@ -445,7 +434,7 @@ impl Objects for S3Objects {
         // The status was sent before the copy was done.
         answer::fail_on_error_body(&text, key)?;
         Ok(Written {
-            etag: answer::element(&text, "ETag").map(|etag| etag.trim_matches('"').to_owned()),
+            etag: element(&text, "ETag").map(|etag| etag.trim_matches('"').to_owned()),
             modified_ns: None,
         })
     }
@@ -457,20 +446,16 @@ impl S3Objects {
         let ask = self.ask(Method::DELETE, key, &full, "remove");
         self.client.send(ask).await.map(drop)
     }
-}
 
-/// Of all headers those that belong to the object.
-fn describing(headers: &HeaderMap) -> HeaderMap<HeaderValue> {
-    let own = headers.iter().filter(|(name, value)| {
-        let own = DESCRIBING.contains(name) || name.as_str().starts_with("x-amz-meta-");
-        // A signature is made over text.
-        own && std::str::from_utf8(value.as_bytes()).is_ok()
-    });
-    own.map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
-}
-
-/// Whether an answer is a success.
-fn is_done(status: StatusCode) -> bool {
-    status.is_success()
+    /// Where many cannot be removed by one request.
+    async fn delete_each(&self, keys: &[String]) -> Vec<(String, ObjectError)> {
+        let removed = stream::iter(keys.to_vec())
+            .map(|key| async move { (self.delete_one(&key).await, key) })
+            .buffer_unordered(DELETES_AT_ONCE);
+        let failed = removed.filter_map(|(removed, key)| async move {
+            let error = removed.err()?;
+            (error.kind != ObjectErrorKind::Vanished).then_some((key, error))
+        });
+        failed.collect().await
+    }
 }

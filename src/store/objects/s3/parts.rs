@@ -5,15 +5,17 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::Method;
 
-use super::super::{ObjectError, ObjectErrorKind, Parts, Written};
-use super::answer::{element, fail_on_error_body, header_text};
-use super::client::{Ask, Client};
+use super::super::request::{Ask, Client, element, header_text};
+use super::super::{Describe, ObjectError, ObjectErrorKind, Parts, Written};
+use super::answer::fail_on_error_body;
+use super::dialect::Dialect;
 
 /// A multipart upload.
 pub(super) struct S3Parts {
     client: Client,
+    dialect: Dialect,
     key: String,
     full: String,
     upload: String,
@@ -23,12 +25,14 @@ pub(super) struct S3Parts {
 impl S3Parts {
     pub(super) async fn begin(
         client: &Client,
+        dialect: Dialect,
         key: &str,
         full: String,
-        attributes: &HeaderMap,
+        told: &Describe,
     ) -> Result<Self, ObjectError> {
         let ask = Ask::new(Method::POST, &full, key, "begin to write");
-        let ask = ask.query("uploads", "").headers(attributes);
+        let ask = ask.query("uploads", "");
+        let ask = ask.headers(&dialect.told(&told.attributes));
         let text = client.send(ask).await?.text().await?;
         let upload = element(&text, "UploadId").ok_or_else(|| {
             let what = format!("cannot write {key:?}: the store names no upload");
@@ -36,6 +40,7 @@ impl S3Parts {
         })?;
         Ok(Self {
             client: client.clone(),
+            dialect,
             key: key.to_owned(),
             full,
             upload,
@@ -55,6 +60,7 @@ impl Parts for S3Parts {
             .ask(Method::PUT, "write a part of")
             .query("partNumber", &(number + 1).to_string())
             .query("uploadId", &self.upload)
+            .headers(&self.dialect.check_of(&body))
             .body(body, None);
         let answer = self.client.send(ask).await?;
         let etag = header_text(answer.headers(), &http::header::ETAG).unwrap_or_default();
