@@ -36,6 +36,7 @@ mod object_memory;
 mod object_pack;
 mod object_sync;
 mod paper_chroma;
+mod paper_endpoint;
 mod paper_faults;
 mod paper_index;
 mod paper_texts;

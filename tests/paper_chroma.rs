@@ -7,6 +7,8 @@ use kit::Random;
 use kit::chroma::ChromaServer;
 use kit::oracle::ask;
 use kit::papers::{Papers, document, number, paragraph};
+use kit::place::Place;
+use kit::s3::{Action, Rule};
 use serde_json::{Value, json};
 
 fn papers_of(server: &ChromaServer) -> Papers {
@@ -83,6 +85,35 @@ fn the_collection_follows_the_lake_and_is_mended() {
         assert_eq!(number(&mended, "embedded"), 0, "{harm}");
         equal(&papers, &server);
     }
+}
+
+/// The lake comes first: while it cannot be written, the collection stays as it is.
+#[test]
+fn the_collection_never_has_what_the_lake_has_not() {
+    let mut random = Random::seeded();
+    let server = ChromaServer::start();
+    let place = Place::s3();
+    let papers = papers_of(&server).into_lake(place.clone());
+    let put = |n: usize, random: &mut Random| {
+        let text = document(random, 4);
+        papers.docs().put(&format!("n{n:02}.md"), text.as_bytes());
+    };
+    (0..5).for_each(|n| put(n, &mut random));
+    papers.run().exits(0);
+    let before = server.points("papers").unwrap();
+    assert!(before > 0);
+    put(5, &mut random);
+    let log = "lake/*/docs/_delta_log/*";
+    let faults = place.server().faults();
+    faults.add(Rule::new("PUT", log, Action::Forbid403));
+    let failed = papers.run().cleanly();
+    assert_ne!(failed.code, Some(0));
+    assert!(number(&failed, "embedded") > 0, "it was about to: {failed}");
+    assert_eq!(server.points("papers"), Some(before));
+    // The control arm: nothing else kept it from the collection.
+    faults.clear();
+    papers.run().exits(0);
+    assert!(server.points("papers") > Some(before));
 }
 
 #[test]

@@ -5,8 +5,9 @@
 
 use crate::kit;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use kit::lake::Running;
 use kit::papers::{Papers, document, number, paragraph, start};
 use kit::{Random, size};
 use serde_json::json;
@@ -69,36 +70,55 @@ fn kill_again_and_again_while_documents_change() {
 /// published: vectors are kept as they are made.
 #[test]
 fn a_killed_first_run_has_kept_its_vectors() {
+    let papers = many().of_papers("keep_vectors_every = \"1s\"");
+    let mut run = papers.start();
+    let began = Instant::now();
+    // Two commits: the table itself, and the first vectors.
+    let second = papers
+        .home()
+        .join("lake/_highwater/vectors/_delta_log/00000000000000000001.json");
+    while run.is_running() && !second.exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let took = began.elapsed();
+    killed_before_its_end(run);
+    assert!(reused_by_the_next(&papers) > 0);
+
+    // The control arm: vectors that are kept once an hour are lost.
+    let papers = many().of_papers("keep_vectors_every = \"1h\"");
+    let run = papers.start();
+    std::thread::sleep(took);
+    killed_before_its_end(run);
+    assert_eq!(reused_by_the_next(&papers), 0);
+}
+
+/// Documents for some seconds.
+fn many() -> Papers {
     let mut random = Random::seeded();
-    let papers = Papers::new().of_papers("keep_vectors_every = \"1s\"");
+    let papers = Papers::new();
     for n in 0..150 {
         papers
             .docs()
             .put(&format!("n{n:04}.md"), document(&mut random, 8).as_bytes());
     }
-    let killed = {
-        let plan = papers.home().join("lake/_highwater/vectors");
-        let mut run = papers.start();
-        // Two commits: the table itself, and the first vectors.
-        let second = plan.join("_delta_log/00000000000000000001.json");
-        while run.is_running() && !second.exists() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert!(
-            run.is_running(),
-            "the run was over before its first vectors were kept"
-        );
-        run.kill().cleanly()
-    };
-    assert_eq!(killed.code, None);
+    papers
+}
+
+#[track_caller]
+fn killed_before_its_end(mut run: Running) {
+    assert!(run.is_running(), "the run was over before it was killed");
+    assert_eq!(run.kill().cleanly().code, None);
+}
+
+/// How many vectors a run found that it did not make.
+#[track_caller]
+fn reused_by_the_next(papers: &Papers) -> u64 {
     let rest = papers.run().exits(0);
-    assert!(number(&rest, "reused") > 0, "{rest}");
-    let (chunks, embedded) = (number(&rest, "chunks"), number(&rest, "embedded"));
-    assert_eq!(
-        embedded + number(&rest, "reused") + number(&rest, "kept"),
-        chunks
-    );
+    let of = |name: &str| number(&rest, name);
+    let known = of("embedded") + of("reused") + of("kept");
+    assert_eq!(known, of("chunks"), "{rest}");
     papers.holds();
+    of("reused")
 }
 
 #[test]

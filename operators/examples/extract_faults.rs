@@ -12,6 +12,10 @@ use highwater_operators::transform::extract::{
     self, Document, ExtractOptions, Extractors, Limits, PdfBackend, Reason, confine,
 };
 
+// That of `paper-index`: it must fail as asked where the memory is capped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

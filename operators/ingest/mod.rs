@@ -1,6 +1,7 @@
 //! Sources: one file or folder each. To add one, implement
 //! [`highwater::source::Source`] and give it a line in [`open`].
 
+pub(crate) mod ahead;
 pub mod documents;
 pub mod groups;
 pub mod history;

@@ -12,7 +12,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use highwater::ledger::{DataFile, LoggedFile};
 use object_store::ObjectStore;
 
-use super::index::{ENTRY_BYTES, Index, Place};
+use super::index::{ENTRY_BYTES, Index, Place, RECENT_BYTES};
 use super::rows::{hash_in, names_schema, vector_in, vectors_schema};
 use crate::lake::{LakeReadError, TableFile, all_rows};
 
@@ -51,7 +51,7 @@ enum Fresh {
     Made(Vector),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     fresh: HashMap<Hash, Fresh>,
     index: Index,
@@ -68,7 +68,8 @@ pub struct VectorCache {
 }
 
 impl VectorCache {
-    /// Of the table in `folder`, of whose `files` it learns the names.
+    /// Of the table in `folder`, of whose `files` it learns the names, within
+    /// `index_bytes` of memory.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -76,14 +77,26 @@ impl VectorCache {
         folder: Arc<dyn ObjectStore>,
         files: Vec<LoggedFile>,
         model: &str,
+        index_bytes: u64,
     ) -> Result<Self, LakeReadError> {
+        let inner = Inner {
+            fresh: HashMap::new(),
+            index: Index::within(index_bytes),
+            files: Vec::new(),
+        };
         let cache = Self {
             folder,
             model: model.to_owned(),
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
         };
         cache.learn(files).await?;
         Ok(cache)
+    }
+
+    /// What it needs to know so many vectors, in bytes.
+    #[must_use]
+    pub fn index_bytes(vectors: u64) -> u64 {
+        RECENT_BYTES + vectors * ENTRY_BYTES
     }
 
     /// The model.
@@ -104,10 +117,11 @@ impl VectorCache {
         self.len() == 0
     }
 
-    /// What its index takes, in bytes.
+    /// How many it does not know, because there was no memory for them: such a text is
+    /// embedded again when it comes again.
     #[must_use]
-    pub fn index_bytes(&self) -> u64 {
-        self.len() * ENTRY_BYTES
+    pub fn left_out(&self) -> u64 {
+        self.lock().index.left_out()
     }
 
     /// Files were published: what is in them need not be kept in memory any more.
@@ -184,6 +198,14 @@ impl VectorCache {
     /// A vector was made.
     pub(super) fn made(&self, hash: Hash, vector: Vector) {
         self.lock().fresh.insert(hash, Fresh::Made(vector));
+    }
+
+    /// Whoever was to make a vector will not: the next one who asks is to.
+    pub(super) fn give_up(&self, hash: Hash) {
+        let mut inner = self.lock();
+        if matches!(inner.fresh.get(&hash), Some(Fresh::Claimed)) {
+            inner.fresh.remove(&hash);
+        }
     }
 
     /// Vectors of the table by their places; `None` where another text's is there.

@@ -19,6 +19,7 @@ use highwater::flow::{
     Batches, Epoch, Event, Events, Mailbox, Sender, TableFailure, Wire, mailbox,
 };
 use highwater::run::stages::Stages;
+use rustix::time::{ClockId, clock_gettime};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::Pipeline;
@@ -218,7 +219,10 @@ impl Filling {
             self.hear(mail);
         }
         if let Some(failure) = self.failed.clone() {
-            let turn = self.turn.take().map(|turn| turn.work);
+            let turn = self.turn.take().map(|mut turn| {
+                turn.window.give_up(&self.plan.cache);
+                turn.work
+            });
             let all = turn.into_iter().chain(self.waiting.drain(..));
             self.done
                 .extend(all.map(|work| (work, Err(failure.clone()))));
@@ -288,9 +292,10 @@ impl Filling {
             .next_for_the_model(TEXTS_AT_ONCE, TOKENS_AT_ONCE);
         let rows = &turn.work.batch.rows;
         let texts: Vec<&str> = chosen.iter().map(|open| text(rows, open.row())).collect();
-        let began = Instant::now();
+        let before = processor_time();
         let embedded = self.plan.embedder.embed(&texts);
-        self.plan.stages.embed.add(began.elapsed());
+        let spent = processor_time().saturating_sub(before);
+        self.plan.stages.embed.add(spent);
         self.take(&chosen, embedded);
     }
 
@@ -333,32 +338,22 @@ impl Filling {
 
     /// New vectors of `chosen`, in their order.
     fn take(&mut self, chosen: &[Open], embedded: Result<Embedded, EmbedError>) {
-        let Some(turn) = &mut self.turn else { return };
-        let embedded = match embedded {
+        let dimensions = self.plan.embedder.dimensions();
+        let embedded = match whole(embedded, chosen.len(), dimensions) {
             Ok(embedded) => embedded,
-            Err(error) => {
-                let kind = match error.passes() {
-                    true => FailureKind::Retryable,
-                    false => FailureKind::Failed,
-                };
-                self.failed = Some(TableFailure::new(kind, error.to_string()));
+            Err(failure) => {
+                for open in chosen {
+                    // Another worker may wait for them, and would for ever.
+                    self.plan.cache.give_up(open.hash());
+                }
+                self.failed = Some(failure);
                 return;
             }
         };
+        let Some(turn) = &mut self.turn else { return };
         self.plan.tally.tokens.add(embedded.tokens as u64);
         self.plan.tally.padding.add(embedded.padding as u64);
-        let vectors = embedded
-            .vectors
-            .chunks_exact(self.plan.embedder.dimensions());
-        if vectors.len() != chosen.len() {
-            let what = format!(
-                "the model made {} vectors of {} texts; please report this",
-                vectors.len(),
-                chosen.len()
-            );
-            self.failed = Some(TableFailure::new(FailureKind::Failed, what));
-            return;
-        }
+        let vectors = embedded.vectors.chunks_exact(dimensions);
         for (open, vector) in chosen.iter().zip(vectors) {
             let vector: Vector = Arc::from(vector);
             self.plan.cache.made(open.hash(), Arc::clone(&vector));
@@ -379,6 +374,34 @@ impl Filling {
         });
         self.done.push((turn.work, rows));
     }
+}
+
+/// The vectors of so many texts, or why there are none.
+fn whole(
+    embedded: Result<Embedded, EmbedError>,
+    texts: usize,
+    dimensions: usize,
+) -> Result<Embedded, TableFailure> {
+    let embedded = embedded.map_err(|error| {
+        let kind = match error.passes() {
+            true => FailureKind::Retryable,
+            false => FailureKind::Failed,
+        };
+        TableFailure::new(kind, error.to_string())
+    })?;
+    let made = embedded.vectors.chunks_exact(dimensions).len();
+    if made != texts {
+        let what = format!("the model made {made} vectors of {texts} texts; please report this");
+        return Err(TableFailure::new(FailureKind::Failed, what));
+    }
+    Ok(embedded)
+}
+
+/// The processor time of this thread so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// New vectors on their way out.

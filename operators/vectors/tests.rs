@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ struct Letters {
     asked: Mutex<HashMap<String, usize>>,
     remote: bool,
     fails: bool,
+    /// Fails slowly, this once.
+    fails_once: AtomicBool,
 }
 
 fn letters(text: &str) -> [f32; 2] {
@@ -60,6 +63,10 @@ impl Embedder for Letters {
     fn embed(&self, texts: &[&str]) -> Result<Embedded, EmbedError> {
         if self.fails {
             return Err(EmbedError::Tokenizer("it does not want to".into()));
+        }
+        if self.fails_once.swap(false, Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(300));
+            return Err(EmbedError::Tokenizer("not now".into()));
         }
         let mut embedded = Embedded::default();
         for text in texts {
@@ -117,7 +124,7 @@ fn rows(texts: &[&str], known: &[&str]) -> RecordBatch {
 
 fn cache(runtime: &tokio::runtime::Runtime) -> (Arc<dyn ObjectStore>, Arc<VectorCache>) {
     let folder: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let opened = VectorCache::open(Arc::clone(&folder), Vec::new(), "letters");
+    let opened = VectorCache::open(Arc::clone(&folder), Vec::new(), "letters", 1 << 30);
     (folder, Arc::new(runtime.block_on(opened).unwrap()))
 }
 
@@ -137,12 +144,23 @@ fn fill(
     cache: &Arc<VectorCache>,
     runtime: &tokio::runtime::Runtime,
 ) -> Seen {
+    let caches = vec![Arc::clone(cache); work.len()];
+    fill_from(work, embedder, caches, runtime)
+}
+
+/// The same, where each worker knows what its own cache knows.
+fn fill_from(
+    work: Vec<Vec<RecordBatch>>,
+    embedder: &Arc<Letters>,
+    caches: Vec<Arc<VectorCache>>,
+    runtime: &tokio::runtime::Runtime,
+) -> Seen {
     let workers = work.len();
     let seen: Arc<Mutex<Seen>> = Arc::default();
     let (out, work) = (Arc::clone(&seen), Arc::new(work));
     let plan = FillVectors {
         embedder: Arc::clone(embedder) as Arc<dyn Embedder>,
-        cache: Arc::clone(cache),
+        cache: Arc::clone(&caches[0]),
         tally: Arc::new(ChunkTally::default()),
         stages: Arc::default(),
         tick: Duration::from_millis(5),
@@ -160,7 +178,8 @@ fn fill(
                 permit: Permit::free(),
             })
             .collect();
-        let (out, plan) = (Arc::clone(&out), plan.clone());
+        let (out, mut plan) = (Arc::clone(&out), plan.clone());
+        plan.cache = Arc::clone(&caches[index]);
         worker.dataflow::<Epoch, _, _>(move |scope| {
             let filled = fill_vectors(scope, batches.to_stream(scope), plan);
             let (rows, new, failed) = (Arc::clone(&out), Arc::clone(&out), out);
@@ -227,6 +246,35 @@ fn each_text_is_embedded_once_and_rows_stay_in_order() {
             (199, 199),
             "all but the one that was known"
         );
+    }
+}
+
+/// The control arm: two workers that do not know of each other embed a text twice.
+#[test]
+fn workers_that_do_not_share_what_they_know_embed_twice() {
+    let runtime = runtime();
+    let caches = vec![cache(&runtime).1, cache(&runtime).1];
+    let embedder = Arc::new(Letters::default());
+    let work = vec![vec![rows(&["one"], &[])], vec![rows(&["one"], &[])]];
+    let seen = fill_from(work, &embedder, caches, &runtime);
+    assert_eq!(seen.rows.len(), 2);
+    assert_eq!(embedder.asked.lock().unwrap().get("one"), Some(&2));
+}
+
+/// Who waits for a vector that another worker fails to make makes it himself.
+#[test]
+fn nobody_waits_for_who_has_failed() {
+    for remote in [false, true] {
+        let runtime = runtime();
+        let (_, cache) = cache(&runtime);
+        let embedder = Arc::new(Letters {
+            remote,
+            fails_once: AtomicBool::new(true),
+            ..Letters::default()
+        });
+        let work = vec![vec![rows(&["one"], &[])], vec![rows(&["one"], &[])]];
+        let seen = fill(work, &embedder, &cache, &runtime);
+        assert_eq!((seen.rows.len(), seen.failed), (1, 1));
     }
 }
 

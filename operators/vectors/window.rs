@@ -125,6 +125,13 @@ impl Window {
         self.found.insert(open.row, vector);
     }
 
+    /// What was to be embedded here will not be.
+    pub(super) fn give_up(&mut self, cache: &VectorCache) {
+        for open in self.to_embed.drain(..) {
+            cache.give_up(open.hash);
+        }
+    }
+
     /// Looks for what others make.
     pub(super) fn look_for_theirs(&mut self, cache: &VectorCache) {
         let theirs = std::mem::take(&mut self.theirs);

@@ -263,10 +263,22 @@ impl Shared<'_> {
     fn open_vectors(&mut self) -> Result<(), Failure> {
         if self.vectors.is_none() {
             let lake = highwater::run::lake::open_lake(self.config)?;
-            let opened = Vectors::open(&lake, self.model.name(), self.context);
+            let most = self.memory.index_bytes;
+            let opened = Vectors::open(&lake, self.model.name(), most, self.context);
             self.vectors = Some(self.context.runtime.block_on(opened)?);
         }
         Ok(())
+    }
+
+    /// What the user should know of vectors for which there was no memory.
+    pub(super) fn warn_of_left_out(&mut self) {
+        let left_out = self.vectors.as_ref().map_or(0, |open| open.cache.left_out());
+        if left_out > 0 {
+            self.warnings.push(format!(
+                "there was no memory to know {left_out} vectors of the lake: their texts are \
+                 embedded again where they come again; give more --memory"
+            ));
+        }
     }
 
     fn ranges(&self, instance: &Instance, compared: &Compared) -> Result<RangePlan, Failure> {

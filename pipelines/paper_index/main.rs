@@ -182,7 +182,9 @@ impl PaperIndex {
         papers: &PapersConfig,
         context: &'a RunContext,
     ) -> Result<Shared<'a>, Failure> {
-        let memory = Memory::divide(config, papers, context, &open_lake(config)?)?;
+        let lake = open_lake(config)?;
+        let vectors = context.runtime.block_on(vectors::count(&lake))?;
+        let memory = Memory::divide(config, papers, context, &lake, vectors)?;
         Ok(Shared {
             memory,
             model: Model::of(papers),
@@ -257,6 +259,7 @@ impl Pipeline for PaperIndex {
                 break;
             }
         }
+        shared.warn_of_left_out();
         report.warnings.append(&mut shared.warnings);
         report.seconds = shared.stages.seconds();
         report.memory_waits = shared.memory.reading.waits();

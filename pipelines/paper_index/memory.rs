@@ -1,5 +1,5 @@
-//! How the memory limit is divided: the model, the processes that read documents,
-//! documents on their way, files that are written.
+//! How the memory limit is divided: the model, the index of known vectors, the processes
+//! that read documents, documents on their way, files that are written.
 
 use highwater::app::{Failure, RunContext};
 use highwater::budget::MemoryBudget;
@@ -10,7 +10,7 @@ use highwater::telemetry::units;
 use highwater_operators::embed::{MiniLm, minilm};
 use highwater_operators::ingest::documents::chunks_schema;
 use highwater_operators::sink::lake::FileFormat;
-use highwater_operators::vectors::vectors_schema;
+use highwater_operators::vectors::{VectorCache, vectors_schema};
 
 const MIB: u64 = 1 << 20;
 
@@ -36,12 +36,14 @@ pub(super) struct Memory {
     pub(super) extractors: usize,
     /// What each of them may take, in bytes.
     pub(super) extractor_bytes: u64,
+    /// What the index of known vectors may take, in bytes.
+    pub(super) index_bytes: u64,
     /// How files are encoded.
     pub(super) format: FileFormat,
 }
 
 impl Memory {
-    /// Divides what the limit leaves.
+    /// Divides what the limit leaves, where the lake has `vectors` vectors already.
     ///
     /// # Errors
     /// It leaves too little.
@@ -50,6 +52,7 @@ impl Memory {
         papers: &PapersConfig,
         context: &RunContext,
         lake: &Store,
+        vectors: u64,
     ) -> Result<Self, Failure> {
         let workers = context.workers() as u64;
         let model = match papers.endpoint {
@@ -61,7 +64,9 @@ impl Memory {
         };
         let extractors = papers.extractors.unwrap_or(context.workers()).max(1);
         let budget = context.allowance.budget.as_u64();
-        let rest = budget.saturating_sub(model);
+        let known = VectorCache::index_bytes(vectors);
+        let fixed = model + known;
+        let rest = budget.saturating_sub(fixed);
         let wanted = papers.extractor_memory.map(|memory| memory.as_u64());
         let half = rest / 2 / extractors as u64;
         let extractor_bytes =
@@ -69,10 +74,10 @@ impl Memory {
         let ours = rest.saturating_sub(extractor_bytes * extractors as u64);
         if ours < workers * LEAST_OF_A_WORKER {
             let needed = context.memory_limit.as_u64() + workers * LEAST_OF_A_WORKER - ours
-                + model.saturating_sub(budget);
+                + fixed.saturating_sub(budget);
             let what = format!(
-                "{} of memory is too little for {workers} workers, the model and {extractors} \
-                 processes that read documents",
+                "{} of memory is too little for {workers} workers, the model, an index of \
+                 {vectors} vectors and {extractors} processes that read documents",
                 units::bytes(context.memory_limit.as_u64())
             );
             let hint = format!(
@@ -81,6 +86,9 @@ impl Memory {
             );
             return Err(Failure::usage(what).hint(hint));
         }
+        // New vectors come to those that are known.
+        let new = ours / 16;
+        let ours = ours - new;
         let writing = ours / 2;
         let (reading, ahead) = (ours / 8, ours / 4);
         let columns = chunks_schema().fields().len() + vectors_schema().fields().len();
@@ -90,6 +98,7 @@ impl Memory {
             batch_bytes: (reading / workers / 3).clamp(MIB / 4, 4 * MIB),
             extractors,
             extractor_bytes,
+            index_bytes: known + new,
             format: FileFormat::within(writing / workers, columns as u64, lake, &config.files),
         })
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use highwater::app::{Failure, RunContext};
 use highwater::flow::{Epoch, Event, Settle, Settled};
-use highwater::ledger::{Change, ChangeKind, DataFile, Ledger};
+use highwater::ledger::{Change, ChangeKind, DataFile, Ledger, LoggedFile};
 use highwater::store::Store;
 use highwater::watermark::{Bound, Identity, Mode, Watermark};
 use highwater_operators::lake::LakeReadError;
@@ -27,13 +27,15 @@ pub(super) struct Vectors {
 }
 
 impl Vectors {
-    /// Opens the table of a lake, for the vectors of one model.
+    /// Opens the table of a lake, for the vectors of one model, known by an index of at
+    /// most so many bytes.
     ///
     /// # Errors
     /// It cannot be read.
     pub(super) async fn open(
         lake: &Store,
         model: &str,
+        index_bytes: u64,
         context: &RunContext,
     ) -> Result<Self, Failure> {
         let store = lake.child(FOLDER);
@@ -43,7 +45,7 @@ impl Vectors {
             keeper.commit(Vec::new()).await?;
         }
         let files = keeper.ledger.files().await?;
-        let cache = VectorCache::open(store.objects(), files, model).await;
+        let cache = VectorCache::open(store.objects(), files, model, index_bytes).await;
         Ok(Self {
             cache: Arc::new(cache.map_err(|error| unreadable(&error))?),
             store,
@@ -66,6 +68,19 @@ impl Vectors {
             ..keeper
         })
     }
+}
+
+/// How many vectors a lake has.
+///
+/// # Errors
+/// The log of their table cannot be read.
+pub(super) async fn count(lake: &Store) -> Result<u64, Failure> {
+    let ledger = Ledger::open(lake.child(FOLDER)).await?;
+    if ledger.head().is_none() {
+        return Ok(0);
+    }
+    let files = ledger.files().await?;
+    Ok(files.iter().map(LoggedFile::rows).sum())
 }
 
 /// A file of the lake that cannot be read, as a failure of the run.

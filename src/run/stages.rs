@@ -35,7 +35,7 @@ pub struct Stages {
     /// Making text of documents, with the waiting for a process that does; of
     /// `paper-index` only, as is the next one.
     pub extract: Stage,
-    /// Making vectors, over all workers.
+    /// Making vectors here, over all workers: processor time, not that of the clock.
     pub embed: Stage,
     /// Encoding and compressing, over all workers.
     pub encode: Stage,

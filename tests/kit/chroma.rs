@@ -129,17 +129,31 @@ impl ChromaServer {
         false
     }
 
+    /// How many points a collection has; `None` where there is no such collection.
+    pub(crate) fn points(&self, collection: &str) -> Option<u64> {
+        let all = "/api/v2/tenants/default_tenant/databases/default_database/collections";
+        let found: serde_json::Value =
+            serde_json::from_str(&self.get(&format!("{all}/{collection}"))?).ok()?;
+        let id = found["id"].as_str()?;
+        self.get(&format!("{all}/{id}/count"))?.trim().parse().ok()
+    }
+
     fn answers(&self) -> bool {
-        let Ok(mut stream) = TcpStream::connect(self.address()) else {
-            return false;
-        };
-        let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-        let asked =
-            "GET /api/v2/heartbeat HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        let mut answer = [0; 15];
-        stream.write_all(asked.as_bytes()).is_ok()
-            && stream.read_exact(&mut answer).is_ok()
-            && answer.starts_with(b"HTTP/1.1 200")
+        self.get("/api/v2/heartbeat").is_some()
+    }
+
+    /// The body of an answer that is a success.
+    fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(self.address()).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        // HTTP/1.0: a body without chunks, that ends with the connection.
+        let asked = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        stream.write_all(asked.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?;
+        (status == "200").then(|| body.to_owned())
     }
 }
 

@@ -9,6 +9,7 @@ use super::lake::Running;
 use super::objects::Side;
 use super::oracle::ask;
 use super::outcome::Outcome;
+use super::place::Place;
 use super::{Random, scratch};
 
 /// The model's files, as `scripts/test` has put them there.
@@ -26,6 +27,7 @@ pub(crate) struct Papers {
     settings: String,
     papers: String,
     instance: String,
+    place: Option<Place>,
 }
 
 impl Papers {
@@ -39,6 +41,7 @@ impl Papers {
             settings: String::new(),
             papers: String::new(),
             instance: String::new(),
+            place: None,
         }
     }
 
@@ -51,6 +54,15 @@ impl Papers {
     /// With more lines for all instances.
     pub(crate) fn of_papers(mut self, setting: &str) -> Self {
         self.papers += &format!("{setting}\n");
+        self
+    }
+
+    /// With a lake elsewhere than in its folder.
+    pub(crate) fn into_lake(mut self, place: Place) -> Self {
+        for (name, value) in place.options() {
+            self.settings += &format!("store.{name} = {value:?}\n");
+        }
+        self.place = Some(place);
         self
     }
 
@@ -91,8 +103,12 @@ impl Papers {
         let home = self.home.path().display();
         let folder = format!("file:{home}/docs");
         let source = self.source.as_ref().unwrap_or(&folder);
+        let url = match &self.place {
+            Some(place) => place.url(),
+            None => format!("file:{home}/{lake}"),
+        };
         let text = format!(
-            "lake = \"file:{home}/{lake}\"\nworkers = 2\n{}\n[papers]\nmodel_dir = \"{}\"\n\
+            "lake = \"{url}\"\nworkers = 2\n{}\n[papers]\nmodel_dir = \"{}\"\n\
              chunk_tokens = 64\noverlap_tokens = 8\n{}[instances.docs]\nsource = \"{source}\"\n{}",
             self.settings,
             model_dir().display(),

@@ -3,7 +3,8 @@
 Usage: papers.py '{"table": FOLDER, "other": FOLDER, "chroma": URL, "collection": NAME}'
 prints one line of JSON: documents, chunks (hash by id), notes, version, and what is
 wrong. `other` is another table that must hold the same chunks and vectors, `chroma` a
-server whose collection must. Exits 0 if nothing is wrong. Runs in a Python with
+server whose collection must, `endpoint` (with `key` and `model`) one that must make the
+same vectors of the texts. Exits 0 if nothing is wrong. Runs in a Python with
 `deltalake` and `pyarrow`; the collection is asked for by plain HTTP.
 """
 
@@ -109,6 +110,21 @@ def collection(url, name):
         offset += page
 
 
+def embedded(question, chunks):
+    """Vector and text by id, the vectors as the endpoint makes them."""
+    ids, points = sorted(chunks), {}
+    for at in range(0, len(ids), 100):
+        some = ids[at:at + 100]
+        texts = [chunks[key]["text"] for key in some]
+        body = json.dumps({"model": question["model"], "input": texts}).encode()
+        headers = {"content-type": "application/json", "authorization": f"Bearer {question['key']}"}
+        request = urllib.request.Request(f"{question['endpoint']}/embeddings", body, headers)
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            for found in json.load(answer)["data"]:
+                points[some[found["index"]]] = (found["embedding"], texts[found["index"]])
+    return points
+
+
 def main():
     question = json.loads(sys.argv[1])
     wrong = []
@@ -127,6 +143,8 @@ def main():
             wrong.append("the other table tells other things of its chunks")
     if question.get("chroma"):
         compare("the collection", chunks, collection(question["chroma"], question["collection"]), wrong)
+    if question.get("endpoint"):
+        compare("the endpoint", chunks, embedded(question, chunks), wrong)
     print(json.dumps({
         "documents": {name: len(numbers) for name, numbers in documents.items()},
         "chunks": {key: row["hash"] for key, row in chunks.items()},

@@ -14,11 +14,9 @@
 //! | `merge` | a listing beside the documents of a file |
 //! | `find` | which ranges differ, and where it is best to divide the work on them |
 //! | `prepare` | from an object to the rows of a document |
-//! | `ahead` | documents on their way, in the order of keys |
 //! | `ranges` | [`DocumentRanges`]: ranges of the table as they are to be |
 //! | `tally` | what becomes of chunks, counted |
 
-mod ahead;
 mod find;
 mod merge;
 mod old;
@@ -41,7 +39,7 @@ use crate::lake::KeyedTable;
 pub use find::{Found, Group, Piece, find_changes};
 pub use prepare::Preparing;
 pub use ranges::{DocumentRanges, RangePlan};
-pub use rows::{ID, KEY, VECTOR_BYTES_OF_A_DIMENSION, chunks_schema, columns};
+pub use rows::{ID, KEY, chunks_schema, columns};
 pub use tally::ChunkTally;
 
 /// Smaller files are written anew rather than joined by another one.

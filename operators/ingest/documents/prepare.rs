@@ -10,8 +10,8 @@ use highwater::run::Failure;
 use highwater::run::stages::Stages;
 use highwater::store::objects::{Listed, ObjectError, ObjectErrorKind};
 
-use super::ahead::Paid;
 use super::old::OldDocument;
+use super::ranges::Paid;
 use super::rows::{About, KnownVectors, State, document_rows};
 use super::{ChunkTally, DocumentSides};
 use crate::sink::objects::{Body, BodyReader};

@@ -9,12 +9,16 @@ use highwater::budget::{MemoryBudget, Permit};
 use highwater::source::{Emit, Reader, Readers, SourceError, SourceErrorKind, Split, TableRead};
 use highwater::store::objects::ObjectError;
 
-use super::ahead::{Ahead, Paid};
 use super::find::Piece;
 use super::merge::{Merge, Step};
 use super::prepare::Preparing;
 use super::rows::{chunks_schema, rows_bytes, without_vector};
 use super::{ChunkTally, DocumentSides};
+use crate::ingest::ahead::{Ahead, Next};
+
+/// Documents that are on their way at once of one worker, at most: more than there are
+/// processes that read them, so that none of these waits for a store.
+const MOST_AHEAD: usize = 16;
 
 /// Rows of the table decoded at once.
 const ROWS_AT_ONCE: usize = 256;
@@ -87,7 +91,7 @@ impl RangePlan {
             ROWS_AT_ONCE,
         );
         let mut merge = merge.await.map_err(told)?;
-        let mut ahead = Ahead::new(MemoryBudget::new(self.ahead_bytes));
+        let mut ahead = Ahead::new(MOST_AHEAD, MemoryBudget::new(self.ahead_bytes));
         let mut rows = Outgoing::default();
         while let Some(step) = merge.next().await.map_err(told)? {
             if self.sides.tally.is_stopped() {
@@ -105,19 +109,18 @@ impl RangePlan {
                 }
             };
             let permit = loop {
-                if let Some(permit) = ahead.room(bytes) {
-                    break permit;
-                }
-                if ahead.is_empty() {
-                    break ahead.wait_for_room(bytes).await;
-                }
-                if let Some(paid) = ahead.next().await.map_err(told)? {
-                    rows.push(paid, self.vector_bytes, out).await?;
+                match ahead.room(bytes).await.map_err(told)? {
+                    Next::Room(permit) => break permit,
+                    Next::First(paid) => rows.push(paid, self.vector_bytes, out).await?,
                 }
             };
             match step {
-                Step::Same(old) => ahead.keep(old.rows, permit),
-                Step::Read(object, old) => ahead.prepare(Arc::clone(&self.preparing).prepare(
+                Step::Same(old) => ahead.keep(Paid {
+                    rows: old.rows,
+                    permit,
+                    source_bytes: 0,
+                }),
+                Step::Read(object, old) => ahead.begin(Arc::clone(&self.preparing).prepare(
                     self.sides.clone(),
                     Arc::clone(&self.chunks),
                     object,
@@ -151,6 +154,14 @@ impl RangePlan {
 fn interrupted() -> SourceError {
     let what = "interrupted; what was published before is complete";
     SourceError::new(SourceErrorKind::Unavailable, what)
+}
+
+/// The rows of a document and what pays for them.
+pub(super) struct Paid {
+    pub(super) rows: Vec<RecordBatch>,
+    pub(super) permit: Permit,
+    /// Bytes read from the source for them.
+    pub(super) source_bytes: u64,
 }
 
 /// Rows that wait until they are a batch. A batch holds whole documents, so that a file

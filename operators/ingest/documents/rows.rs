@@ -18,9 +18,6 @@ use crate::transform::chunk::Chunk;
 /// The column that the table is in the order of.
 pub const KEY: &str = "document";
 
-/// What a number of a vector takes in memory.
-pub const VECTOR_BYTES_OF_A_DIMENSION: u64 = size_of::<f32>() as u64;
-
 /// The column of ids; NULL where a document has no text.
 pub const ID: &str = "id";
 

@@ -14,6 +14,8 @@ pub(crate) enum Action {
     Fail503,
     /// 500 InternalError, nothing applied.
     Fail500,
+    /// 403 AccessDenied, nothing applied: nothing that passes by itself.
+    Forbid403,
     /// Applied, but the answer is 500 InternalError.
     Apply500,
     /// Applied, but the connection is reset before the answer.

@@ -106,6 +106,7 @@ async fn apply(
         None => service.call(request).await,
         Some(Action::Fail503) => refuse(request, 503, "SlowDown").await,
         Some(Action::Fail500) => refuse(request, 500, "InternalError").await,
+        Some(Action::Forbid403) => refuse(request, 403, "AccessDenied").await,
         Some(Action::Conflict409) => refuse(request, 409, "ConditionalRequestConflict").await,
         Some(Action::Precondition412) => refuse(request, 412, "PreconditionFailed").await,
         Some(Action::Drop) => Err(reset()),

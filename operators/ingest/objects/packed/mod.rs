@@ -10,12 +10,12 @@
 //! | `rows` | the columns; rows as objects and back |
 //! | `groups` | row groups that are in memory, for whoever asks for one object |
 //! | `objects` | [`PackedObjects`]: a packed table as a place of objects |
-//! | `ahead` | objects on their way into a file, in the order of keys |
+//! | `reading` | objects become rows |
 //! | `rewrite` | [`PackRanges`]: ranges of a packed table as they are to be |
 
-mod ahead;
 mod groups;
 mod objects;
+mod reading;
 mod rewrite;
 mod rows;
 #[cfg(test)]

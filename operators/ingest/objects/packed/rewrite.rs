@@ -17,13 +17,20 @@ use highwater::store::objects::{Carry, KeyRange, Listed, ObjectError, Objects, R
 use highwater::store::pace::Retries;
 use highwater::telemetry::objects::ObjectTally;
 
-use super::ahead::Ahead;
 use super::objects::unreadable;
+use super::reading::{Paid, Reading};
 use super::rows::{PackedRow, Rows, is_same, listed, listed_schema, packed_schema};
+use crate::ingest::ahead::{Ahead, Next};
 use crate::ingest::objects::KeyFilter;
 use crate::ingest::objects::cursor::Cursor;
 use crate::lake::{KeyedTable, RowBatches, all_rows};
 use crate::sink::objects::BodyReader;
+
+/// Objects that are read at once by one worker, at most.
+const MOST_AHEAD: usize = 128;
+
+/// What an object takes beside its content, in bytes. An estimate.
+const OBJECT_BYTES: u64 = 16 << 10;
 
 /// Rows decoded at once, where only names are read.
 const NAMES_AT_ONCE: usize = 4096;
@@ -204,9 +211,12 @@ impl PackPlan {
     /// Emits the rows of a range as they are to be.
     async fn rewrite(&self, number: usize, out: &mut dyn Emit) -> Result<(), SourceError> {
         let told = |error: &ObjectError| failed(self, error);
-        let budget = MemoryBudget::new(self.ahead_bytes);
-        let tally = Arc::clone(&self.tally);
-        let mut ahead = Ahead::new(Arc::clone(&self.reader), budget, tally, self.carry);
+        let mut ahead = Ahead::new(MOST_AHEAD, MemoryBudget::new(self.ahead_bytes));
+        let reading = Reading {
+            reader: Arc::clone(&self.reader),
+            tally: Arc::clone(&self.tally),
+            carry: self.carry,
+        };
         let mut rows = Outgoing::default();
         let merge = Merge::new(self, number, Contents).await;
         let mut merge = merge.map_err(|error| told(&error))?;
@@ -218,21 +228,17 @@ impl PackPlan {
             let bytes = self.count::<Contents>(&step);
             let Some(bytes) = bytes else { continue };
             let permit = loop {
-                if let Some(permit) = ahead.room(bytes) {
-                    break permit;
-                }
-                if ahead.is_empty() {
-                    break ahead.wait_for_room(bytes).await;
-                }
-                if let Some(paid) = ahead.next().await.map_err(|error| told(&error))? {
-                    rows.push(paid, out).await?;
+                let next = ahead.room(bytes + OBJECT_BYTES).await;
+                match next.map_err(|error| told(&error))? {
+                    Next::Room(permit) => break permit,
+                    Next::First(paid) => rows.push(paid, out).await?,
                 }
             };
             match step {
                 Step::Same(row) | Step::Stays(row) | Step::TooLarge(_, Some(row)) => {
-                    ahead.keep(row, permit);
+                    ahead.keep(Paid { row, permit });
                 }
-                Step::Read(object, old) => ahead.read(object, permit, old),
+                Step::Read(object, old) => ahead.begin(reading.clone().row(object, permit, old)),
                 Step::Goes(_) | Step::TooLarge(_, None) | Step::Nothing => {}
             }
         }
@@ -293,7 +299,7 @@ struct Outgoing {
 impl Outgoing {
     async fn push(
         &mut self,
-        paid: super::ahead::Paid,
+        paid: Paid,
         out: &mut dyn Emit,
     ) -> Result<(), SourceError> {
         self.rows.push(paid.row);

@@ -43,6 +43,18 @@ pub(super) fn dropped_arguments(name: &str) -> Option<usize> {
     })
 }
 
+/// Whether a command means something here, whatever a document makes of it.
+pub(super) fn is_understood(name: &str) -> bool {
+    heading(name).is_some()
+        || accent(name).is_some()
+        || dropped_arguments(name).is_some()
+        || matches!(
+            name,
+            "begin" | "end" | "title" | "author" | "date" | "keywords" | "maketitle" | "footnote"
+                | "caption" | "item" | "input" | "include" | "href"
+        )
+}
+
 /// How many arguments come before the one that is text.
 pub(super) fn arguments_before_text(name: &str) -> usize {
     match name {

@@ -1,9 +1,10 @@
 //! LaTeX source, without running TeX: commands that structure text are understood,
 //! those that only set it are dropped and what they set is kept, mathematics stays
-//! as it is written. `tokens` cuts the source up, `commands` knows the names,
-//! `writer` walks through it.
+//! as it is written. `tokens` cuts the source up, `commands` knows the names, `macros` those that
+//! the document defines, `writer` walks through it.
 
 mod commands;
+mod macros;
 mod tokens;
 mod writer;
 
@@ -182,6 +183,36 @@ ignored"#,
         source += "\\begin{document}\\z\\end{document}";
         let document = read(&source, &Limits::default());
         assert!(document.text.len() < 1_000_001);
+    }
+
+    #[test]
+    fn macros_with_arguments() {
+        let define = "\\newcommand{\\pair}[2]{(#1 and \\emph{#2})}\
+                      \\newcommand*\\call[2][nobody]{#1 calls #2}\
+                      \\def\\vect#1{$\\mathbf{#1}$}\\def\\to#1:{#1}\
+                      \\newcommand{\\part@}[1]{\\section{On #1}}\
+                      \\newcommand{\\swap}[2]{\\pair{#2}{#1}}";
+        let read = |body: &str| text(&format!("{define}\\begin{{document}}{body}\\end{{document}}"));
+        assert_eq!(read("\\pair{a}b."), "(a and b).");
+        assert_eq!(read("\\call{Ann}. \\call[Bo]{Ann}."), "nobody calls Ann. Bo calls Ann.");
+        assert_eq!(read("A \\vect{x} of \\vect y."), "A \\mathbf{x} of \\mathbf{y}.");
+        assert_eq!(read("\\swap{a}{\\call{b}}"), "(nobody calls b and a)");
+        assert_eq!(read("\\part@{rivers} They flow."), "On rivers\n\nThey flow.");
+        // What is delimited otherwise is read as its arguments, a number sign as one.
+        assert_eq!(read("\\to{a}: \\#1 #1 # x"), "a: #1 #1 # x");
+        // Our own meaning of a command stays.
+        let own = "\\renewcommand{\\section}[1]{#1}\\section{S} t";
+        assert_eq!(read(own), "S\n\nt");
+    }
+
+    #[test]
+    fn arguments_that_laugh_end() {
+        let mut source = String::from("\\def\\a#1{$#1#1$ #1#1}");
+        for (name, of) in ('b'..='z').zip('a'..='y') {
+            source += &format!("\\def\\{name}#1{{\\{of}{{#1#1}}\\{of}{{$#1#1$}}}}");
+        }
+        source += "\\begin{document}\\z{lol}\\end{document}";
+        assert!(text(&source).len() < 1_000_001);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) enum Token<'s> {
     Close,
     /// `$` or `$$`
     Dollar(&'s str),
+    /// `#1` to `#9`, as it is and as a number from 0.
+    Parameter(&'s str, usize),
     /// An empty line.
     Paragraph,
     /// Anything else; line ends in it are blanks.
@@ -46,7 +48,9 @@ impl<'s> Tokens<'s> {
                 self.rest = &before[at + length..];
                 &text[..length]
             }
-            Some(Token::Command(_)) => &before[..before.len() - self.rest.len()],
+            Some(Token::Command(_) | Token::Parameter(..)) => {
+                &before[..before.len() - self.rest.len()]
+            }
             _ => {
                 self.rest = before;
                 ""
@@ -131,6 +135,20 @@ impl<'s> Tokens<'s> {
         self.rest = self.rest[end..].trim_start_matches([' ', '\t']);
     }
 
+    fn parameter(&mut self) -> Token<'s> {
+        let digit = self.rest.as_bytes().get(1).copied().unwrap_or_default();
+        let length = match digit {
+            b'1'..=b'9' => 2,
+            _ => 1,
+        };
+        let (text, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        match length {
+            2 => Token::Parameter(text, usize::from(digit - b'1')),
+            _ => Token::Text(text),
+        }
+    }
+
     fn command(&mut self) -> Token<'s> {
         let name = &self.rest[1..];
         let letters = name
@@ -179,10 +197,11 @@ impl<'s> Iterator for Tokens<'s> {
                 self.rest = rest;
                 Token::Dollar(mark)
             }
+            '#' => self.parameter(),
             _ => {
                 let end = self
                     .rest
-                    .find(['\\', '{', '}', '$', '%'])
+                    .find(['\\', '{', '}', '$', '%', '#'])
                     .unwrap_or(self.rest.len());
                 let text = &self.rest[..end];
                 match empty_line(text) {

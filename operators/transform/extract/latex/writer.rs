@@ -1,14 +1,15 @@
 //! The walk through LaTeX source. What is entered (a group of text, a file, a
 //! macro) is put on a stack, so that the depth of nesting is no depth of calls.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use unicode_normalization::char::compose;
 
 use super::super::text::{TextWriter, one_line};
 use super::super::{Document, Format, Limits};
 use super::commands;
+use super::macros::{Arguments, Macro};
 use super::tokens::{Token, Tokens};
 
 /// Files and macros within one another.
@@ -18,6 +19,14 @@ const MOST_ENTERED: usize = 200_000;
 /// Commands within a title or an author are read once more by themselves; within
 /// those no more.
 const MOST_INNER: usize = 1;
+
+/// A part of the source that was entered.
+struct Part<'s> {
+    tokens: Tokens<'s>,
+    after: After<'s>,
+    /// What `#1` and so on stand for in it.
+    arguments: Arguments<'s>,
+}
 
 /// What is done when a part of the source that was entered ends.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +40,8 @@ enum After<'s> {
 
 pub(super) struct Writer<'s> {
     files: &'s BTreeMap<String, String>,
-    macros: HashMap<&'s str, &'s str>,
-    stack: Vec<(Tokens<'s>, After<'s>)>,
+    macros: HashMap<&'s str, Macro<'s>>,
+    stack: Vec<Part<'s>>,
     entered: usize,
     /// Whether a reference was just left out: no blank stands before a full stop.
     dropped: bool,
@@ -69,10 +78,10 @@ impl<'s> Writer<'s> {
         let body = source.find("\\begin{document}");
         if let Some(at) = body {
             let mut preamble = std::mem::replace(&mut self.out, TextWriter::new(self.limits));
-            self.run(&source[..at]);
+            self.run(&source[..at], Arguments::default());
             std::mem::swap(&mut self.out, &mut preamble);
         }
-        self.run(&source[body.unwrap_or(0)..]);
+        self.run(&source[body.unwrap_or(0)..], Arguments::default());
         let mut document = self.out.finish(Format::Latex);
         document.title = self.title;
         document.authors = self.authors;
@@ -81,33 +90,53 @@ impl<'s> Writer<'s> {
         document
     }
 
-    fn run(&mut self, source: &'s str) {
-        self.stack.push((Tokens::new(source), After::Nothing));
-        while let Some((tokens, _)) = self.stack.last_mut() {
+    fn run(&mut self, source: &'s str, arguments: Arguments<'s>) {
+        self.stack.push(Part {
+            tokens: Tokens::new(source),
+            after: After::Nothing,
+            arguments,
+        });
+        while let Some(part) = self.stack.last_mut() {
             if self.out.is_full() {
                 self.stack.clear();
                 return;
             }
-            match tokens.next() {
+            match part.tokens.next() {
                 Some(token) => self.token(token),
                 None => self.leave(),
             }
         }
     }
 
+    /// Enters a piece of the part that is being read.
     fn enter(&mut self, source: &'s str, after: After<'s>) {
+        let arguments = self.arguments();
+        self.enter_with(source, after, arguments);
+    }
+
+    fn enter_with(&mut self, source: &'s str, after: After<'s>, arguments: Arguments<'s>) {
         self.entered += 1;
         if self.stack.len() < MOST_NESTED && self.entered < MOST_ENTERED {
-            self.stack.push((Tokens::new(source), after));
+            self.stack.push(Part {
+                tokens: Tokens::new(source),
+                after,
+                arguments,
+            });
         }
     }
 
     fn leave(&mut self) {
-        match self.stack.pop() {
-            Some((_, After::Heading)) => self.out.end_heading(),
-            Some((_, After::Parenthesis)) => self.out.flow(")"),
+        match self.stack.pop().map(|part| part.after) {
+            Some(After::Heading) => self.out.end_heading(),
+            Some(After::Parenthesis) => self.out.flow(")"),
             _ => {}
         }
+    }
+
+    /// What parameters stand for in the part that is being read.
+    fn arguments(&self) -> Arguments<'s> {
+        let part = self.stack.last();
+        part.map(|part| part.arguments.clone()).unwrap_or_default()
     }
 
     fn token(&mut self, token: Token<'s>) {
@@ -120,6 +149,10 @@ impl<'s> Writer<'s> {
                 self.text(text);
             }
             Token::Paragraph => self.out.paragraph(),
+            Token::Parameter(text, number) => match self.arguments().get(number) {
+                Some((source, arguments)) => self.enter_with(source, After::Nothing, arguments),
+                None => self.out.flow(text),
+            },
             Token::Dollar("$") => self.mathematics("$"),
             Token::Dollar(mark) => self.display(mark),
             Token::Command(name) => self.command(name),
@@ -131,7 +164,7 @@ impl<'s> Writer<'s> {
     fn here<T: Default>(&mut self, what: impl FnOnce(&mut Tokens<'s>) -> T) -> T {
         self.stack
             .last_mut()
-            .map(|(tokens, _)| what(tokens))
+            .map(|part| what(&mut part.tokens))
             .unwrap_or_default()
     }
 
@@ -151,9 +184,11 @@ impl<'s> Writer<'s> {
     }
 
     fn command(&mut self, name: &'s str) {
-        if let Some(body) = self.macros.get(name).copied() {
+        if let Some(found) = self.macros.get(name).copied() {
             // `\name{}` ends the name only.
-            return self.enter(body, After::Nothing);
+            let given = self.here(|tokens| found.read_arguments(tokens));
+            let arguments = Arguments::of(given, self.arguments());
+            return self.enter_with(found.body, After::Nothing, arguments);
         }
         if let Some(level) = commands::heading(name) {
             return self.heading(level);
@@ -243,17 +278,19 @@ impl<'s> Writer<'s> {
         });
         self.out.begin_heading(level);
         self.enter(text, After::Heading);
-        if !matches!(self.stack.last(), Some((_, After::Heading))) {
+        let after = self.stack.last().map(|part| part.after);
+        if !matches!(after, Some(After::Heading)) {
             self.out.end_heading();
         }
     }
 
     fn accent(&mut self, accent: char) {
         let argument = self.here(Tokens::argument).trim();
-        let letters = match argument {
+        let argument = self.arguments().substituted(argument);
+        let letters = match argument.as_ref() {
             "\\i" => "i",
             "\\j" => "j",
-            _ => argument,
+            letters => letters,
         };
         let mut rest = letters.chars();
         let Some(letter) = rest.next() else { return };
@@ -309,7 +346,8 @@ impl<'s> Writer<'s> {
 
     fn mathematics(&mut self, end: &str) {
         let text = self.here(|tokens| tokens.until(end));
-        self.out.flow(text);
+        let text: Cow<'s, str> = self.arguments().substituted(text);
+        self.out.flow(&text);
     }
 
     fn display(&mut self, end: &str) {
@@ -349,7 +387,7 @@ impl<'s> Writer<'s> {
         writer.inner = self.inner + 1;
         writer.macros = self.macros.clone();
         writer.entered = self.entered;
-        writer.run(source);
+        writer.run(source, self.arguments());
         one_line(&writer.out.finish(Format::Latex).text)
     }
 
@@ -365,30 +403,13 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// Macros without arguments are kept; others are read as their arguments.
     fn define(&mut self, how: &str) {
-        let (name, takes_none, body) = self.here(|tokens| {
-            tokens.star();
-            let name = tokens
-                .argument()
-                .trim()
-                .strip_prefix('\\')
-                .unwrap_or_default();
-            let takes_none = match how {
-                "def" => matches!(tokens.clone().next(), Some(Token::Open)),
-                _ => {
-                    let count = tokens.option();
-                    tokens.option();
-                    count.is_none()
-                }
-            };
-            while how == "def" && !matches!(tokens.clone().next(), None | Some(Token::Open)) {
-                tokens.next();
-            }
-            (name, takes_none, tokens.argument())
+        let defined = self.here(|tokens| match how {
+            "def" => Macro::of_tex(tokens),
+            _ => Macro::of_latex(tokens),
         });
-        if takes_none && !name.is_empty() && !body.trim().is_empty() {
-            self.macros.insert(name.trim_end(), body);
+        if let Some((name, found)) = defined {
+            self.macros.insert(name, found);
         }
     }
 
@@ -400,8 +421,7 @@ impl<'s> Writer<'s> {
             .get_key_value(name)
             .or_else(|| files.get_key_value(&format!("{name}.tex")));
         let Some((path, text)) = found else { return };
-        let is_open =
-            |(_, after): &(_, After<'s>)| matches!(after, After::File(open) if *open == path);
+        let is_open = |part: &Part<'s>| matches!(part.after, After::File(open) if open == path);
         if !self.stack.iter().any(is_open) {
             let from = text.find("\\begin{document}").unwrap_or(0);
             self.enter(&text[from..], After::File(path));
