@@ -58,7 +58,10 @@ fn a_service_is_paid_once_for_each_text() {
     {
         let asked = service.asked();
         assert!(asked.texts.values().all(|times| *times == 1));
-        assert_eq!(number(&changed, "embedded"), asked.texts.len() as u64 - known);
+        assert_eq!(
+            number(&changed, "embedded"),
+            asked.texts.len() as u64 - known
+        );
     }
     // Search asks for the words.
     let hit = start("search", &papers.config(), &["a river", "--top", "1"]);

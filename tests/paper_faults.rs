@@ -144,6 +144,34 @@ fn two_runs_at_once_leave_one_whole_table() {
     papers.holds_as(&json!({"other": papers.home().join("fresh/docs")}));
 }
 
+/// A run that stands still after it has compared, while another one publishes, adds
+/// nothing to what it has not seen.
+#[test]
+fn what_was_compared_is_what_is_published_on() {
+    let mut random = Random::seeded();
+    let mut overtaken = 0;
+    for pause in 1..=8 {
+        let papers = Papers::new();
+        for n in 0..12 {
+            let text = document(&mut random, 3);
+            papers.docs().put(&format!("n{n:02}.md"), text.as_bytes());
+        }
+        let first = papers.start();
+        std::thread::sleep(Duration::from_millis(pause * 60));
+        first.signal("STOP");
+        let second = papers.run().cleanly();
+        first.signal("CONT");
+        let first = first.wait().cleanly();
+        for code in [first.code, second.code] {
+            assert!(matches!(code, Some(0 | 4 | 11)), "{first} {second}");
+        }
+        overtaken += u64::from(first.code == Some(11));
+        papers.run().exits(0);
+        papers.holds();
+    }
+    println!("overtaken {overtaken} of 8 times");
+}
+
 #[test]
 fn a_run_that_is_asked_to_end_ends_soon_and_goes_on_later() {
     let mut random = Random::seeded();

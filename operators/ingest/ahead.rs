@@ -12,10 +12,15 @@ enum Coming<T> {
     Begun(JoinHandle<Option<T>>),
 }
 
-/// What comes next: room for one more, or the first of those that are on their way.
+/// What comes next.
 pub(crate) enum Next<T> {
+    /// Room for one more.
     Room(Permit),
+    /// The first of those that are on their way: there is no room before it is taken.
     First(T),
+    /// Nothing is on its way, and yet there is no room: whoever asks holds what pays for
+    /// it, and has to give it back first.
+    Nothing,
 }
 
 /// Things on their way, in order. Each carries the permit that pays for it.
@@ -26,8 +31,8 @@ pub(crate) struct Ahead<T> {
 }
 
 impl<T: Send + 'static> Ahead<T> {
-    /// At most so many at once, and what `budget` pays for, which is nobody else's:
-    /// whoever waits for it waits for himself.
+    /// At most so many at once, and what `budget` pays for, which is nobody else's: so
+    /// nobody ever waits for it, who would wait for himself.
     pub(crate) fn new(most: usize, budget: MemoryBudget) -> Self {
         Self {
             coming: VecDeque::new(),
@@ -36,8 +41,7 @@ impl<T: Send + 'static> Ahead<T> {
         }
     }
 
-    /// Room for one more of so many bytes; where there is none, the first that is on its
-    /// way, to be taken out before.
+    /// Room for one more of so many bytes, or what has to be done before there is.
     ///
     /// # Errors
     /// As for [`Ahead::next`].
@@ -49,7 +53,7 @@ impl<T: Send + 'static> Ahead<T> {
                 return Ok(Next::Room(permit));
             }
             if self.coming.is_empty() {
-                return Ok(Next::Room(self.budget.take(bytes).await));
+                return Ok(Next::Nothing);
             }
             if let Some(first) = self.next().await? {
                 return Ok(Next::First(first));
@@ -88,6 +92,17 @@ impl<T: Send + 'static> Ahead<T> {
     }
 }
 
+impl<T> Drop for Ahead<T> {
+    /// Nobody waits any more for what is on its way.
+    fn drop(&mut self) {
+        for coming in &self.coming {
+            if let Coming::Begun(task) = coming {
+                task.abort();
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -103,6 +118,7 @@ mod tests {
                 match ahead.room(40).await.unwrap() {
                     Next::Room(permit) => break permit,
                     Next::First((first, _)) => seen.push(first),
+                    Next::Nothing => unreachable!("everything was given back"),
                 }
             };
             assert!(ahead.coming.len() < 2, "two of 40 is all that 100 pay for");
@@ -119,6 +135,23 @@ mod tests {
         }
         let wanted: Vec<u64> = (0..20).filter(|number| number % 3 < 2).collect();
         assert_eq!(seen, wanted);
+    }
+
+    #[tokio::test]
+    async fn who_holds_what_pays_is_told_and_does_not_wait() {
+        let mut ahead = Ahead::new(3, MemoryBudget::new(1 << 20));
+        let mut held = Vec::new();
+        for number in 0..10 {
+            let permit = loop {
+                match ahead.room(300 << 10).await.unwrap() {
+                    Next::Room(permit) => break permit,
+                    Next::First(first) => held.push(first),
+                    Next::Nothing => held.clear(),
+                }
+            };
+            ahead.keep((number, permit));
+        }
+        assert!(held.len() < 4);
     }
 
     #[tokio::test]

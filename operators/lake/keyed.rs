@@ -177,6 +177,16 @@ async fn look(
             last = key_of(&rows, rows.num_rows().saturating_sub(1)).to_owned();
         }
     }
+    if first > last {
+        return Err(LakeReadError {
+            path: logged.path,
+            reason: format!(
+                "its rows are not in the order of {column}; `lake-compact --sort-by {column}` puts \
+                 them in order"
+            ),
+            passes: false,
+        });
+    }
     Ok(KeyedFile {
         logged,
         first,

@@ -165,6 +165,15 @@ impl VectorCache {
         Ok(())
     }
 
+    /// What was made was not published, and is not waited for: it would stay in memory
+    /// until the end of the run. A text that comes again is embedded again.
+    pub fn forget_made(&self) {
+        let mut inner = self.lock();
+        inner
+            .fresh
+            .retain(|_, fresh| matches!(fresh, Fresh::Claimed));
+    }
+
     /// What is known of a hash; where nothing is, the caller has to make the vector.
     pub(super) fn resolve(&self, hash: Hash) -> Known {
         let mut inner = self.lock();

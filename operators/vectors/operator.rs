@@ -411,8 +411,6 @@ struct Fresh {
     model: String,
     began: Instant,
     tick: Duration,
-    /// Whether something left in this epoch.
-    in_epoch: bool,
 }
 
 impl Fresh {
@@ -423,7 +421,6 @@ impl Fresh {
             model: plan.cache.model().to_owned(),
             began: Instant::now(),
             tick: plan.tick.max(Duration::from_millis(1)),
-            in_epoch: false,
         }
     }
 
@@ -431,10 +428,10 @@ impl Fresh {
         self.vectors.push((hash, vector));
     }
 
-    /// How long the epoch lasts that something has left in.
+    /// How long the epoch lasts. Also a worker that has nothing to do has to end it: what
+    /// the others have made is kept only when all have.
     fn left_of_tick(&self) -> Option<Duration> {
-        let open = self.in_epoch || !self.vectors.is_empty();
-        open.then(|| {
+        self.capability.is_some().then(|| {
             let into = self.began.elapsed().as_nanos() % self.tick.as_nanos();
             let into = Duration::from_nanos(u64::try_from(into).unwrap_or(0));
             self.tick.saturating_sub(into) + Duration::from_millis(1)
@@ -455,7 +452,6 @@ impl Fresh {
             let vectors = std::mem::take(&mut self.vectors);
             // Its columns are ours: what does not fit is an error that tests find.
             if let Ok(rows) = vector_rows(&vectors, &self.model) {
-                self.in_epoch = true;
                 let batch = Batch {
                     table: 0,
                     split: 0,
@@ -468,7 +464,6 @@ impl Fresh {
         }
         if next {
             capability.downgrade(&now);
-            self.in_epoch = false;
         }
         if is_over {
             self.capability = None;

@@ -1,13 +1,13 @@
 //! Removes what only the target has, if that is not too much.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use highwater::app::{Failure, RunContext};
 use highwater::run::config::ObjectsConfig;
 use highwater::telemetry::objects::ObjectTally;
 use highwater_operators::ingest::objects::{Extras, Record as Row};
 
-use highwater::store::objects::Objects;
+use highwater::store::objects::{ObjectError, Objects};
 use highwater::store::pace::Retries;
 
 use super::record::Record;
@@ -15,6 +15,10 @@ use super::sync::Doing;
 
 /// Objects that are removed by one request: what S3 takes.
 const OBJECTS_OF_A_REQUEST: usize = 1000;
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What is needed to remove objects.
 pub(super) struct Removal {
@@ -73,9 +77,32 @@ impl Removal {
             })
     }
 
+    /// Removes keys; those that could not be, for a reason that does not pass. Where one
+    /// passes its keys are asked for again, and no others.
+    async fn delete(&self, keys: &[String]) -> (Vec<(String, ObjectError)>, Option<Failure>) {
+        let (left, failed) = (Mutex::new(keys.to_vec()), Mutex::new(Vec::new()));
+        let delete = || async {
+            let asked = locked(&left).clone();
+            let answered = self.target.delete(&asked).await?;
+            let (again, never): (Vec<_>, Vec<_>) =
+                answered.into_iter().partition(|(_, error)| error.passes());
+            locked(&failed).extend(never);
+            let why = again.first().map(|(_, error)| error.clone());
+            *locked(&left) = again.into_iter().map(|(key, _)| key).collect();
+            why.map_or(Ok(()), Err)
+        };
+        let ended = self.retries.ask(delete, |_| ()).await;
+        let mut all = std::mem::take(&mut *locked(&failed));
+        let Err(error) = ended else {
+            return (all, None);
+        };
+        let left = std::mem::take(&mut *locked(&left));
+        all.extend(left.into_iter().map(|key| (key, error.clone())));
+        (all, error.ends_the_run().then(|| error.into()))
+    }
+
     async fn remove(&self, keys: Vec<String>) -> Result<(), Failure> {
-        let delete = || self.target.delete(&keys);
-        let failed = self.retries.ask(delete, |_| ()).await?;
+        let (failed, failure) = self.delete(&keys).await;
         for (key, error) in &failed {
             self.tally.failed(key, &error.message);
         }
@@ -83,7 +110,7 @@ impl Removal {
             .deleted
             .add((keys.len() - failed.len().min(keys.len())) as u64);
         let Some(record) = &self.record else {
-            return Ok(());
+            return failure.map_or(Ok(()), Err);
         };
         let gone = keys
             .into_iter()
@@ -95,9 +122,9 @@ impl Removal {
         let now = chrono::Utc::now().timestamp_micros();
         let rows = Row::rows(rows.collect(), now, true);
         let rows = rows.map_err(|error| Failure::failed(error.to_string()))?;
-        if rows.num_rows() == 0 {
-            return Ok(());
+        if rows.num_rows() > 0 {
+            record.lock().await.add_rows(&rows).await?;
         }
-        record.lock().await.add_rows(&rows).await
+        failure.map_or(Ok(()), Err)
     }
 }

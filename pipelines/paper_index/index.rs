@@ -7,6 +7,7 @@ use highwater::app::{Failure, RunContext};
 use highwater::flow::Settler;
 use highwater::ledger::Ledger;
 use highwater::run::Config;
+use highwater::run::config::InstanceConfig;
 use highwater::run::report::{
     DocumentsReport, ObjectsReport, TableError, TableOutcome, TableReport,
 };
@@ -59,6 +60,8 @@ pub(super) struct Indexed {
 
 /// An instance that was compared with its source.
 struct Compared {
+    /// The log of the table as it was compared: what is published follows it, or nothing.
+    ledger: Option<Ledger>,
     is_new: bool,
     /// Whether the source is where the last run left it, or cannot tell.
     has_moved: bool,
@@ -88,10 +91,10 @@ impl Shared<'_> {
     /// There is nothing to report: a place cannot be read at all.
     pub(super) fn index(&mut self, instance: &Instance) -> Result<Indexed, Failure> {
         let began = Instant::now();
-        let compared = self.compare(instance)?;
+        let mut compared = self.compare(instance)?;
         let outcome = Arc::new(Mutex::new(Outcome::default()));
         if !compared.found.groups.is_empty() || compared.is_new || compared.has_moved {
-            self.write(instance, &compared, &outcome)?;
+            self.write(instance, &mut compared, &outcome)?;
         }
         let outcome = std::mem::take(&mut *outcome.lock().unwrap_or_else(PoisonError::into_inner));
         let documents = self.report(instance, &compared, began);
@@ -136,15 +139,21 @@ impl Shared<'_> {
         let wanted = self.context.workers() * PIECES_OF_A_WORKER;
         self.context.runtime.block_on(async {
             let known = self.known_position(instance).await?;
-            let budget = &self.memory.reading;
-            let keys = budget.total_bytes();
+            let (budget, keys) = (&self.memory.reading, self.memory.keys_bytes);
             let documents =
                 instance
                     .source
                     .documents(self.context.run, known.as_deref(), budget, keys);
-            let documents = documents.await?;
+            let documents = tokio::select! {
+                biased;
+                documents = documents => documents?,
+                () = self.context.cancel.cancelled() => {
+                    return Err(Failure::interrupted("the run was asked to end"));
+                }
+            };
             let ledger = instance.ledger(&documents.identity, accept).await?;
             let mut compared = Compared {
+                ledger: None,
                 is_new: ledger.head().is_none(),
                 has_moved: false,
                 sides: None,
@@ -155,7 +164,10 @@ impl Shared<'_> {
             };
             if let Some(objects) = compared.documents.objects.clone() {
                 let sides = instance.sides(objects, &ledger, self.model.name(), &compared.tally);
-                let sides = sides.await?;
+                let sides = DocumentSides {
+                    largest_bytes: self.largest_bytes(instance),
+                    ..sides.await?
+                };
                 compared.found = find_changes(&sides, &compared.chunks, wanted).await?;
                 compared.sides = Some(sides);
                 let then = ledger.head().map(|head| &head.watermark);
@@ -163,6 +175,7 @@ impl Shared<'_> {
                 compared.has_moved = instance.source.has_positions()
                     && then.is_some_and(|then| then.bound.position != *now || then.catching_up);
             }
+            compared.ledger = Some(ledger);
             Ok(compared)
         })
     }
@@ -176,9 +189,28 @@ impl Shared<'_> {
         Ok(known.map(|then| then.bound.position.clone()))
     }
 
-    /// How tables are made, for the watermark.
+    /// How tables are made, and of what, for the watermark.
     fn reading(&self, instance: &Instance) -> String {
-        format!("{}; {}", instance.recipe, self.model.name())
+        let InstanceConfig {
+            include,
+            exclude,
+            key_columns,
+            text_column,
+            ..
+        } = &instance.config;
+        let largest = self.largest_bytes(instance);
+        format!(
+            "{}; {}; {include:?} {exclude:?} {key_columns:?} {text_column:?} {largest}",
+            instance.recipe,
+            self.model.name()
+        )
+    }
+
+    /// The greatest document that is read, in bytes: what the user says, and no more
+    /// than a worker has memory for.
+    fn largest_bytes(&self, instance: &Instance) -> u64 {
+        let largest = instance.papers.largest.as_u64();
+        largest.min(self.memory.ahead_bytes)
     }
 
     fn stop_when_asked(&self, tally: &Arc<ObjectTally>) {
@@ -192,13 +224,12 @@ impl Shared<'_> {
     fn write(
         &mut self,
         instance: &Instance,
-        compared: &Compared,
+        compared: &mut Compared,
         outcome: &Arc<Mutex<Outcome>>,
     ) -> Result<(), Failure> {
-        let ledger = self
-            .context
-            .runtime
-            .block_on(Ledger::open(instance.store.clone()))?;
+        let Some(ledger) = compared.ledger.take() else {
+            return Err(Failure::failed("the log was not read; please report this"));
+        };
         let mut publisher = Publisher::new(
             ledger,
             (
@@ -272,7 +303,10 @@ impl Shared<'_> {
 
     /// What the user should know of vectors for which there was no memory.
     pub(super) fn warn_of_left_out(&mut self) {
-        let left_out = self.vectors.as_ref().map_or(0, |open| open.cache.left_out());
+        let left_out = self
+            .vectors
+            .as_ref()
+            .map_or(0, |open| open.cache.left_out());
         if left_out > 0 {
             self.warnings.push(format!(
                 "there was no memory to know {left_out} vectors of the lake: their texts are \
@@ -312,7 +346,6 @@ impl Shared<'_> {
                     overlap_tokens: papers.overlap_tokens,
                     ..ChunkOptions::default()
                 },
-                largest_bytes: papers.largest.as_u64(),
                 text_bytes,
             }),
             sides,

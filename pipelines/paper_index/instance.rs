@@ -153,6 +153,7 @@ impl Instance {
             filter: filter.map_err(Failure::usage)?,
             recipe: self.recipe.as_str().into(),
             model: model.into(),
+            largest_bytes: self.papers.largest.as_u64(),
             retries: self.retries.clone(),
             tally: Arc::clone(tally),
         })

@@ -10,7 +10,10 @@ use highwater::telemetry::units;
 use highwater_operators::embed::{MiniLm, minilm};
 use highwater_operators::ingest::documents::chunks_schema;
 use highwater_operators::sink::lake::FileFormat;
+use highwater_operators::transform::extract::Limits;
 use highwater_operators::vectors::{VectorCache, vectors_schema};
+
+use super::model::pdf_backend;
 
 const MIB: u64 = 1 << 20;
 
@@ -38,6 +41,8 @@ pub(super) struct Memory {
     pub(super) extractor_bytes: u64,
     /// What the index of known vectors may take, in bytes.
     pub(super) index_bytes: u64,
+    /// What the keys of a text column may take, in bytes.
+    pub(super) keys_bytes: u64,
     /// How files are encoded.
     pub(super) format: FileFormat,
 }
@@ -71,7 +76,13 @@ impl Memory {
         let half = rest / 2 / extractors as u64;
         let extractor_bytes =
             wanted.unwrap_or(half.clamp(LEAST_EXTRACTOR_BYTES, MOST_EXTRACTOR_BYTES));
-        let ours = rest.saturating_sub(extractor_bytes * extractors as u64);
+        let reading_them = Limits {
+            memory_bytes: extractor_bytes,
+            text_characters: papers.text_characters,
+            ..Limits::default()
+        };
+        let pdf = pdf_backend(papers.pdf);
+        let ours = rest.saturating_sub(reading_them.memory_of(extractors, pdf));
         if ours < workers * LEAST_OF_A_WORKER {
             let needed = context.memory_limit.as_u64() + workers * LEAST_OF_A_WORKER - ours
                 + fixed.saturating_sub(budget);
@@ -87,8 +98,8 @@ impl Memory {
             return Err(Failure::usage(what).hint(hint));
         }
         // New vectors come to those that are known.
-        let new = ours / 16;
-        let ours = ours - new;
+        let (new, keys) = (ours / 16, ours / 16);
+        let ours = ours - new - keys;
         let writing = ours / 2;
         let (reading, ahead) = (ours / 8, ours / 4);
         let columns = chunks_schema().fields().len() + vectors_schema().fields().len();
@@ -99,6 +110,7 @@ impl Memory {
             extractors,
             extractor_bytes,
             index_bytes: known + new,
+            keys_bytes: keys,
             format: FileFormat::within(writing / workers, columns as u64, lake, &config.files),
         })
     }

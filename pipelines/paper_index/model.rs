@@ -35,7 +35,10 @@ impl Model {
     /// The model that a configuration names.
     pub(super) fn of(papers: &PapersConfig) -> Self {
         let (name, dimensions) = match &papers.endpoint {
-            Some(endpoint) => (endpoint.model.clone(), endpoint.dimensions),
+            // Vectors of another length are those of another model.
+            Some(EndpointConfig {
+                model, dimensions, ..
+            }) => (format!("{model} ({dimensions} dimensions)"), *dimensions),
             None => (minilm::name(), minilm::DIMENSIONS),
         };
         Self {
@@ -146,6 +149,14 @@ impl TokenCounter for About {
     }
 }
 
+/// What reads PDF.
+pub(super) fn pdf_backend(reader: PdfReader) -> PdfBackend {
+    match reader {
+        PdfReader::Builtin => PdfBackend::Embedded,
+        PdfReader::Pdftotext => PdfBackend::Pdftotext,
+    }
+}
+
 /// What makes text of documents.
 ///
 /// # Errors
@@ -163,10 +174,7 @@ pub(super) fn extractors(papers: &PapersConfig, memory: &Memory) -> Result<Extra
             memory_bytes: memory.extractor_bytes,
             ..Limits::default()
         },
-        pdf: match papers.pdf {
-            PdfReader::Builtin => PdfBackend::Embedded,
-            PdfReader::Pdftotext => PdfBackend::Pdftotext,
-        },
+        pdf: pdf_backend(papers.pdf),
     };
     Ok(Extractors::new(program, options))
 }

@@ -152,8 +152,9 @@ impl Publisher {
             files,
             watermark: Watermark {
                 key: vec![KEY.to_owned()],
-                // Other ranges are still as the last run left them.
-                catching_up: self.left > 0,
+                // Other ranges are still as the last run left them, or a document could not
+                // be read.
+                catching_up: self.left > 0 || self.tally.failed.get() > 0,
                 set_aside: self.set_aside,
                 reading: self.reading.clone(),
                 ..Watermark::new(self.source.clone(), Mode::Mirror, self.bound.clone())

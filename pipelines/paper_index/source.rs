@@ -156,7 +156,8 @@ impl Source {
     ) -> Result<Documents, Failure> {
         // It may be a table of others, and its log is all that is needed.
         let ledger = Rewriter::open(store.clone()).await?;
-        let position = format!("version {}", ledger.version());
+        // One that is made anew at the same place begins at version 0 again.
+        let position = format!("version {} of {}", ledger.version(), ledger.table_id());
         let mut documents = Documents {
             identity: identity(&self.url()),
             bound: bound(position.clone()),

@@ -149,6 +149,16 @@ impl Keeper {
         }
     }
 
+    /// The chunks have their vectors all the same: later runs embed some again.
+    fn fail(&self, failure: Failure) {
+        tracing::warn!("new vectors were not kept: {}", failure.message);
+        if let Some(cache) = &self.cache {
+            cache.forget_made();
+        }
+        let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(failure);
+    }
+
     async fn keep(&mut self, files: Vec<DataFile>) -> Result<(), Failure> {
         self.commit(files.clone()).await?;
         match &self.cache {
@@ -164,19 +174,18 @@ impl Keeper {
 #[async_trait]
 impl Settle for Keeper {
     async fn settle(&mut self, _epoch: Epoch, events: Vec<Event>) -> Settled {
-        let files = events.into_iter().filter_map(|event| match event {
-            Event::File { file, .. } => Some(file),
-            _ => None,
-        });
-        let files: Vec<DataFile> = files.collect();
-        if files.is_empty() {
-            return Settled::default();
+        let mut files = Vec::new();
+        for event in events {
+            match event {
+                Event::File { file, .. } => files.push(file),
+                Event::Failed { failure, .. } => self.fail(Failure::failed(failure.message)),
+                _ => {}
+            }
         }
-        if let Err(failure) = self.keep(files).await {
-            // The chunks have their vectors all the same: later runs embed some again.
-            tracing::warn!("new vectors were not kept: {}", failure.message);
-            let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(failure);
+        if !files.is_empty()
+            && let Err(failure) = self.keep(files).await
+        {
+            self.fail(failure);
         }
         Settled::default()
     }

@@ -146,6 +146,12 @@ impl Rewriter {
         self.state.snapshot.version()
     }
 
+    /// What tells the table from one that is made anew at the same place.
+    #[must_use]
+    pub fn table_id(&self) -> &str {
+        self.state.snapshot.table_configuration().metadata().id()
+    }
+
     /// What our last commit says; `None` for tables of others.
     #[must_use]
     pub fn head(&self) -> Option<&Head> {

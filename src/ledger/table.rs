@@ -86,6 +86,14 @@ impl Ledger {
         self.view.as_ref().map(|view| &view.head)
     }
 
+    /// What tells the table from one that is made anew at the same place; `None` while
+    /// it has no commit.
+    #[must_use]
+    pub fn table_id(&self) -> Option<&str> {
+        let view = self.view.as_ref()?;
+        Some(view.snapshot.table_configuration().metadata().id())
+    }
+
     /// The record of the newest commit of ours.
     #[must_use]
     pub fn record(&self) -> Option<&CommitRecord> {

@@ -160,6 +160,12 @@ pub(super) fn s3_builder(
     Ok(builder)
 }
 
+/// Whether a switch is on, in all the words that `object_store` takes for it.
+pub(super) fn is_on(told: Option<String>) -> bool {
+    let told = told.unwrap_or_default().to_ascii_lowercase();
+    matches!(told.as_str(), "1" | "true" | "on" | "yes" | "y")
+}
+
 /// What the environment and the options say of a bucket of Google's.
 pub(super) fn gs_builder(
     options: &BTreeMap<String, String>,
@@ -177,7 +183,7 @@ pub(super) fn gs_builder(
         }
     }
     let skip = builder.get_config_value(&GoogleConfigKey::SkipSignature);
-    if skip.as_deref() == Some("true") {
+    if is_on(skip) {
         // Else writes would ask this machine for a token.
         let nobody = GcpCredential {
             bearer: String::new(),

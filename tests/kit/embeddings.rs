@@ -105,15 +105,27 @@ impl Service {
                     asked.failed += 1;
                     match asked.failed % 3 {
                         0 => return,
-                        1 => ("429 Too Many Requests\r\nretry-after: 0", json!({"error": "slow down"})),
-                        _ => ("500 Internal Server Error", json!({"error": "a planned fault"})),
+                        1 => (
+                            "429 Too Many Requests\r\nretry-after: 0",
+                            json!({"error": "slow down"}),
+                        ),
+                        _ => (
+                            "500 Internal Server Error",
+                            json!({"error": "a planned fault"}),
+                        ),
                     }
                 }
-                (_, false) => ("401 Unauthorized", json!({"error": {"message": "no such key"}})),
+                (_, false) => (
+                    "401 Unauthorized",
+                    json!({"error": {"message": "no such key"}}),
+                ),
                 _ => ("200 OK", self.embed(&request)),
             };
             let body = body.to_string();
-            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
             if stream.write_all((head + &body).as_bytes()).is_err() {
                 return;
             }
@@ -147,7 +159,10 @@ fn numbers(request: &Value, vector: &[f32]) -> Value {
     if request["encoding_format"] != "base64" {
         return json!(vector);
     }
-    let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let bytes: Vec<u8> = vector
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
     json!(base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 

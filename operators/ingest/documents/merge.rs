@@ -8,7 +8,7 @@ use highwater::store::objects::{KeyRange, Listed, ObjectError, Refused};
 
 use super::DocumentSides;
 use super::old::{OldDocument, OldDocuments};
-use super::rows::State;
+use super::rows::{State, TOO_LARGE};
 use crate::ingest::objects::{Cursor, is_same, unreadable};
 use crate::lake::all_rows;
 
@@ -95,7 +95,11 @@ impl<'a> Merge<'a> {
 
     /// Whether rows were made of this object, in the way in which they would be now.
     fn is_current(&self, object: &Listed, state: &State) -> bool {
-        is_same(object, &state.object)
+        let note = state.note.as_deref().unwrap_or_default();
+        // It was too large, and is no longer.
+        let let_in = note.starts_with(TOO_LARGE) && object.bytes <= self.sides.largest_bytes;
+        !let_in
+            && is_same(object, &state.object)
             && *state.recipe == *self.sides.recipe
             && *state.model == *self.sides.model
     }

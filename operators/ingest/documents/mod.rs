@@ -59,6 +59,8 @@ pub struct DocumentSides {
     pub recipe: Arc<str>,
     /// The model whose vectors the table holds.
     pub model: Arc<str>,
+    /// The greatest document that is read, in bytes.
+    pub largest_bytes: u64,
     /// How listings are repeated.
     pub retries: Retries,
     /// Where documents are counted.

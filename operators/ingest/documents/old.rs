@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 use futures::StreamExt as _;
-use highwater::store::objects::{KeyRange, ObjectError};
+use highwater::store::objects::{KeyRange, ObjectError, ObjectErrorKind};
 
 use super::rows::{State, rows_bytes, text};
 use crate::ingest::objects::unreadable;
@@ -35,6 +35,8 @@ pub(super) struct OldDocuments {
     /// What is left of the batch that is being read.
     left: Option<RecordBatch>,
     next: Option<OldDocument>,
+    /// The key of the last rows that were met.
+    last: String,
 }
 
 impl OldDocuments {
@@ -45,6 +47,7 @@ impl OldDocuments {
             range,
             left: None,
             next: None,
+            last: String::new(),
         }
     }
 
@@ -78,6 +81,7 @@ impl OldDocuments {
                 self.left = Some(batch);
                 return Ok(document);
             }
+            self.check_order(&key)?;
             let same = |row: &usize| text(&batch, 0, *row).unwrap_or_default() == key;
             let length = (0..batch.num_rows()).take_while(same).count();
             self.left =
@@ -91,6 +95,21 @@ impl OldDocuments {
             });
             document.rows.push(batch.slice(0, length));
         }
+    }
+
+    /// Rows that another program put into another order would be taken for documents
+    /// that are not there.
+    fn check_order(&mut self, key: &str) -> Result<(), ObjectError> {
+        if key < self.last.as_str() {
+            let what = format!(
+                "rows of the table of chunks are not in the order of documents ({key:?} comes \
+                 after {:?}): `lake-compact --sort-by document` puts them in order",
+                self.last
+            );
+            return Err(ObjectError::new(ObjectErrorKind::Failed, key, what));
+        }
+        key.clone_into(&mut self.last);
+        Ok(())
     }
 
     async fn batch(&mut self) -> Result<Option<RecordBatch>, ObjectError> {

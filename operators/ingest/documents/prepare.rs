@@ -12,7 +12,7 @@ use highwater::store::objects::{Listed, ObjectError, ObjectErrorKind};
 
 use super::old::OldDocument;
 use super::ranges::Paid;
-use super::rows::{About, KnownVectors, State, document_rows};
+use super::rows::{About, KnownVectors, State, TOO_LARGE, document_rows, rows_bytes};
 use super::{ChunkTally, DocumentSides};
 use crate::sink::objects::{Body, BodyReader};
 use crate::transform::chunk::{self, Chunk, ChunkError, ChunkOptions, TokenCounter};
@@ -27,6 +27,29 @@ const DOCUMENT_BYTES: u64 = 64 << 10;
 /// What text becomes: itself, its chunks and the vectors of these, for each byte of text.
 const BYTES_OF_TEXT_BYTE: u64 = 4;
 
+/// What a byte of a compressed document may become, about.
+const BYTES_OF_PACKED_BYTE: u64 = 16;
+
+/// Names of documents that are not larger than their text.
+const PLAIN: [&str; 10] = [
+    ".txt",
+    ".md",
+    ".markdown",
+    ".html",
+    ".htm",
+    ".xhtml",
+    ".tex",
+    ".rst",
+    ".csv",
+    ".pdf",
+];
+
+/// Whether a document may hold more text than it has bytes.
+fn is_packed(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    !PLAIN.iter().any(|end| key.ends_with(end))
+}
+
 /// How documents are read, made text and cut; shared by all workers of a process.
 pub struct Preparing {
     /// Reads bodies.
@@ -39,20 +62,21 @@ pub struct Preparing {
     pub stages: Arc<Stages>,
     /// How text is cut.
     pub options: ChunkOptions,
-    /// The greatest document that is read, in bytes.
-    pub largest_bytes: u64,
     /// The longest text that is made of one, in bytes.
     pub text_bytes: u64,
 }
 
 impl Preparing {
     /// What a document takes while it is prepared, in bytes. An estimate.
-    pub(super) fn bytes(&self, object: &Listed) -> u64 {
-        if object.bytes > self.largest_bytes {
+    pub(super) fn bytes(&self, sides: &DocumentSides, object: &Listed) -> u64 {
+        if object.bytes > sides.largest_bytes {
             return DOCUMENT_BYTES;
         }
-        let text = object.bytes.min(self.text_bytes);
-        DOCUMENT_BYTES + object.bytes + text * BYTES_OF_TEXT_BYTE
+        let unpacked = match is_packed(&object.key) {
+            true => object.bytes.saturating_mul(BYTES_OF_PACKED_BYTE),
+            false => object.bytes,
+        };
+        DOCUMENT_BYTES + object.bytes + unpacked.min(self.text_bytes) * BYTES_OF_TEXT_BYTE
     }
 
     /// The rows of a document as it is now. Where it cannot be read its old ones stay.
@@ -62,7 +86,7 @@ impl Preparing {
         chunks: Arc<ChunkTally>,
         object: Listed,
         old: Option<OldDocument>,
-        permit: Permit,
+        mut permit: Permit,
     ) -> Option<Paid> {
         let began = Instant::now();
         match self
@@ -73,6 +97,7 @@ impl Preparing {
                 sides
                     .tally
                     .copied(&object.key, object.bytes, began.elapsed());
+                permit.shrink_to(rows_bytes(&rows));
                 Some(Paid {
                     rows: vec![rows],
                     permit,
@@ -115,13 +140,13 @@ impl Preparing {
             model: sides.model.to_string(),
             note: None,
         };
-        let read = match object.bytes > self.largest_bytes {
+        let read = match object.bytes > sides.largest_bytes {
             true => Err(format!(
-                "too large: {} bytes, {} at most",
-                object.bytes, self.largest_bytes
+                "{TOO_LARGE}: {} bytes, {} at most",
+                object.bytes, sides.largest_bytes
             )),
             false => {
-                let body = self.body(&mut state.object, paid_bytes).await?;
+                let body = self.body(sides, &mut state.object, paid_bytes).await?;
                 let began = Instant::now();
                 let read = self
                     .extractors
@@ -185,13 +210,20 @@ impl Preparing {
     }
 
     /// The body, and in `object` the state that it is of.
-    async fn body(&self, object: &mut Listed, paid_bytes: u64) -> Result<Body, Trouble> {
+    async fn body(
+        &self,
+        sides: &DocumentSides,
+        object: &mut Listed,
+        paid_bytes: u64,
+    ) -> Result<Body, Trouble> {
+        // What takes more than there is has paid for all that there is.
+        let estimated = self.bytes(sides, object).max(paid_bytes);
         for _ in 0..MOST_CHANGES {
             match self.reader.read(object, None).await {
                 Ok(body) => return Ok(body),
                 Err(error) if error.kind == ObjectErrorKind::Changed => {
                     *object = self.reader.look_again(&object.key).await?;
-                    if self.bytes(object) > paid_bytes {
+                    if self.bytes(sides, object) > estimated {
                         let what = "it has grown while it was read; run again";
                         let error = ObjectError::new(ObjectErrorKind::Failed, &object.key, what);
                         return Err(error.into());

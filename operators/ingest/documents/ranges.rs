@@ -101,7 +101,7 @@ impl RangePlan {
                 Step::Same(old) => old.bytes(),
                 Step::Read(object, old) => {
                     let old = old.as_ref().map_or(0, super::old::OldDocument::bytes);
-                    self.preparing.bytes(object) + old
+                    self.preparing.bytes(&self.sides, object) + old
                 }
                 Step::Goes(_) => {
                     self.sides.tally.deleted.add(1);
@@ -112,6 +112,7 @@ impl RangePlan {
                 match ahead.room(bytes).await.map_err(told)? {
                     Next::Room(permit) => break permit,
                     Next::First(paid) => rows.push(paid, self.vector_bytes, out).await?,
+                    Next::Nothing => rows.flush(out).await?,
                 }
             };
             match step {

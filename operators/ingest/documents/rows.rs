@@ -18,6 +18,10 @@ use crate::transform::chunk::Chunk;
 /// The column that the table is in the order of.
 pub const KEY: &str = "document";
 
+/// How the note of a document begins that was too large to be read: another limit may
+/// let it in.
+pub(super) const TOO_LARGE: &str = "too large";
+
 /// The column of ids; NULL where a document has no text.
 pub const ID: &str = "id";
 

@@ -175,6 +175,7 @@ impl Sides {
             filter: KeyFilter::new(&[], &["*.skip".to_owned()]).unwrap(),
             recipe: "r".into(),
             model: "m".into(),
+            largest_bytes: 1 << 30,
             retries: Retries::new(RetryPolicy::default()),
             tally: Arc::clone(&tally),
         };

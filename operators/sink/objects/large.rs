@@ -42,8 +42,13 @@ impl CopyObjects {
         let begin = || self.target.begin(&object.key, object.bytes, &told);
         let upload = self.write_retries.ask(begin, |_| ()).await;
         let upload: Arc<dyn Parts> = Arc::from(upload.map_err(Trouble::Target)?);
+        // Where the listing tells no tags, all parts are those of what the first one is of.
+        let as_read = Listed {
+            etag: object.etag.clone().or(body.etag),
+            ..object.clone()
+        };
         let sent = self
-            .send_parts(object, &upload, parts, (body.bytes, paid), checksum)
+            .send_parts(&as_read, &upload, parts, (body.bytes, paid), checksum)
             .await;
         let sent = sent.and_then(|found| check_whole(object, checksum, found));
         let complete = || upload.complete();

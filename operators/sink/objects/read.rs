@@ -19,6 +19,8 @@ use super::copier::{CopyObjects, Lane, Trouble};
 pub(crate) struct Body {
     pub(crate) bytes: Bytes,
     pub(crate) attributes: HeaderMap,
+    /// The tag under which it was read, where the store tells one.
+    pub(crate) etag: Option<String>,
     /// What it was compared with, as text: `md5:...`.
     pub(crate) digest: Option<String>,
 }
@@ -88,7 +90,7 @@ impl BodyReader {
         };
         let checksum = got.checksum;
         let md5 = object.md5().filter(|_| whole && !got.etag_is_no_md5);
-        let attributes = got.attributes.clone();
+        let (attributes, etag) = (got.attributes.clone(), got.etag.clone());
         let limit = patience(got.bytes);
         let bytes = tokio::time::timeout(limit, collect(got, &object.key, &self.buffers)).await;
         let bytes = bytes.map_err(|_| {
@@ -107,6 +109,7 @@ impl BodyReader {
         Ok(Body {
             bytes,
             attributes,
+            etag,
             digest,
         })
     }

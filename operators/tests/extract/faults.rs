@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use highwater_operators::transform::extract::{ExtractError, ExtractOptions, Extractors, Limits};
+use highwater_operators::transform::extract::{
+    ExtractError, ExtractOptions, Extractors, Limits, PdfBackend,
+};
 
 use super::kit;
 
@@ -94,7 +96,7 @@ async fn as_many_work_at_once_as_there_are_children() {
     };
     futures::future::join_all((0..50).map(one)).await;
     assert_eq!(
-        extractors.memory_bytes(),
+        kit::limits().memory_of(3, PdfBackend::Embedded),
         3 * ((256 << 20) + 2 * (8_000_000 + (1 << 20)))
     );
 }

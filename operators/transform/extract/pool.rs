@@ -54,22 +54,6 @@ impl Extractors {
         }
     }
 
-    /// The most memory that all children may take together, with what the parent
-    /// needs for their answers: for the run's budget. The contents of documents are
-    /// the caller's.
-    pub fn memory_bytes(&self) -> u64 {
-        let limits = &self.options.limits;
-        let processes = match self.options.pdf {
-            PdfBackend::Embedded => 1,
-            PdfBackend::Pdftotext => 2,
-        };
-        let child = limits.memory_bytes.saturating_mul(processes);
-        let answers = limits.answer_bytes().saturating_mul(2);
-        child
-            .saturating_add(answers)
-            .saturating_mul(self.options.children.max(1) as u64)
-    }
-
     /// What one document may cost.
     pub fn limits(&self) -> &Limits {
         &self.options.limits
@@ -130,6 +114,21 @@ impl Extractors {
 }
 
 impl Limits {
+    /// The most memory that so many children may take together, with what the parent
+    /// needs for their answers, in bytes. The contents of documents are the caller's.
+    #[must_use]
+    pub fn memory_of(&self, children: usize, pdf: PdfBackend) -> u64 {
+        let processes = match pdf {
+            PdfBackend::Embedded => 1,
+            PdfBackend::Pdftotext => 2,
+        };
+        let child = self.memory_bytes.saturating_mul(processes);
+        // An answer, and what it says.
+        child
+            .saturating_add(self.answer_bytes().saturating_mul(2))
+            .saturating_mul(children.max(1) as u64)
+    }
+
     /// Why a file of so many bytes is not even fetched.
     pub fn refuse(&self, bytes: u64) -> Option<Reason> {
         (bytes > self.file_bytes).then_some(Reason::TooLarge {

@@ -48,12 +48,18 @@ pub(super) fn apply(
     let mut applied = Applied::default();
     let ranges = versions.ranges(&instance.store);
     for range in context.runtime.block_on(ranges)? {
-        if context.cancel.is_cancelled() {
-            return Err(Failure::interrupted("the run was asked to end"));
-        }
+        go_on(context)?;
         applied = applied.and(apply_range(target, &instance.store, &range, context)?);
     }
     Ok(applied)
+}
+
+/// Whether the run was asked to end.
+fn go_on(context: &RunContext) -> Result<(), Failure> {
+    match context.cancel.is_cancelled() {
+        true => Err(Failure::interrupted("the run was asked to end")),
+        false => Ok(()),
+    }
 }
 
 /// Files whose documents are in one range.
@@ -70,7 +76,7 @@ fn apply_range(
     context: &RunContext,
 ) -> Result<Applied, Failure> {
     if range.removed.is_empty() {
-        let write = write(target, store, &range.added, |_| true);
+        let write = write(target, store, &range.added, |_| true, context);
         let upserted = context.runtime.block_on(write)?;
         return Ok(Applied {
             upserted,
@@ -85,7 +91,7 @@ fn apply_range(
     let changed = differ(newer, older, context)?;
     context.runtime.block_on(async {
         let wanted = |point: &OwnedPoint| changed.upsert.contains(&key(&point.id));
-        let upserted = write(target, store, &range.added, wanted).await?;
+        let upserted = write(target, store, &range.added, wanted, context).await?;
         let gone = changed
             .delete
             .iter()
@@ -124,11 +130,13 @@ async fn write(
     store: &Store,
     files: &[LoggedFile],
     wanted: impl Fn(&OwnedPoint) -> bool,
+    context: &RunContext,
 ) -> Result<u64, Failure> {
     let mut written = 0;
     for file in files {
         let mut batches = batches(store, file).await?;
         while let Some(mut points) = batches.next().await? {
+            go_on(context)?;
             points.retain(&wanted);
             target.upsert(&points).await?;
             written += points.len() as u64;
@@ -153,6 +161,7 @@ pub(super) fn reconcile(
         for file in &versions.all {
             let mut batches = batches(&instance.store, file).await?;
             while let Some(points) = batches.next().await? {
+                go_on(context)?;
                 points.iter().for_each(|point| expected.add(&point.id));
                 target.upsert(&points).await?;
                 upserted += points.len() as u64;

@@ -38,8 +38,7 @@ pub(super) fn sync(instance: &Instance, context: &RunContext) -> Option<ChromaRe
         collection: Target::name(instance),
         ..ChromaReport::default()
     };
-    let outcome = Target::open(url.expose(), instance, context)
-        .and_then(|target| equalise(&target, instance, context, &mut report));
+    let outcome = equalise(url.expose(), instance, context, &mut report);
     report.error = outcome.err().map(|failure| {
         let what = format!("collection {} is behind the lake", report.collection);
         let cause = failure.message.clone();
@@ -54,28 +53,31 @@ pub(super) fn sync(instance: &Instance, context: &RunContext) -> Option<ChromaRe
 }
 
 fn equalise(
-    target: &Target,
+    url: &str,
     instance: &Instance,
     context: &RunContext,
     report: &mut ChromaReport,
 ) -> Result<(), Failure> {
     let runtime = &context.runtime;
     let ledger = runtime.block_on(Ledger::open(instance.store.clone()))?;
-    let Some(head) = ledger.head() else {
+    let (Some(head), Some(id)) = (ledger.head(), ledger.table_id()) else {
         return Ok(());
     };
     report.version = head.version;
+    // A table that was made anew at the same place is another one.
+    let lake = format!("{} {id}", instance.store.url());
+    let target = &Target::open(url, instance, &lake, context)?;
     let (state, (versions, because)) = runtime.block_on(async {
         let files = ledger.files().await?;
         let state = target.state().await?;
-        let versions = Versions::since(instance, head.version, files, &state).await?;
+        let versions = Versions::since(instance, &lake, head.version, files, &state).await?;
         Ok::<_, Failure>((state, versions))
     })?;
     report.because = because;
     let Some(versions) = versions else {
         return Ok(());
     };
-    runtime.block_on(target.begin(&state))?;
+    runtime.block_on(target.begin(&state, report.because.is_none()))?;
     let mut applied = match report.because {
         None => apply::apply(target, instance, &versions, context)?,
         Some(_) => apply::reconcile(target, instance, &versions, context)?,
@@ -87,6 +89,7 @@ fn equalise(
             "it held {counted} chunks where the lake has {}",
             versions.points
         ));
+        runtime.block_on(target.begin(&state, false))?;
         applied = applied.and(apply::reconcile(target, instance, &versions, context)?);
     }
     let Applied { upserted, deleted } = applied;

@@ -3,7 +3,6 @@
 use std::sync::{Mutex, PoisonError};
 
 use highwater::app::{Failure, RunContext};
-use highwater::store::Store;
 use highwater_operators::service::Credentials;
 use highwater_operators::sink::chroma::{Chroma, ChromaError, ChromaOptions, Collection, Expected};
 use serde_json::{Map, Value};
@@ -54,13 +53,14 @@ impl Target {
         named.unwrap_or_else(|| instance.name.clone())
     }
 
-    /// Opens the collection, and makes it where there is none.
+    /// Opens the collection for the table `lake`, and makes it where there is none.
     ///
     /// # Errors
     /// The server does not answer, or does not let us.
     pub(super) fn open(
         url: &str,
         instance: &Instance,
+        lake: &str,
         context: &RunContext,
     ) -> Result<Self, Failure> {
         let token = instance.config.chroma_token.clone();
@@ -69,7 +69,7 @@ impl Target {
             ..ChromaOptions::default()
         };
         let name = Self::name(instance);
-        let lake = instance.store.url().to_string();
+        let lake = lake.to_owned();
         let fresh = said(&lake, None, 0, true);
         let collection = context.runtime.block_on(async {
             let chroma = Chroma::open(url, options).await?;
@@ -118,14 +118,15 @@ impl Target {
         self.collection().count().await.map_err(failure)
     }
 
-    /// Says that a run is on its way from the version that the collection equals.
+    /// Says that a run is on its way from the version that the collection equals; from
+    /// none, where it does not equal what it says.
     ///
     /// # Errors
     /// The server does not answer.
-    pub(super) async fn begin(&self, state: &State) -> Result<(), Failure> {
+    pub(super) async fn begin(&self, state: &State, is_equal: bool) -> Result<(), Failure> {
         let known = state
             .version
-            .filter(|_| state.lake.as_deref() == Some(&self.lake));
+            .filter(|_| is_equal && state.is_of(&self.lake));
         let points = state.points.unwrap_or(0);
         self.say(said(&self.lake, known, points, true)).await
     }
@@ -194,12 +195,16 @@ fn said(lake: &str, version: Option<u64>, points: u64, under_way: bool) -> Map<S
 }
 
 impl State {
-    /// The version of the table at `store` that the collection equals, or is on its way
+    /// Whether it is the collection of this table.
+    fn is_of(&self, lake: &str) -> bool {
+        self.lake.as_deref() == Some(lake)
+    }
+
+    /// The version of the table `lake` that the collection equals, or is on its way
     /// from; `None` for a collection that is empty and of none. An error says why it has
     /// to be compared as a whole.
-    pub(super) fn known(&self, store: &Store) -> Result<Option<u64>, String> {
-        let ours = self.lake.as_deref() == Some(store.url().as_str());
-        match (ours, self.version) {
+    pub(super) fn known(&self, lake: &str) -> Result<Option<u64>, String> {
+        match (self.is_of(lake), self.version) {
             (true, Some(version)) if self.is_whole() => Ok(Some(version)),
             // Half of what lies between two versions may be there: doing all of it again
             // does no harm, and the count at the end tells whether it was enough.
@@ -223,22 +228,19 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
     fn what_a_collection_says_decides_what_is_compared() {
-        let store = Store::open("file:/tmp/lake/x", &BTreeMap::new()).unwrap();
+        let lake = "file:///tmp/lake/x 1f3a";
         let state = State {
-            lake: Some(store.url().to_string()),
+            lake: Some(lake.to_owned()),
             version: Some(7),
             points: Some(10),
             under_way: false,
             counted: 10,
         };
-        let known = |state: &State| state.known(&store);
+        let known = |state: &State| state.known(lake);
         assert_eq!(known(&state), Ok(Some(7)));
         let emptied = State {
             counted: 0,

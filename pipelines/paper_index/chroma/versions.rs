@@ -25,7 +25,7 @@ pub(super) struct Versions {
 }
 
 impl Versions {
-    /// What the collection lacks of the table at `version`, which has these files; `None`
+    /// What the collection lacks of the table `lake` at `version`, which has these files; `None`
     /// where it lacks nothing. Beside it, why the collection has to be compared as a
     /// whole, where it has.
     ///
@@ -33,40 +33,31 @@ impl Versions {
     /// The log cannot be read.
     pub(super) async fn since(
         instance: &Instance,
+        lake: &str,
         version: u64,
         files: Vec<LoggedFile>,
         state: &State,
     ) -> Result<(Option<Self>, Option<String>), Failure> {
         let points = points(&files);
-        let (then, because) = match state.known(&instance.store) {
+        let (then, because) = match state.known(lake) {
             Ok(None) => (Vec::new(), None),
             Ok(Some(known)) if known == version && state.is_whole() => return Ok((None, None)),
-            Ok(Some(known)) if known <= version => {
-                let past = Ledger::open_at(instance.store.clone(), At::Version(known)).await;
-                match past {
-                    Ok(past) => (past.files().await?, None),
-                    // It was pruned: what changed since is not known any more.
-                    Err(_) => (
-                        Vec::new(),
-                        Some(format!("version {known} is no longer there")),
-                    ),
-                }
-            }
+            Ok(Some(known)) if known <= version => match past(instance, known, &files).await {
+                Some(then) => (then, None),
+                None => (
+                    Vec::new(),
+                    Some(format!("version {known} is no longer there")),
+                ),
+            },
             Ok(Some(known)) => {
                 let why = format!("it equals version {known}, which is newer than the lake");
                 (Vec::new(), Some(why))
             }
             Err(why) => (Vec::new(), Some(why)),
         };
-        let paths = |files: &[LoggedFile]| -> BTreeSet<String> {
-            files.iter().map(|file| file.path.clone()).collect()
-        };
-        let (before, now) = (paths(&then), paths(&files));
-        let removed = then.into_iter().filter(|file| !now.contains(&file.path));
-        let added = files.iter().filter(|file| !before.contains(&file.path));
         let versions = Self {
-            added: added.cloned().collect(),
-            removed: removed.collect(),
+            added: only_in(&files, &then),
+            removed: only_in(&then, &files),
             all: files,
             points,
         };
@@ -84,6 +75,26 @@ impl Versions {
         spans.extend(self::spans(store, &self.removed, false).await?);
         Ok(ranges(spans))
     }
+}
+
+/// The files of an earlier version; `None` where what changed since is not known any
+/// more, because it was pruned.
+async fn past(instance: &Instance, version: u64, now: &[LoggedFile]) -> Option<Vec<LoggedFile>> {
+    let past = Ledger::open_at(instance.store.clone(), At::Version(version)).await;
+    let then = past.ok()?.files().await.ok()?;
+    // Its log entry may have outlived its files.
+    let gone = spans(&instance.store, &only_in(&then, now), false).await;
+    gone.is_ok().then_some(then)
+}
+
+/// Those of `these` that `those` have not.
+fn only_in(these: &[LoggedFile], those: &[LoggedFile]) -> Vec<LoggedFile> {
+    let known: BTreeSet<&str> = those.iter().map(|file| file.path.as_str()).collect();
+    let these = these.iter();
+    these
+        .filter(|file| !known.contains(file.path.as_str()))
+        .cloned()
+        .collect()
 }
 
 /// A file and its first and last document.

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Listed, Refused};
+
 /// The prefix of our own records in a target: never copied, never deleted.
 pub const OUR_OWN: &str = "_highwater/";
 
@@ -13,6 +15,16 @@ pub struct KeyRange {
     pub after: String,
     /// The last key; `None` for all.
     pub upto: Option<String>,
+}
+
+/// The object whose key is the prefix of the place itself, where there is something in
+/// it: below the prefix it has no key. Told once, by the first of all ranges.
+pub(super) fn refused_prefix(object: &Listed, key: &str, range: &KeyRange) -> Option<Refused> {
+    let is_lost = key.is_empty() && object.bytes > 0 && range.after.is_empty();
+    is_lost.then(|| Refused {
+        key: object.key.clone(),
+        reason: "it is the prefix itself, and so has no key below it".to_owned(),
+    })
 }
 
 impl KeyRange {

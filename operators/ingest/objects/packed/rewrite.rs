@@ -232,6 +232,7 @@ impl PackPlan {
                 match next.map_err(|error| told(&error))? {
                     Next::Room(permit) => break permit,
                     Next::First(paid) => rows.push(paid, out).await?,
+                    Next::Nothing => rows.flush(out).await?,
                 }
             };
             match step {
@@ -297,11 +298,7 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    async fn push(
-        &mut self,
-        paid: Paid,
-        out: &mut dyn Emit,
-    ) -> Result<(), SourceError> {
+    async fn push(&mut self, paid: Paid, out: &mut dyn Emit) -> Result<(), SourceError> {
         self.rows.push(paid.row);
         self.permits.push(paid.permit);
         if self.rows.bytes() >= out.batch_bytes() {

@@ -50,8 +50,19 @@ pub(super) fn is_understood(name: &str) -> bool {
         || dropped_arguments(name).is_some()
         || matches!(
             name,
-            "begin" | "end" | "title" | "author" | "date" | "keywords" | "maketitle" | "footnote"
-                | "caption" | "item" | "input" | "include" | "href"
+            "begin"
+                | "end"
+                | "title"
+                | "author"
+                | "date"
+                | "keywords"
+                | "maketitle"
+                | "footnote"
+                | "caption"
+                | "item"
+                | "input"
+                | "include"
+                | "href"
         )
 }
 

@@ -192,12 +192,25 @@ ignored"#,
                       \\def\\vect#1{$\\mathbf{#1}$}\\def\\to#1:{#1}\
                       \\newcommand{\\part@}[1]{\\section{On #1}}\
                       \\newcommand{\\swap}[2]{\\pair{#2}{#1}}";
-        let read = |body: &str| text(&format!("{define}\\begin{{document}}{body}\\end{{document}}"));
+        let read = |body: &str| {
+            text(&format!(
+                "{define}\\begin{{document}}{body}\\end{{document}}"
+            ))
+        };
         assert_eq!(read("\\pair{a}b."), "(a and b).");
-        assert_eq!(read("\\call{Ann}. \\call[Bo]{Ann}."), "nobody calls Ann. Bo calls Ann.");
-        assert_eq!(read("A \\vect{x} of \\vect y."), "A \\mathbf{x} of \\mathbf{y}.");
+        assert_eq!(
+            read("\\call{Ann}. \\call[Bo]{Ann}."),
+            "nobody calls Ann. Bo calls Ann."
+        );
+        assert_eq!(
+            read("A \\vect{x} of \\vect y."),
+            "A \\mathbf{x} of \\mathbf{y}."
+        );
         assert_eq!(read("\\swap{a}{\\call{b}}"), "(nobody calls b and a)");
-        assert_eq!(read("\\part@{rivers} They flow."), "On rivers\n\nThey flow.");
+        assert_eq!(
+            read("\\part@{rivers} They flow."),
+            "On rivers\n\nThey flow."
+        );
         // What is delimited otherwise is read as its arguments, a number sign as one.
         assert_eq!(read("\\to{a}: \\#1 #1 # x"), "a: #1 #1 # x");
         // Our own meaning of a command stays.

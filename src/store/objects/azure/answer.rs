@@ -15,6 +15,8 @@ pub(super) struct ListAnswer {
     pub(super) folders: Vec<String>,
     /// Where the next page begins.
     pub(super) next: Option<String>,
+    /// Whether nothing in it tells of a hierarchy of folders.
+    pub(super) is_flat: bool,
 }
 
 impl ListAnswer {
@@ -36,6 +38,7 @@ impl ListAnswer {
             objects: objects.ok_or_else(strange)?,
             folders: folders.filter_map(name).collect(),
             next: element(text, "NextMarker").filter(|next| !next.is_empty()),
+            is_flat: !text.contains("<ResourceType>"),
         })
     }
 }

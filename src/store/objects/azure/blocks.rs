@@ -22,18 +22,26 @@ pub(super) struct Blocks {
     key: String,
     full: String,
     told: HeaderMap,
+    /// Of the whole object.
+    bytes: u64,
     /// Told apart from the blocks of others who write to the same key.
     upload: Uuid,
     sent: Mutex<BTreeSet<u32>>,
 }
 
 impl Blocks {
-    pub(super) fn new(client: &Client, key: &str, full: String, told: HeaderMap) -> Self {
+    pub(super) fn new(
+        client: &Client,
+        (key, full): (&str, String),
+        bytes: u64,
+        told: HeaderMap,
+    ) -> Self {
         Self {
             client: client.clone(),
             key: key.to_owned(),
             full,
             told,
+            bytes,
             upload: Uuid::now_v7(),
             sent: Mutex::default(),
         }
@@ -79,7 +87,9 @@ impl Parts for Blocks {
             .query("comp", "blocklist")
             .headers(&self.told)
             .header(CONTENT_MD5, &md5_base64(xml.as_bytes()))
-            .body(xml.into(), None);
+            .body(xml.into(), None)
+            // It may join the blocks before it answers.
+            .moving(self.bytes);
         let answer = self.client.send(ask).await?;
         Ok(Written {
             etag: tag_in(answer.headers()),

@@ -11,14 +11,16 @@ mod open;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, Method};
+use tokio::sync::OnceCell;
 use url::Url;
 
-use super::key::problem_in_an_address;
+use super::key::{problem_in_an_address, refused_prefix};
 use super::request::{Ask, Client, header_text, pages};
 use super::{
     Checksum, Describe, Got, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind, Objects,
@@ -63,6 +65,8 @@ pub struct AzureObjects {
     prefix: String,
     /// Whether a listing may begin anywhere.
     begins_anywhere: bool,
+    /// Whether the account has no hierarchy of folders, once that was asked.
+    flat: Arc<OnceCell<bool>>,
 }
 
 impl AzureObjects {
@@ -83,6 +87,7 @@ impl AzureObjects {
                 prefix => format!("{prefix}/"),
             },
             begins_anywhere: opened.begins_anywhere,
+            flat: Arc::default(),
         })
     }
 
@@ -106,7 +111,25 @@ impl AzureObjects {
         }
     }
 
-    /// One page of the listing below `prefix` (a full one), of so many names.
+    /// Whether the account has no hierarchy of folders. One that has lists depth first:
+    /// `a/b` before `a.txt`, which is not the order of keys.
+    async fn is_flat(&self) -> Result<bool, ObjectError> {
+        let look = || async { Ok(self.list("", "", None, false, 1).await?.is_flat) };
+        self.flat.get_or_try_init(look).await.copied()
+    }
+
+    /// Where a listing may be told to begin, to have all keys that come after `from`:
+    /// there, or at the first key of all.
+    async fn beginning(&self, from: &str) -> Result<String, ObjectError> {
+        let may = !from.is_empty() && self.begins_anywhere && is_plain(from);
+        Ok(match may && self.is_flat().await? {
+            true => from.to_owned(),
+            false => String::new(),
+        })
+    }
+
+    /// One page of the listing below `prefix` (a full one), of so many names, and from
+    /// a [`beginning`](Self::beginning).
     async fn list(
         &self,
         prefix: &str,
@@ -127,9 +150,7 @@ impl AzureObjects {
         }
         match marker {
             Some(marker) => ask = ask.query("marker", marker),
-            None if !from.is_empty() && self.begins_anywhere => {
-                ask = ask.query("startFrom", from);
-            }
+            None if !from.is_empty() => ask = ask.query("startFrom", from),
             None => {}
         }
         let answer = self.client.send(ask).await?;
@@ -138,6 +159,9 @@ impl AzureObjects {
 
     /// Of a page what belongs to a range, in the order of keys; whether it was the last.
     fn page(&self, answer: ListAnswer, range: &KeyRange) -> (Page, bool) {
+        // Only where the listing is in the order of keys, as far as the end of the range
+        // is concerned, does nothing of the range come after what is beyond it.
+        let may_end = answer.is_flat && range.upto.as_deref().is_none_or(is_plain);
         let mut objects = answer.objects;
         // The service compares UTF-16, which differs in the rarest of characters.
         objects.sort_unstable_by(|one, other| one.key.cmp(&other.key));
@@ -147,8 +171,12 @@ impl AzureObjects {
                 continue;
             };
             if range.is_beyond(key) {
-                return (page, true);
+                match may_end {
+                    true => return (page, true),
+                    false => continue,
+                }
             }
+            page.refused.extend(refused_prefix(&object, key, range));
             if !range.holds(key) || key.starts_with(OUR_OWN) {
                 continue;
             }
@@ -165,6 +193,12 @@ impl AzureObjects {
         let ask = Ask::new(Method::DELETE, &full, key, "remove");
         self.client.send(ask).await.map(drop)
     }
+}
+
+/// Whether a text compares with any other in UTF-16, which the service does, as it does
+/// in UTF-8.
+fn is_plain(text: &str) -> bool {
+    text.chars().all(|character| u32::from(character) < 0xd800)
 }
 
 /// Why Azure cannot hold a key under this very name, if it cannot. Source: "Naming
@@ -219,6 +253,7 @@ impl Objects for AzureObjects {
             let (objects, range) = (objects.clone(), range.clone());
             let (prefix, from) = (prefix.clone(), from.clone());
             async move {
+                let from = objects.beginning(&from).await?;
                 let answer = objects
                     .list(&prefix, &from, marker.as_deref(), false, PAGE_NAMES)
                     .await?;
@@ -230,6 +265,10 @@ impl Objects for AzureObjects {
     }
 
     async fn names_below(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
+        if !self.is_flat().await? {
+            // To divide it would be to list all of it again and again.
+            return Ok(Vec::new());
+        }
         let answer = self
             .list(&self.full(prefix), "", None, true, PAGE_NAMES)
             .await?;
@@ -249,6 +288,9 @@ impl Objects for AzureObjects {
 
     async fn first_after(&self, text: &str) -> Result<Option<String>, ObjectError> {
         let full = self.full(text);
+        if self.beginning(&full).await?.is_empty() {
+            return Ok(None);
+        }
         // The one that it begins with may be the text itself.
         let answer = self.list(&self.prefix, &full, None, false, 2).await?;
         let mut keys = answer.objects.into_iter().map(|object| object.key);
@@ -323,12 +365,13 @@ impl Objects for AzureObjects {
     async fn begin(
         &self,
         key: &str,
-        _bytes: u64,
+        bytes: u64,
         told: &Describe,
     ) -> Result<Box<dyn Parts>, ObjectError> {
         let full = self.address(key)?;
         let told = headers::told(key, &told.attributes)?;
-        Ok(Box::new(Blocks::new(&self.client, key, full, told)))
+        let blocks = Blocks::new(&self.client, (key, full), bytes, told);
+        Ok(Box::new(blocks))
     }
 
     async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError> {
@@ -359,6 +402,7 @@ fn tag_in(headers: &HeaderMap) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -385,6 +429,47 @@ mod tests {
         assert!(problem_with(&"x".repeat(1025)).is_some());
         assert!(problem_with(&"ü".repeat(1024)).is_none());
         assert!(problem_with(&"a/".repeat(254)).is_some());
+    }
+
+    fn a_page(keys: &[&str], is_flat: bool) -> ListAnswer {
+        let objects = keys.iter().map(|key| Listed {
+            key: (*key).to_owned(),
+            bytes: 1,
+            modified_ns: 0,
+            etag: None,
+        });
+        ListAnswer {
+            objects: objects.collect(),
+            next: Some("more".to_owned()),
+            is_flat,
+            ..ListAnswer::default()
+        }
+    }
+
+    /// A hierarchy lists `a/b` before `a.c`: what is beyond a range does not end it.
+    #[test]
+    fn a_range_ends_early_only_where_keys_come_in_their_order() {
+        let options = [("account_name", "a"), ("skip_signature", "true")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let url = Url::parse("az://container").unwrap();
+        let place = AzureObjects::open(&url, &BTreeMap::from(options)).unwrap();
+        let upto = |key: &str| KeyRange {
+            after: String::new(),
+            upto: Some(key.to_owned()),
+        };
+        let deep_first = ["report/1", "report/2", "report.csv"];
+        let (page, over) = place.page(a_page(&deep_first, false), &upto("report/"));
+        let keys: Vec<_> = page
+            .objects
+            .iter()
+            .map(|object| object.key.as_str())
+            .collect();
+        assert_eq!((keys, over), (vec!["report.csv"], false));
+        let (_, over) = place.page(a_page(&["a", "b", "c"], true), &upto("b"));
+        assert!(over);
+        // UTF-16 has U+1F600 before U+F900, UTF-8 after it.
+        let (_, over) = place.page(a_page(&["\u{1f600}/1"], true), &upto("\u{f900}"));
+        assert!(!over);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<Ope
     let container = url.host_str().unwrap_or_default();
     let builder = cloud::az_builder(options)?.with_container_name(container);
     let told = |key| builder.get_config_value(&key);
-    let is_set = |key| told(key).as_deref() == Some("true");
+    let is_set = |key| cloud::is_on(told(key));
     if let Some(option) = NOT_KEPT.iter().find(|key| told(**key).is_some()) {
         let name: &str = option.as_ref();
         let what = format!("option `{name}` is not known to object-sync; leave it out");

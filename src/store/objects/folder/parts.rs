@@ -14,6 +14,10 @@ use super::super::{ObjectError, ObjectErrorKind, Parts, Written};
 use super::direct::Direct;
 use super::{Shared, Unfinished};
 
+/// Smaller files go through the system's cache, in bytes: a disk takes what is collected
+/// there of many of them faster than part by part.
+const DIRECT_FROM_BYTES: u64 = 128 << 20;
+
 /// A file that is being written.
 pub(super) struct FileParts {
     shared: Arc<Shared>,
@@ -38,7 +42,8 @@ impl FileParts {
             .open(&unfinished.path)
             .and_then(|file| reserve(&file, bytes).map(|()| file))
             .map_err(|error| shared.failed(&error, &key, "write"))?;
-        let direct = Direct::open(&unfinished.path);
+        let direct = (bytes >= DIRECT_FROM_BYTES).then(|| Direct::open(&unfinished.path));
+        let direct = direct.flatten();
         Ok(Self {
             shared,
             key,

@@ -50,6 +50,7 @@ impl Signer {
                 sign_payload,
                 request_payer,
             } => {
+                refuse_what_is_no_text(request.headers(), key)?;
                 let credential = credentials.get_credential().await;
                 let digest = digest_of(request, sha256).filter(|_| *sign_payload);
                 credential.and_then(|credential| {
@@ -105,6 +106,19 @@ fn bear(headers: &mut HeaderMap, credential: &GcpCredential) {
     }
 }
 
+/// S3's signature is made over text.
+fn refuse_what_is_no_text(headers: &HeaderMap, key: &str) -> Result<(), ObjectError> {
+    let odd = headers
+        .iter()
+        .find(|(_, value)| std::str::from_utf8(value.as_bytes()).is_err());
+    let Some((name, _)) = odd else { return Ok(()) };
+    let what = format!(
+        "{key:?}: the value of its {name} is not UTF-8, which S3 cannot be told; --no-metadata \
+         leaves it behind"
+    );
+    Err(ObjectError::new(ObjectErrorKind::Impossible, key, what))
+}
+
 /// Azure's signature is made over text in ASCII.
 fn refuse_what_cannot_be_signed(headers: &HeaderMap, key: &str) -> Result<(), ObjectError> {
     let odd = headers.iter().find(|(_, value)| value.to_str().is_err());
@@ -115,4 +129,25 @@ fn refuse_what_cannot_be_signed(headers: &HeaderMap, key: &str) -> Result<(), Ob
         name.as_str().trim_start_matches("x-ms-")
     );
     Err(ObjectError::new(ObjectErrorKind::Impossible, key, what))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_signed_is_refused_by_name() {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-disposition", HeaderValue::from_static("plain"));
+        assert!(refuse_what_is_no_text(&headers, "k").is_ok());
+        let latin = HeaderValue::from_bytes(b"filename=Gr\xfc\xdfe.pdf").unwrap();
+        headers.insert("content-disposition", latin);
+        let refused = refuse_what_is_no_text(&headers, "k").unwrap_err();
+        assert_eq!(refused.kind, ObjectErrorKind::Impossible);
+        assert!(
+            refused.message.contains("content-disposition"),
+            "{refused:?}"
+        );
+    }
 }

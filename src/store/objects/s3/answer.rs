@@ -17,7 +17,6 @@ pub(super) struct ListAnswer {
     common_prefixes: Vec<CommonPrefix>,
     #[serde(default)]
     next_continuation_token: Option<String>,
-    #[serde(default)]
     is_truncated: bool,
     #[serde(default)]
     encoding_type: Option<String>,
@@ -40,11 +39,25 @@ struct CommonPrefix {
 }
 
 impl ListAnswer {
+    /// Understands a document. What is no listing, or broke off, or does not say how it
+    /// goes on, must not look as if nothing more came.
     pub(super) fn parse(text: &str, url: &str) -> Result<Self, ObjectError> {
-        quick_xml::de::from_str(text).map_err(|error| {
-            let what = format!("cannot understand the listing of {url}: {error}");
-            ObjectError::new(ObjectErrorKind::Broken, "", what)
-        })
+        let strange = |kind, why: &dyn std::fmt::Display| {
+            let what = format!("cannot understand the listing of {url}: {why}");
+            ObjectError::new(kind, "", what)
+        };
+        if !text.trim_end().ends_with("</ListBucketResult>") {
+            let why = element(text, "Code").unwrap_or_else(|| "it is none".to_owned());
+            return Err(strange(ObjectErrorKind::Broken, &why));
+        }
+        let answer: Self = quick_xml::de::from_str(text)
+            .map_err(|error| strange(ObjectErrorKind::Broken, &error))?;
+        if answer.is_truncated && answer.next().is_none() {
+            let why = "more follows, and it does not say from where: a store that does not know \
+                       version 2 of listings";
+            return Err(strange(ObjectErrorKind::Failed, &why));
+        }
+        Ok(answer)
     }
 
     /// Where the next page begins.
@@ -106,18 +119,32 @@ pub(super) fn tags(xml: &str) -> Option<String> {
     (!tags.is_empty()).then(|| tags.join("&"))
 }
 
-/// The keys that a request could not remove, and why.
-pub(super) fn delete_errors(xml: &str) -> Vec<(String, String)> {
+/// The full keys that a request could not remove, what kind of failure it was, and why.
+///
+/// # Errors
+/// The document tells nothing of keys: none was removed.
+pub(super) fn delete_errors(
+    xml: &str,
+) -> Result<Vec<(String, ObjectErrorKind, String)>, ObjectError> {
+    if !xml.contains("<DeleteResult") {
+        fail_on_error_body(xml, "")?;
+        let what = "objects were not removed: the answer is none";
+        return Err(ObjectError::new(ObjectErrorKind::Broken, "", what));
+    }
     let errors = xml.split("<Error>").skip(1);
     let parsed = errors.filter_map(|error| {
-        let why = format!(
-            "{} {}",
-            element(error, "Code").unwrap_or_default(),
-            element(error, "Message").unwrap_or_default()
-        );
-        Some((element(error, "Key")?, why.trim().to_owned()))
+        let code = element(error, "Code").unwrap_or_default();
+        let message = element(error, "Message").unwrap_or_default();
+        let why = format!("{code} {message}").trim().to_owned();
+        let kind = match code.as_str() {
+            "InternalError" | "RequestTimeout" => ObjectErrorKind::Broken,
+            "SlowDown" | "ServiceUnavailable" => ObjectErrorKind::Busy,
+            "AccessDenied" => ObjectErrorKind::Refused,
+            _ => ObjectErrorKind::Failed,
+        };
+        Some((element(error, "Key")?, kind, why))
     });
-    parsed.collect()
+    Ok(parsed.collect())
 }
 
 /// Some answers say 200 before it is known whether all went well.
@@ -188,6 +215,36 @@ mod tests {
         let errors = delete_errors(
             "<DeleteResult><Error><Key>a&amp;b</Key><Code>AccessDenied</Code></Error></DeleteResult>",
         );
-        assert_eq!(errors, [("a&b".to_owned(), "AccessDenied".to_owned())]);
+        let refused = ObjectErrorKind::Refused;
+        let expected = ("a&b".to_owned(), refused, "AccessDenied".to_owned());
+        assert_eq!(errors.unwrap(), [expected]);
+    }
+
+    /// "Nothing is there" and "all was removed" are told by documents that say so.
+    #[test]
+    fn what_is_no_answer_is_not_taken_for_an_empty_one() {
+        for strange in [
+            "<Error><Code>InternalError</Code></Error>",
+            "<html><body><p>Please log in</p></body></html>",
+            "",
+        ] {
+            let listed = ListAnswer::parse(strange, "s3://b").unwrap_err();
+            assert!(listed.passes(), "{strange}");
+            assert!(delete_errors(strange).unwrap_err().passes(), "{strange}");
+        }
+        // More follows, and it does not say from where.
+        let first_version = "<ListBucketResult><IsTruncated>true</IsTruncated>\
+                             <NextMarker>k</NextMarker></ListBucketResult>";
+        assert!(
+            !ListAnswer::parse(first_version, "s3://b")
+                .unwrap_err()
+                .passes()
+        );
+        let unknown = "<ListBucketResult></ListBucketResult>";
+        assert!(ListAnswer::parse(unknown, "s3://b").is_err());
+        let none = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+        assert!(ListAnswer::parse(none, "s3://b").is_ok());
+        let all_removed = "<?xml version=\"1.0\"?><DeleteResult xmlns=\"x\"/>";
+        assert!(delete_errors(all_removed).unwrap().is_empty());
     }
 }

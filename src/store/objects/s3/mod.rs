@@ -18,7 +18,7 @@ use futures::{StreamExt as _, stream};
 use http::{HeaderName, HeaderValue, Method};
 use url::Url;
 
-use super::key::problem_in_an_address;
+use super::key::{problem_in_an_address, refused_prefix};
 use super::request::{Ask, Client, element, encoded, header_text, pages};
 use super::{
     Carry, Checksum, Describe, Got, Home, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind,
@@ -154,6 +154,7 @@ impl S3Objects {
                 over = true;
                 break;
             }
+            page.refused.extend(refused_prefix(&object, key, range));
             if !range.holds(key) || key.starts_with(OUR_OWN) {
                 continue;
             }
@@ -332,11 +333,11 @@ impl Objects for S3Objects {
     async fn begin(
         &self,
         key: &str,
-        _bytes: u64,
+        bytes: u64,
         told: &Describe,
     ) -> Result<Box<dyn Parts>, ObjectError> {
         let full = self.address(key)?;
-        let parts = S3Parts::begin(&self.client, self.dialect, key, full, told).await?;
+        let parts = S3Parts::begin(&self.client, self.dialect, (key, full), bytes, told).await?;
         Ok(Box::new(parts))
     }
 
@@ -372,13 +373,10 @@ impl Objects for S3Objects {
             .header(http::header::CONTENT_TYPE, "application/xml")
             .body(xml.into(), None);
         let text = self.client.send(ask).await?.text().await?;
-        for (full, why) in answer::delete_errors(&text) {
+        for (full, kind, why) in answer::delete_errors(&text)? {
             let key = full.strip_prefix(&self.home.prefix).unwrap_or(&full);
             let what = format!("cannot remove {key:?} of {}: {why}", self.url);
-            failed.push((
-                key.to_owned(),
-                ObjectError::new(ObjectErrorKind::Failed, key, what),
-            ));
+            failed.push((key.to_owned(), ObjectError::new(kind, key, what)));
         }
         Ok(failed)
     }

@@ -34,14 +34,19 @@ pub(super) struct Opened {
 
 /// A bucket of S3.
 pub(super) fn amazon(url: &Url, options: &BTreeMap<String, String>) -> Result<Opened, StoreError> {
-    if let Some(option) = NOT_KEPT.iter().find(|name| options.contains_key(**name)) {
-        let what = format!("option `{option}` is not known to object-sync; leave it out");
-        return Err(StoreError::new(StoreErrorKind::Usage, what));
-    }
     let bucket = url.host_str().unwrap_or_default();
     let builder = cloud::s3_builder(options)?.with_bucket_name(bucket);
     let told = |key| builder.get_config_value(&key);
-    let is_set = |key| told(key).as_deref() == Some("true");
+    let is_set = |key| cloud::is_on(told(key));
+    // By whatever name, and from wherever: an option or the environment.
+    let is_asked_for = |name: &&&str| {
+        let told = name.parse::<AmazonS3ConfigKey>().ok().and_then(told);
+        told.is_some_and(|told| told != "false")
+    };
+    if let Some(option) = NOT_KEPT.iter().find(is_asked_for) {
+        let what = format!("option `{option}` is not known to object-sync; leave it out");
+        return Err(StoreError::new(StoreErrorKind::Usage, what));
+    }
     let region = told(AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
     let endpoint = told(AmazonS3ConfigKey::S3Endpoint).or(told(AmazonS3ConfigKey::Endpoint));
     let virtual_hosted = is_set(AmazonS3ConfigKey::VirtualHostedStyleRequest);
@@ -92,7 +97,7 @@ pub(super) fn google(url: &Url, options: &BTreeMap<String, String>) -> Result<Op
     let connections = builder.clone();
     let store = builder.build().map_err(|error| cannot_use(url, &error))?;
     let signer = Signer::Google {
-        credentials: (skip.as_deref() != Some("true")).then(|| Arc::clone(store.credentials())),
+        credentials: (!cloud::is_on(skip)).then(|| Arc::clone(store.credentials())),
     };
     let told = |key| connections.get_config_value(&GoogleConfigKey::Client(key));
     Ok(Opened {

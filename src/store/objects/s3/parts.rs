@@ -19,6 +19,8 @@ pub(super) struct S3Parts {
     key: String,
     full: String,
     upload: String,
+    /// Of the whole object.
+    bytes: u64,
     etags: Mutex<BTreeMap<u32, String>>,
 }
 
@@ -26,8 +28,8 @@ impl S3Parts {
     pub(super) async fn begin(
         client: &Client,
         dialect: Dialect,
-        key: &str,
-        full: String,
+        (key, full): (&str, String),
+        bytes: u64,
         told: &Describe,
     ) -> Result<Self, ObjectError> {
         let ask = Ask::new(Method::POST, &full, key, "begin to write");
@@ -44,6 +46,7 @@ impl S3Parts {
             key: key.to_owned(),
             full,
             upload,
+            bytes,
             etags: Mutex::default(),
         })
     }
@@ -86,7 +89,9 @@ impl Parts for S3Parts {
             .ask(Method::POST, "complete")
             .query("uploadId", &self.upload)
             .header(http::header::CONTENT_TYPE, "application/xml")
-            .body(xml.into(), None);
+            .body(xml.into(), None)
+            // Some stores join the parts before they answer.
+            .moving(self.bytes);
         let text = self.client.send(ask).await?.text().await?;
         // The status was sent before the parts were joined.
         fail_on_error_body(&text, &self.key)?;
