@@ -56,6 +56,9 @@ impl Process {
             // It needs no secrets of ours.
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            // The allocator of our binaries else takes a gigabyte of writable memory at
+            // its start, before there is a cap, and a document could use all of it.
+            .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
             // Its own group: Ctrl-C ends the run in its own order, and no document is
             // taken for one that kills.
             .process_group(0)
