@@ -90,7 +90,7 @@ def main():
         return peer(int(port), name, int(points))
     ours = options.ours
     if not ours:
-        subprocess.run(["cargo", "build", "--release", "-p", "highwater-operators", "--example", "chroma_write"], check=True, cwd=ROOT)
+        subprocess.run(["cargo", "build", "--release", "--workspace", "--example", "chroma_write"], check=True, cwd=ROOT)
         ours = TARGET / "release/examples/chroma_write"
     python = usage.python_with(TARGET, "chroma", PACKAGES)
     results = {"highwater": [], "chromadb": []}

@@ -131,7 +131,7 @@ def main():
     options.add_argument("--no-build", action="store_true")
     chosen = options.parse_args()
     if not chosen.no_build:
-        build = ["cargo", "build", "--release", "--locked", "-p", "highwater-operators", "--example", "embed"]
+        build = ["cargo", "build", "--release", "--locked", "--workspace", "--example", "embed"]
         subprocess.run(build, cwd=ROOT, check=True)
     python = chosen.python or python_with(TARGET, "embed", PACKAGES)
     home = TARGET / "bench-embed"

@@ -53,7 +53,7 @@ class Movers:
         self.memory = memory
         self.ours = pathlib.Path(ours or target / "release/object-sync")
         if not self.ours.exists():
-            raise SystemExit(f"{self.ours} is not there: cargo build --release --locked -p highwater-pipelines --bin object-sync")
+            raise SystemExit(f"{self.ours} is not there: cargo build --workspace --release --locked --bin object-sync")
         self.bin = pathlib.Path(venv) / "bin" if venv else python_with(target, "objects", PACKAGES).parent
 
     @functools.cached_property

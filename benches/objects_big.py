@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Large objects, and large ones among small ones: `object-sync` beside `s5cmd`.
 
-    cargo build --release --locked -p highwater-pipelines --bin object-sync
+    cargo build --workspace --release --locked --bin object-sync
     cargo build --workspace --locked --example s3_server
     benches/objects_big.py --rounds 5 --sets 1x2GiB,40x256MiB,mixed
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How many requests at once `object-sync` finds, against a far server and a busy one.
 
-    cargo build --release --locked -p highwater-pipelines --bin object-sync
+    cargo build --workspace --release --locked --bin object-sync
     cargo build --workspace --locked --example s3_server
     benches/pace.py --delay 50 --rounds 3     # every request takes 50 ms longer
     benches/pace.py --overload                # a server that more at once make slower, or that refuses

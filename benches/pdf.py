@@ -90,7 +90,7 @@ def contenders():
 
 def build(only):
     run = lambda command, **more: subprocess.run(command, check=True, **more)
-    run(["cargo", "build", "--release", "-p", "highwater-operators", "--example", "extract"], cwd=ROOT)
+    run(["cargo", "build", "--release", "--workspace", "--example", "extract"], cwd=ROOT)
     (HOME / "src").mkdir(parents=True, exist_ok=True)
     (HOME / "Cargo.toml").write_text(CARGO)
     (HOME / "src" / "main.rs").write_text(MAIN)

@@ -196,6 +196,21 @@ fn a_run_that_is_asked_to_end_ends_soon_and_goes_on_later() {
     papers.holds();
 }
 
+/// What a document takes is estimated by its size. Those that hold next to nothing do not
+/// wait for memory that others of their kind have paid for and never use.
+#[test]
+fn large_documents_with_little_text_do_not_wait_for_each_other() {
+    let papers = Papers::new().with("memory = \"512MiB\"");
+    let filler = "no text ".repeat(250_000);
+    for n in 0..12 {
+        let page = format!("<html><!-- {filler} --><body><p>Page {n} is short.</p></body></html>");
+        papers.docs().put(&format!("n{n:02}.html"), page.as_bytes());
+    }
+    let run = papers.run().exits(0);
+    assert_eq!((number(&run, "new"), number(&run, "chunks")), (12, 12));
+    papers.holds();
+}
+
 #[test]
 fn memory_stays_within_its_limit() {
     let mut random = Random::seeded();

@@ -14,10 +14,6 @@ use super::super::{ObjectError, ObjectErrorKind, Parts, Written};
 use super::direct::Direct;
 use super::{Shared, Unfinished};
 
-/// Smaller files go through the system's cache, in bytes: a disk takes what is collected
-/// there of many of them faster than part by part.
-const DIRECT_FROM_BYTES: u64 = 128 << 20;
-
 /// A file that is being written.
 pub(super) struct FileParts {
     shared: Arc<Shared>,
@@ -42,8 +38,7 @@ impl FileParts {
             .open(&unfinished.path)
             .and_then(|file| reserve(&file, bytes).map(|()| file))
             .map_err(|error| shared.failed(&error, &key, "write"))?;
-        let direct = (bytes >= DIRECT_FROM_BYTES).then(|| Direct::open(&unfinished.path));
-        let direct = direct.flatten();
+        let direct = Direct::open(&unfinished.path);
         Ok(Self {
             shared,
             key,
