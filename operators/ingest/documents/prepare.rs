@@ -30,7 +30,7 @@ const BYTES_OF_TEXT_BYTE: u64 = 4;
 /// What a byte of a compressed document may become, about.
 const BYTES_OF_PACKED_BYTE: u64 = 16;
 
-/// Names of documents that are not larger than their text.
+/// Names of documents that hold no more text than they have bytes.
 const PLAIN: [&str; 10] = [
     ".txt",
     ".md",
