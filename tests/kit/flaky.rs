@@ -1,10 +1,11 @@
 //! A line that breaks: connections to it arrive somewhere else, and the first ones are
 //! cut after so many bytes, on the way there or on the way back.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Where a connection is cut.
 #[derive(Debug, Clone, Copy)]
@@ -15,62 +16,91 @@ pub(crate) enum Cut {
     Answers(u64),
 }
 
+/// Where the connections to come are cut, and how often that happened.
+#[derive(Default)]
+struct Plan {
+    cuts: Mutex<VecDeque<Cut>>,
+    done: AtomicU64,
+}
+
 /// The address of a line, and how often it was cut.
 pub(crate) struct FlakyLine {
     /// `host:port`.
     pub address: String,
-    cuts: Arc<AtomicU64>,
+    plan: Arc<Plan>,
 }
 
 impl FlakyLine {
-    /// Passes everything on to `target`. The first connections are cut by `plan`; later
-    /// ones hold.
-    pub(crate) fn to(target: String, plan: Vec<Cut>) -> Self {
+    /// Passes everything on to `target`. The first connections over which something is
+    /// asked are cut by `cuts`, one after the other; later ones hold. A connection that
+    /// ends before it could be cut leaves its cut to the next one.
+    pub(crate) fn to(target: String, cuts: Vec<Cut>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
-        let cuts = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&cuts);
+        let plan = Arc::new(Plan {
+            cuts: Mutex::new(cuts.into()),
+            ..Plan::default()
+        });
+        let shared = Arc::clone(&plan);
         std::thread::spawn(move || {
-            let mut plan = plan.into_iter();
             for near in listener.incoming().flatten() {
-                let Ok(far) = TcpStream::connect(&target) else {
-                    continue;
-                };
-                let (up, down) = match plan.next() {
-                    Some(Cut::Requests(bytes)) => (bytes, u64::MAX),
-                    Some(Cut::Answers(bytes)) => (u64::MAX, bytes),
-                    None => (u64::MAX, u64::MAX),
-                };
-                if let (Ok(near_too), Ok(far_too)) = (near.try_clone(), far.try_clone()) {
-                    pass_on(near, far, up, Arc::clone(&counted));
-                    pass_on(far_too, near_too, down, Arc::clone(&counted));
-                }
+                let (target, plan) = (target.clone(), Arc::clone(&shared));
+                std::thread::spawn(move || plan.connection(near, &target));
             }
         });
-        Self { address, cuts }
+        Self { address, plan }
     }
 
     /// How many connections were cut so far.
     pub(crate) fn cuts(&self) -> u64 {
-        self.cuts.load(Ordering::Relaxed)
+        self.plan.done.load(Ordering::Relaxed)
     }
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream, mut left: u64, cuts: Arc<AtomicU64>) {
-    std::thread::spawn(move || {
+impl Plan {
+    /// One connection, from its first byte on: clients open some that they never use.
+    fn connection(&self, near: TcpStream, target: &str) -> Option<()> {
+        near.peek(&mut [0]).ok().filter(|bytes| *bytes > 0)?;
+        let far = TcpStream::connect(target).ok()?;
+        let cut = self.cuts().pop_front();
+        let (up, down) = match cut {
+            Some(Cut::Requests(bytes)) => (bytes, u64::MAX),
+            Some(Cut::Answers(bytes)) => (u64::MAX, bytes),
+            None => (u64::MAX, u64::MAX),
+        };
+        let (near_too, far_too) = (near.try_clone().ok()?, far.try_clone().ok()?);
+        let was_cut = std::thread::scope(|scope| {
+            let requests = scope.spawn(|| self.pass_on(near, far, up));
+            self.pass_on(far_too, near_too, down) | requests.join().is_ok_and(|cut| cut)
+        });
+        if let Some(cut) = cut.filter(|_| !was_cut) {
+            self.cuts().push_front(cut);
+        }
+        Some(())
+    }
+
+    /// Passes on what arrives until it ends, or so many bytes of it; whether it was cut.
+    fn pass_on(&self, mut from: TcpStream, mut to: TcpStream, mut left: u64) -> bool {
         let mut buffer = vec![0; 64 << 10];
+        let mut was_cut = false;
         while let Ok(read @ 1..) = from.read(&mut buffer) {
             let passed = left.min(read as u64) as usize;
             if to.write_all(&buffer[..passed]).is_err() {
                 break;
             }
             left -= passed as u64;
-            if passed < read {
-                cuts.fetch_add(1, Ordering::Relaxed);
+            was_cut = passed < read;
+            if was_cut {
+                self.done.fetch_add(1, Ordering::Relaxed);
                 let _ = from.shutdown(Shutdown::Both);
                 break;
             }
         }
         let _ = to.shutdown(Shutdown::Both);
-    });
+        was_cut
+    }
+
+    fn cuts(&self) -> MutexGuard<'_, VecDeque<Cut>> {
+        self.cuts.lock().expect("nobody panics with it")
+    }
 }
