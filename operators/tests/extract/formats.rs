@@ -29,6 +29,22 @@ async fn pdf_has_paragraphs_headings_pages_and_names() {
     }
 }
 
+/// The glyphs have no names that say anything, and the codes are TeX's. `pdfTeX` sets them
+/// in their size; `dvips` counts in pixels.
+#[tokio::test]
+async fn bitmap_fonts_of_tex_are_read() {
+    for (size, unit, place) in [(10, 0.01, "1 0 0 1"), (1, 1.0, "0.12 0 0 0.12")] {
+        let pdf = kit::bitmap_pdf("pdfTeX-1.40", size, unit, place);
+        let document = kit::read("a.pdf", &pdf).await.unwrap();
+        assert_eq!(document.text, "“Of fine words” – und Straße");
+        assert!(document.headings.is_empty(), "{:?}", document.headings);
+    }
+    // By somebody else the codes may mean anything.
+    let pdf = kit::bitmap_pdf("Scanner 1.0", 10, 0.01, "1 0 0 1");
+    let reason = kit::read("a.pdf", &pdf).await.unwrap_err();
+    assert!(matches!(reason, Reason::NoText { pages: 1 }), "{reason}");
+}
+
 #[tokio::test]
 async fn pdf_by_pdftotext() {
     if std::process::Command::new("pdftotext")

@@ -198,6 +198,39 @@ pub(crate) fn pdf(pages: &[&[(u32, u32, u32, &str)]], compressed: bool) -> Vec<u
     pdf.finish(&format!("/Info {info} 0 R"))
 }
 
+/// A PDF file of one line in a font of bitmaps, as TeX makes them: glyphs are called by
+/// their numbers, and a unit of them is `unit` of `size`.
+pub(crate) fn bitmap_pdf(producer: &str, size: u32, unit: f64, place: &str) -> Vec<u8> {
+    let wide = if size > 1 { 50.0 } else { 41.0 };
+    let names: String = (16..=255).map(|code| format!(" /a{code}")).collect();
+    let glyphs: String = (16..=255).map(|code| format!(" /a{code} 6 0 R")).collect();
+    let widths: String = (16..=255).map(|_| format!(" {wide}")).collect();
+    let blank = -(0.4 * wide * unit * 1000.0) as i64;
+    let mut pdf = Pdf::new();
+    pdf.object("<< /Type /Catalog /Pages 2 0 R >>");
+    pdf.object("<< /Type /Pages /Count 1 /Kids [4 0 R] >>");
+    pdf.object(format!(
+        "<< /Type /Font /Subtype /Type3 /FontBBox [0 0 {wide} {wide}] \
+         /FontMatrix [{unit} 0 0 {unit} 0 0] /FirstChar 16 /LastChar 255 /Widths [{widths}] \
+         /Encoding << /Type /Encoding /Differences [16{names}] >> /CharProcs << {glyphs} >> >>"
+    ));
+    pdf.object(
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 5 0 R \
+         /Resources << /Font << /F1 3 0 R >> >> >>",
+    );
+    let content = format!(
+        "BT /F1 {size} Tf {place} 50 700 Tm [(\\020Of) {blank} (\\034ne) {blank} (words\\021) {blank} \
+         (\\025) {blank} (und) {blank} (Stra\\377e)] TJ ET"
+    );
+    pdf.stream("", content.as_bytes());
+    pdf.stream(
+        "",
+        format!("{wide} 0 0 0 {wide} {wide} d1 0 0 {wide} {wide} re f").as_bytes(),
+    );
+    let info = pdf.object(format!("<< /Producer ({producer}) >>"));
+    pdf.finish(&format!("/Info {info} 0 R"))
+}
+
 /// A PDF file of a paper's kind.
 pub(crate) fn paper(compressed: bool) -> Vec<u8> {
     pdf(

@@ -12,6 +12,8 @@ use hayro_interpret::{
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::compose;
 
+use super::bitmap;
+
 /// A gap of this many ems is a blank between words.
 const BLANK_EMS: f64 = 0.15;
 /// Within this many ems of the baseline a glyph belongs to the line: an index does,
@@ -19,6 +21,8 @@ const BLANK_EMS: f64 = 0.15;
 const BASELINE_EMS: f64 = 0.55;
 /// A step back of this many ems begins a line.
 const BACK_EMS: f64 = 1.5;
+/// The size of lines of which it is only guessed, until all guesses are known.
+const UNKNOWN: f64 = 0.0;
 
 /// One line, in points from the top left of its page.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +53,7 @@ pub(super) fn lines(pdf: &Pdf, characters: usize) -> Vec<Line> {
     let cache = InterpreterCache::new();
     let mut collector = Collector {
         left: characters.saturating_add(1),
+        is_by_tex: bitmap::is_by_tex(pdf),
         ..Collector::default()
     };
     for (number, page) in pdf.pages().iter().enumerate() {
@@ -62,6 +67,7 @@ pub(super) fn lines(pdf: &Pdf, characters: usize) -> Vec<Line> {
         interpret_page(page, &mut context, &mut collector);
         collector.end_line();
     }
+    collector.set_unknown_sizes();
     collector.lines
 }
 
@@ -75,6 +81,9 @@ struct Collector {
     pen: Pen,
     /// Weight by size, of the line.
     sizes: Vec<(f64, usize)>,
+    is_by_tex: bool,
+    /// The sum and the number of sizes that are only guessed.
+    guessed: (f64, f64),
 }
 
 /// Where the last glyph stood.
@@ -91,6 +100,8 @@ struct Placed {
     start: Point,
     end: Point,
     size: f64,
+    /// Whether the size is a guess by the widths of the letters around it.
+    is_guess: bool,
     /// The direction in which it runs, of length 1.
     along: (f64, f64),
     text: BfString,
@@ -177,13 +188,20 @@ impl Collector {
         }
         line.weight += 1;
         self.left = self.left.saturating_sub(1);
+        let known = if glyph.is_guess {
+            self.guessed.0 += glyph.size;
+            self.guessed.1 += 1.0;
+            UNKNOWN
+        } else {
+            glyph.size
+        };
         match self
             .sizes
             .iter_mut()
-            .find(|(size, _)| (size - glyph.size).abs() < 0.25)
+            .find(|(size, _)| (size - known).abs() < 0.25)
         {
             Some((_, weight)) => *weight += 1,
-            None => self.sizes.push((glyph.size, 1)),
+            None => self.sizes.push((known, 1)),
         }
     }
 
@@ -199,6 +217,15 @@ impl Collector {
         line.text.truncate(line.text.trim_end().len());
         if !line.text.is_empty() {
             self.lines.push(line);
+        }
+    }
+
+    /// Guesses differ from line to line: all such lines get their average, so that none
+    /// looks like a heading by chance.
+    fn set_unknown_sizes(&mut self) {
+        let average = self.guessed.0 / self.guessed.1;
+        for line in self.lines.iter_mut().filter(|line| line.size == UNKNOWN) {
+            line.size = average;
         }
     }
 }
@@ -244,8 +271,14 @@ fn accented(text: &str, character: char, pen: Pen, glyph: &Placed) -> Option<cha
 
 impl Device<'_> for Collector {
     fn draw_glyph_run(&mut self, run: &GlyphRun<'_, '_>, props: DrawProps<'_>, _: &DrawMode) {
+        let growth = bitmap::growth(run);
         for glyph in run.glyphs() {
-            if let Some(placed) = place(glyph, props.transform * glyph.transform()) {
+            let by_code = || bitmap::by_tex_code(glyph).filter(|_| self.is_by_tex);
+            let Some(text) = glyph.as_unicode().or_else(by_code) else {
+                continue;
+            };
+            let transform = props.transform * glyph.transform();
+            if let Some(placed) = place(glyph, text, transform, growth) {
                 self.add(placed);
             }
         }
@@ -259,9 +292,14 @@ impl Device<'_> for Collector {
     fn pop_transparency_group(&mut self) {}
 }
 
-/// Where a glyph stands, by `transform` from thousandths of its size to points.
-fn place(glyph: &Glyph<'_>, transform: Affine) -> Option<Placed> {
-    let text = glyph.as_unicode()?;
+/// Where a glyph stands, by `transform` from thousandths of its size to points; what
+/// counts as its size has to grow by `growth`.
+fn place(
+    glyph: &Glyph<'_>,
+    text: BfString,
+    transform: Affine,
+    growth: Option<f64>,
+) -> Option<Placed> {
     let advance = match glyph {
         Glyph::Outline(outline) => outline.advance_width(),
         Glyph::Type3(drawn) => drawn.advance_width(),
@@ -270,14 +308,16 @@ fn place(glyph: &Glyph<'_>, transform: Affine) -> Option<Placed> {
     let em = transform * Point::new(1000.0, 0.0) - start;
     let up = transform * Point::new(0.0, 1000.0) - start;
     // Its height: its width may be stretched to fit where a font was substituted.
-    let size = em.cross(up).abs() / em.hypot();
+    let unit = em.cross(up).abs() / em.hypot();
     let along = em / em.hypot();
-    let end = start + along * (size * f64::from(advance.unwrap_or(500.0)) / 1000.0);
+    let end = start + along * (unit * f64::from(advance.unwrap_or(500.0)) / 1000.0);
+    let size = unit * growth.unwrap_or(1.0);
     let usable = size.is_finite() && size > 0.1 && start.is_finite() && end.is_finite();
     usable.then_some(Placed {
         start,
         end,
         size,
+        is_guess: growth.is_some(),
         along: (along.x, along.y),
         text,
     })

@@ -1,9 +1,11 @@
 //! PDF. `hayro` interprets the pages and says where each glyph stands and which
 //! characters it means; pictures are never decoded. `glyphs` makes lines of them,
+//! `bitmap` finds characters and sizes where a font does not say them,
 //! `layout` makes paragraphs and headings of lines, `info` is what the document
 //! says of itself. Lines stay in the order in which they are drawn, which is the
 //! order of reading in nearly everything that typesets text.
 
+mod bitmap;
 mod glyphs;
 mod info;
 mod layout;
