@@ -471,6 +471,78 @@ fn links_in_a_folder_are_reported_and_not_followed() {
     assert_eq!(to.all().into_keys().collect::<Vec<_>>(), ["file"]);
 }
 
+/// Removes whatever the source has not.
+const REMOVE: [&str; 3] = ["--delete", "--max-delete", "100%"];
+
+#[test]
+fn what_a_link_has_taken_the_place_of_is_not_removed() {
+    for to in [Side::bucket(), folder().1] {
+        let (home, from) = folder();
+        for key in ["gone", "kept", "way/below"] {
+            from.put(key, key.as_bytes());
+        }
+        sync(&from, &to, &[]).exits(0);
+        let things = home.path().join("things");
+        let links = [things.join("kept"), things.join("way")];
+        fs::remove_file(&links[0]).unwrap();
+        fs::remove_dir_all(&links[1]).unwrap();
+        for link in &links {
+            std::os::unix::fs::symlink("/etc", link).unwrap();
+        }
+        from.remove("gone");
+        let against_record = [&REMOVE[..], &["--against", "ledger"]].concat();
+        for more in [REMOVE.to_vec(), against_record] {
+            sync(&from, &to, &more).exits(3).says(&["symbolic link"]);
+            let there: Vec<_> = to.all().into_keys().collect();
+            assert_eq!(there, ["kept", "way/below"], "{more:?}");
+        }
+        // Without the links their keys are gone.
+        for link in &links {
+            fs::remove_file(link).unwrap();
+        }
+        sync(&from, &to, &REMOVE).exits(0);
+        assert!(to.all().is_empty());
+    }
+}
+
+/// The longest path, with the NUL at its end, in bytes.
+const LONGEST_PATH_BYTES: usize = 4096;
+
+#[test]
+fn a_folder_that_cannot_be_read_is_named_and_the_rest_goes_on() {
+    let (home, from) = folder();
+    let to = Side::bucket();
+    let locked = "d".repeat(250);
+    for key in ["gone", "same", &format!("{locked}/below")] {
+        from.put(key, key.as_bytes());
+    }
+    sync(&from, &to, &["--no-ledger"]).exits(0);
+    from.remove("gone");
+    from.put("new", "x");
+    // Root may read what others may not, but no path that is longer than paths are.
+    let mut deep = home.path().to_owned();
+    while deep.as_os_str().len() + locked.len() < LONGEST_PATH_BYTES {
+        deep.push("p".repeat(150));
+    }
+    fs::create_dir_all(&deep).unwrap();
+    let deep = deep.join("things");
+    fs::rename(home.path().join("things"), &deep).unwrap();
+    let from = Side::Folder(deep);
+
+    let more = [&REMOVE[..], &["--no-ledger"]].concat();
+    let outcome = sync(&from, &to, &more).exits(3).says(&["cannot be read"]);
+    let counted = ["deleted", "failed"].map(|name| number(&outcome, name));
+    assert_eq!(counted, [1, 1]);
+    let below = format!("{locked}/below");
+    let there = || to.all().into_keys().collect::<Vec<_>>();
+    assert_eq!(there(), [below.as_str(), "new", "same"]);
+    // What nobody wants may be what it likes.
+    let not_it = format!("{locked}/*");
+    let more = [&more[..], &["--exclude", &not_it]].concat();
+    sync(&from, &to, &more).exits(0);
+    assert_eq!(there(), [below.as_str(), "new", "same"]);
+}
+
 /// Runs while the read of one object waits, and does something meanwhile.
 fn while_it_waits(
     from: &Side,

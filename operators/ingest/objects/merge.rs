@@ -30,12 +30,11 @@ pub(super) async fn compare_range(
     differences: &mut (impl Differences + Send),
 ) -> Result<(), ObjectError> {
     let mut merge = Merge::new(plan, range);
-    let mut refused = Vec::new();
+    let (mut refused, mut of_target) = (Vec::new(), Vec::new());
     while !plan.tally.is_stopped() {
         let order = {
             let source = merge.source.peek(&mut refused).await?;
-            // What is no object in the target is in nobody's way until it is written.
-            let target = merge.target.peek(&mut Vec::new()).await?;
+            let target = merge.target.peek(&mut of_target).await?;
             match (source, target) {
                 (None, None) => break,
                 (Some(_), None) => Ordering::Less,
@@ -44,6 +43,7 @@ pub(super) async fn compare_range(
             }
         };
         merge.refuse(&mut refused);
+        merge.refuse_of_target(&mut of_target);
         let source = (order != Ordering::Greater)
             .then(|| merge.source.take())
             .flatten();
@@ -57,6 +57,7 @@ pub(super) async fn compare_range(
         }
     }
     merge.refuse(&mut refused);
+    merge.refuse_of_target(&mut of_target);
     Ok(())
 }
 
@@ -76,15 +77,17 @@ impl<'a> Merge<'a> {
         };
         let target = match (plan.against, recorded()) {
             (Against::Target, _) => {
-                Cursor::new(plan.target.pages(range.clone()), plan.retries.clone())
+                let pages = plan.target.pages(range.clone());
+                Cursor::new(pages, plan.retries.clone()).past_unreadable()
             }
             (Against::Ledger, Some(record)) => Cursor::new(pages_of(record), plan.retries.clone()),
             (Against::Ledger, None) => Cursor::nothing(),
         };
         let record = recorded();
+        let source = Cursor::new(plan.source.pages(range), plan.retries.clone());
         Self {
             plan,
-            source: Cursor::new(plan.source.pages(range), plan.retries.clone()),
+            source: source.past_unreadable(),
             target,
             record,
         }
@@ -116,6 +119,8 @@ impl<'a> Merge<'a> {
                 source
             }
             (Some(source), None) => source,
+            // What cannot be copied from the source is not gone from there.
+            (None, Some(target)) if self.source.refuses(&target.key) => return Ok(None),
             (None, Some(target)) => {
                 self.extra(&target)?;
                 return Ok(None);
@@ -159,6 +164,16 @@ impl<'a> Merge<'a> {
             let what = format!("there is no place for the keys that are to be removed: {error}");
             ObjectError::new(ObjectErrorKind::Full, &target.key, what)
         })
+    }
+
+    /// What is no object in the target is in nobody's way until it is written. Of what
+    /// cannot be read there nobody can say that both sides are equal.
+    fn refuse_of_target(&self, refused: &mut Vec<Refused>) {
+        refused.retain(Refused::is_unreadable);
+        for Refused { reason, .. } in refused.iter_mut() {
+            *reason = format!("in the target: {reason}");
+        }
+        self.refuse(refused);
     }
 
     fn refuse(&self, refused: &mut Vec<Refused>) {

@@ -10,6 +10,7 @@
 //! | `ranges` | the cuts, from the names of folders |
 //! | `flat` | cuts where there are no folders, from the first characters that differ |
 //! | `cursor` | a listing, one object at a time |
+//! | `refusals` | what a listing has refused: it is there |
 //! | `recorded` | the record of what was copied, in the order of keys |
 //! | `decide` | has this object changed? |
 //! | `filter` | which keys are wanted |
@@ -30,6 +31,7 @@ mod operator;
 mod packed;
 mod ranges;
 mod recorded;
+mod refusals;
 
 pub(crate) use cursor::Cursor;
 pub(crate) use packed::{is_same, listed, unreadable};

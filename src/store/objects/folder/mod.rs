@@ -5,8 +5,11 @@
 //! folder. Files are written under a name of ours and renamed when whole.
 
 mod direct;
+mod look;
 mod names;
 mod parts;
+mod refused;
+mod root;
 mod walk;
 
 use std::fs::{self, File};
@@ -29,6 +32,7 @@ use super::{
 };
 use names::Names;
 use parts::FileParts;
+use root::Root;
 
 /// Pages that are read ahead.
 const PAGES_AHEAD: usize = 2;
@@ -41,7 +45,7 @@ pub struct FolderObjects {
 
 #[derive(Debug)]
 struct Shared {
-    root: PathBuf,
+    root: Root,
     url: String,
     names: Names,
 }
@@ -52,7 +56,7 @@ impl FolderObjects {
     pub fn new(root: &Path) -> Self {
         Self {
             shared: Arc::new(Shared {
-                root: root.to_owned(),
+                root: Root::new(root),
                 url: format!("file:{}", root.display()),
                 names: Names::new(root),
             }),
@@ -180,6 +184,7 @@ impl Shared {
         // Beside its place: a file system puts files of a folder near each other,
         // and a rename cannot lead to another file system.
         let place = self.names.make_room(key)?;
+        self.root.made();
         Ok(Unfinished {
             path: place.with_file_name(names::unfinished_name()),
             kept: false,
@@ -351,10 +356,12 @@ impl Objects for FolderObjects {
 
     async fn make_durable(&self) -> Result<(), ObjectError> {
         self.blocking("", |shared| {
-            let Ok(root) = File::open(&shared.root) else {
+            // Where nothing was written there may be no folder.
+            if !shared.root.is_there()? {
                 return Ok(());
-            };
-            let synced = rustix::fs::syncfs(&root).map_err(io::Error::from);
+            }
+            let root = File::open(shared.root.path());
+            let synced = root.and_then(|root| rustix::fs::syncfs(&root).map_err(io::Error::from));
             synced.map_err(|error| shared.failed(&error, "", "write"))
         })
         .await
@@ -372,4 +379,24 @@ impl Objects for FolderObjects {
 /// Whether a name at the root is our own.
 fn is_our_own(name: &[u8]) -> bool {
     name == OUR_OWN.as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_written_to_a_folder_that_is_gone_is_not_durable() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("root");
+        let objects = FolderObjects::new(&root);
+        // Nothing was written: nothing is missing.
+        objects.make_durable().await.unwrap();
+        let body = Bytes::from_static(b"x");
+        objects.put("a", body, &Describe::default()).await.unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        let error = objects.make_durable().await.unwrap_err();
+        assert_eq!(error.kind, ObjectErrorKind::NoSuchPlace, "{error}");
+    }
 }

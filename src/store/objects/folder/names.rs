@@ -98,7 +98,8 @@ impl Names {
                 Ok(found) if found.is_dir() => self.know(folder),
                 Ok(found) if found.is_symlink() => return Err(link(key, &folder)),
                 Ok(_) => return Err(gone(key)),
-                Err(_) => return Err(gone(key)),
+                Err(error) if is_absence(&error) => return Err(gone(key)),
+                Err(error) => return Err(self.unseen(&error, key)),
             }
         }
         Ok(path)
@@ -121,6 +122,11 @@ impl Names {
     fn no_folder(&self, error: &io::Error, key: &str) -> ObjectError {
         let place = self.root.display().to_string();
         super::failed(error, key, "make a folder for", &place)
+    }
+
+    fn unseen(&self, error: &io::Error, key: &str) -> ObjectError {
+        let place = self.root.display().to_string();
+        super::failed(error, key, "look at a folder above", &place)
     }
 
     fn make_one(&self, folder: PathBuf, key: &str) -> Result<(), ObjectError> {
@@ -210,6 +216,14 @@ fn link(key: &str, folder: &Path) -> ObjectError {
     impossible(key, &why)
 }
 
+/// Whether there is nothing: anything else may pass, and then it is there.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
 fn gone(key: &str) -> ObjectError {
     ObjectError::new(
         ObjectErrorKind::Vanished,
@@ -255,6 +269,21 @@ mod tests {
         fs::write(root.join("file"), "x").unwrap();
         let error = names.make_room("file/below").unwrap_err();
         assert!(error.message.contains("is a file"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_gone() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("file"), "x").unwrap();
+        let names = Names::new(home.path());
+        for key in ["none/a", "file/a", "file/a/b"] {
+            let error = names.existing(key).unwrap_err();
+            assert_eq!(error.kind, ObjectErrorKind::Vanished, "{error}");
+        }
+        // Longer than a path may be, which is so for root, too.
+        let deep = "/x".repeat(2_100);
+        let error = Names::new(Path::new(&deep)).existing("a/b").unwrap_err();
+        assert_eq!(error.kind, ObjectErrorKind::Impossible, "{error}");
     }
 
     #[test]

@@ -95,7 +95,13 @@ impl Parts for FileParts {
         };
         let (shared, file) = (Arc::clone(&self.shared), Arc::clone(&self.file));
         let (key, modified) = (self.key.clone(), self.modified_ns);
-        let done = move || shared.finish(&key, &file, unfinished, modified);
+        let done = move || {
+            // It has had its size from the beginning: without this a power cut after the
+            // rename could leave zeros that look like the whole file for ever.
+            file.sync_data()
+                .map_err(|error| shared.failed(&error, &key, "write"))?;
+            shared.finish(&key, &file, unfinished, modified)
+        };
         let done = tokio::task::spawn_blocking(done).await;
         done.unwrap_or_else(|error| {
             let what = error.to_string();
