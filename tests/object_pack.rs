@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use kit::objects::{Side, assert_equal, noise, number, start, sync};
 use kit::oracle::ask;
+use kit::s3::{Action, Rule};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -172,6 +173,55 @@ fn only_files_are_written_anew_that_something_has_changed_in() {
     assert_eq!(number(&dry, "deleted"), 2);
     let outcome = sync(&from, &packed, &["--delete"]).exits(0);
     assert_eq!(number(&outcome, "deleted"), 2);
+    holds(&packed, &from);
+}
+
+#[test]
+fn nothing_goes_where_not_all_was_counted() {
+    let Home { _home, packed, .. } = home();
+    let from = Side::bucket();
+    fill(&from, 140);
+    sync(&from, &packed, &[]).exits(0);
+    for number in 0..100 {
+        from.remove(&format!("f{}/k{number:05}", number % 7));
+    }
+    // After the look at the bucket: the listing of the first range that is counted.
+    let refused = Rule::new("GET", "things*", Action::Forbid403);
+    from.server().faults().add(refused.after(1).times(1));
+    sync(&from, &packed, &["--delete", "--workers", "1"])
+        .exits(1)
+        .says(&["so none goes"]);
+    let faults = from.server().faults();
+    assert_eq!(faults.count(|seen| seen.fault.is_some()), 1);
+    faults.clear();
+    fill(&from, 140);
+    holds(&packed, &from);
+}
+
+#[test]
+fn a_folder_behind_a_link_is_not_gone() {
+    let Home {
+        _home,
+        from,
+        packed,
+        ..
+    } = home();
+    fill(&from, 140);
+    sync(&from, &packed, &[]).exits(0);
+    let Side::Folder(folder) = &from else {
+        unreachable!()
+    };
+    let elsewhere = _home.path().join("elsewhere");
+    fs::rename(folder.join("f3"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, folder.join("f3")).unwrap();
+    let more = ["--delete", "--max-delete", "100%"];
+    let outcome = sync(&from, &packed, &more).exits(3);
+    assert_eq!(
+        (number(&outcome, "deleted"), number(&outcome, "extra")),
+        (0, 0)
+    );
+    fs::remove_file(folder.join("f3")).unwrap();
+    fs::rename(&elsewhere, folder.join("f3")).unwrap();
     holds(&packed, &from);
 }
 

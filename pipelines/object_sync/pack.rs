@@ -1,6 +1,9 @@
 //! Packing: small objects become rows of a Delta table, range by range of keys.
 
+mod deletes;
+
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -14,7 +17,7 @@ use highwater::flow::{
 };
 use highwater::ledger::{Change, ChangeKind, DataFile, Ledger};
 use highwater::run::Config;
-use highwater::run::config::ObjectsConfig;
+use highwater::run::config::{ObjectsConfig, Percent};
 use highwater::run::report::ObjectsReport;
 use highwater::run::stages::Stages;
 use highwater::source::{Split, TableRead};
@@ -89,23 +92,37 @@ pub(super) struct Packing<'a> {
     pub(super) hedges: Option<&'a Hedges>,
 }
 
+/// What one pass over all ranges came to.
+struct Pass {
+    report: ObjectsReport,
+    ranges: usize,
+    /// Of these, the ones that were read to their end.
+    read: usize,
+}
+
 impl Packing<'_> {
     /// Runs to the end. What objects have failed of is in the report.
     ///
     /// # Errors
     /// There is nothing to report: a place cannot be read or written at all.
     pub(super) fn run(&self, doing: Doing) -> Result<ObjectsReport, Failure> {
+        let removes = doing == Doing::Copy && self.objects.delete;
+        let most_deleted = removes.then(|| self.count_deletes()).transpose()?;
+        Ok(self.pass(doing, most_deleted)?.report)
+    }
+
+    /// Compares all ranges, and packs what differs. Of so many rows no more than this
+    /// share goes.
+    fn pass(&self, doing: Doing, most_deleted: Option<(Percent, u64)>) -> Result<Pass, Failure> {
         let began = Instant::now();
-        if doing == Doing::Copy && self.objects.delete {
-            self.check_deletes()?;
-        }
         let ledger = self.context.runtime.block_on(self.ledger())?;
         let memory = Memory::divide(self.config, self.context, &self.packed.store);
-        let plan = Arc::new(self.plan(doing, &memory)?);
+        let plan = Arc::new(self.plan(doing, &memory, most_deleted)?);
         let pace = plan.reader.pace.clone();
         show(self.context, self.tally, move || pace.in_use(), doing);
         let failure = Arc::new(Mutex::new(None));
         let version = Arc::new(Mutex::new(ledger.head().map(|head| head.version)));
+        let read = Arc::new(AtomicUsize::new(0));
         let mut packer = Packer {
             ledger,
             plan: Arc::clone(&plan),
@@ -114,6 +131,7 @@ impl Packing<'_> {
             tally: Arc::clone(self.tally),
             version: Arc::clone(&version),
             failure: Arc::clone(&failure),
+            read: Arc::clone(&read),
             over: false,
         };
         if doing == Doing::Copy {
@@ -146,7 +164,11 @@ impl Packing<'_> {
         report.peak_at_once = plan.reader.pace.peak().into();
         report.settled_at_once = (plan.reader.pace.slots().into(), 0);
         report.rates(began.elapsed());
-        Ok(report)
+        Ok(Pass {
+            report,
+            ranges: plan.ranges.len(),
+            read: read.load(Ordering::Relaxed),
+        })
     }
 
     fn identity(&self) -> Identity {
@@ -172,27 +194,12 @@ impl Packing<'_> {
         Ok(ledger)
     }
 
-    /// Before rows go: not more of them than may.
-    fn check_deletes(&self) -> Result<(), Failure> {
-        let counted = Arc::new(ObjectTally::new(None));
-        let counting = Packing {
-            tally: &counted,
-            ..*self
-        };
-        let found = counting.run(Doing::Compare)?;
-        let most = self.objects.max_delete;
-        if !most.allows(found.extra, found.target_objects) {
-            let what = format!(
-                "{} of {} packed objects are no longer in the source, more than --max-delete {most}",
-                found.extra, found.target_objects
-            );
-            return Err(Failure::failed(what)
-                .hint("look whether the source is whole; allow more by --max-delete, or leave out --delete"));
-        }
-        Ok(())
-    }
-
-    fn plan(&self, doing: Doing, memory: &Memory) -> Result<PackPlan, Failure> {
+    fn plan(
+        &self,
+        doing: Doing,
+        memory: &Memory,
+        most_deleted: Option<(Percent, u64)>,
+    ) -> Result<PackPlan, Failure> {
         let table = Arc::clone(&self.packed.table);
         let ranges = match table.is_empty() {
             false => table.ranges(),
@@ -209,6 +216,8 @@ impl Packing<'_> {
             ranges,
             filter: filter.map_err(Failure::usage)?,
             delete: self.objects.delete,
+            most_deleted,
+            gone: AtomicU64::new(0),
             carry: carry(self.objects),
             compare_only: doing == Doing::Compare,
             // With the row that it replaces it must fit, and leave room for others.
@@ -326,6 +335,8 @@ struct Packer {
     tally: Arc<ObjectTally>,
     version: Arc<Mutex<Option<u64>>>,
     failure: Arc<Mutex<Option<Failure>>>,
+    /// Ranges that were read to their end.
+    read: Arc<AtomicUsize>,
     /// Whether nothing more is published.
     over: bool,
 }
@@ -391,6 +402,7 @@ impl Settle for Packer {
                 Event::Quarantined { .. } => {}
             }
         }
+        self.read.fetch_add(ranges.len(), Ordering::Relaxed);
         if self.over || self.plan.compare_only {
             return Settled::default();
         }

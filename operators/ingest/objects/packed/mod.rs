@@ -9,11 +9,15 @@
 //! |---|---|
 //! | `rows` | the columns; rows as objects and back |
 //! | `groups` | row groups that are in memory, for whoever asks for one object |
+//! | `listing` | what a packed table holds, page by page |
 //! | `objects` | [`PackedObjects`]: a packed table as a place of objects |
 //! | `reading` | objects become rows |
+//! | `merge` | a listing beside the rows of a file: what becomes of each key |
 //! | `rewrite` | [`PackRanges`]: ranges of a packed table as they are to be |
 
 mod groups;
+mod listing;
+mod merge;
 mod objects;
 mod reading;
 mod rewrite;

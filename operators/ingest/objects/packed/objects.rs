@@ -3,24 +3,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream;
-use highwater::ledger::hex;
 use highwater::store::objects::{
-    Describe, Got, KeyRange, Listed, ObjectError, ObjectErrorKind, Objects, Page, Pages, Parts,
+    Buffers, Describe, Got, KeyRange, Listed, ObjectError, ObjectErrorKind, Objects, Pages, Parts,
     Written,
 };
-use sha2::{Digest as _, Sha256};
 
-use super::groups::Groups;
-use super::rows::{PackedRow, attributes_of, is_same, listed, listed_schema};
-use crate::lake::{KeyedTable, LakeReadError, all_rows};
-
-/// Objects of a page.
-const PAGE_OBJECTS: usize = 1000;
+use super::groups::{Found, Groups};
+use super::listing::Listing;
+use super::rows::{attributes_of, is_same};
+use crate::lake::{KeyedTable, LakeReadError};
 
 /// A packed table as a place of objects. It is read; it is written by
 /// [`PackRanges`](super::PackRanges).
@@ -43,10 +38,10 @@ impl PackedObjects {
         }
     }
 
-    async fn row(&self, key: &str) -> Result<PackedRow, ObjectError> {
+    async fn find(&self, key: &str, in_parts: bool) -> Result<Found, ObjectError> {
         let found = self
             .groups
-            .find(key)
+            .find(key, in_parts)
             .await
             .map_err(|error| unreadable(key, &error))?;
         found.ok_or_else(|| {
@@ -73,12 +68,19 @@ pub(crate) fn unreadable(key: &str, error: &LakeReadError) -> ObjectError {
     ObjectError::new(kind, key, error.to_string())
 }
 
-fn page(rows: &RecordBatch, range: &KeyRange) -> Page {
-    let objects = (0..rows.num_rows()).map(|row| listed(rows, row));
-    Page {
-        objects: objects.filter(|object| range.holds(&object.key)).collect(),
-        refused: Vec::new(),
-    }
+/// A part of a content, as much of it as there is.
+fn part(content: &[u8], range: Option<Range<u64>>) -> &[u8] {
+    let Some(range) = range else {
+        return content;
+    };
+    let at = |bytes: u64| {
+        usize::try_from(bytes)
+            .unwrap_or(usize::MAX)
+            .min(content.len())
+    };
+    content
+        .get(at(range.start)..at(range.end))
+        .unwrap_or_default()
 }
 
 #[async_trait]
@@ -88,22 +90,7 @@ impl Objects for PackedObjects {
     }
 
     fn pages(&self, range: KeyRange) -> Pages {
-        let files = stream::iter(self.table.files_of(&range));
-        let table = Arc::clone(&self.table);
-        files
-            .then(move |number| {
-                let table = Arc::clone(&table);
-                async move { table.open_file(number, &listed_schema()).await }
-            })
-            .flat_map(|file| match file {
-                Ok(file) => all_rows(file, PAGE_OBJECTS),
-                Err(error) => stream::once(async { Err(error) }).boxed(),
-            })
-            .map(move |rows| match rows {
-                Ok(rows) => Ok(page(&rows, &range)),
-                Err(error) => Err(unreadable("", &error)),
-            })
-            .boxed()
+        Listing::new(Arc::clone(&self.table), range).pages()
     }
 
     /// Folders near which files end: there it is best cut.
@@ -122,32 +109,37 @@ impl Objects for PackedObjects {
     }
 
     async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError> {
+        self.get_within(object, range, &Buffers::used_once()).await
+    }
+
+    /// Of what is in memory only what is asked for is copied, so that a body holds no row
+    /// group: whoever pays for the body has paid for all that it keeps.
+    async fn get_within(
+        &self,
+        object: &Listed,
+        range: Option<Range<u64>>,
+        buffers: &Buffers,
+    ) -> Result<Got, ObjectError> {
         let key = object.key.as_str();
-        let row = self.row(key).await?;
-        if !is_same(object, &row.object) {
+        let found = self.find(key, range.is_some()).await?;
+        let packed = found.object();
+        if !is_same(object, &packed) {
             let what = format!("{key:?} has changed while it was read");
             return Err(ObjectError::new(ObjectErrorKind::Changed, key, what));
         }
-        let found = hex(&Sha256::digest(&row.content));
-        if found != row.sha256 {
-            let what = format!("{key:?} has the SHA-256 {found}, {} was packed", row.sha256);
+        let (sha256, expected) = (found.sha256().await, found.packed_sha256());
+        if sha256 != expected {
+            let what = format!("{key:?} has the SHA-256 {sha256}, {expected} was packed");
             return Err(ObjectError::new(ObjectErrorKind::Corrupt, key, what));
         }
-        let body = match range {
-            None => row.content,
-            Some(range) => {
-                let end = |at: u64| {
-                    usize::try_from(at)
-                        .unwrap_or(usize::MAX)
-                        .min(row.content.len())
-                };
-                row.content.slice(end(range.start)..end(range.end))
-            }
-        };
+        let content = part(found.content(), range);
+        let mut body = buffers.take(content.len());
+        body.end().extend_from_slice(content);
+        let body = body.into_bytes();
         Ok(Got {
             bytes: body.len() as u64,
-            etag: row.object.etag,
-            attributes: attributes_of(row.attributes.as_deref()),
+            etag: packed.etag,
+            attributes: attributes_of(found.attributes()),
             // They are among the attributes.
             tags: 0,
             // It was compared when it was packed, and the content has a hash of ours.
@@ -162,7 +154,7 @@ impl Objects for PackedObjects {
     }
 
     async fn head(&self, key: &str) -> Result<Listed, ObjectError> {
-        Ok(self.row(key).await?.object)
+        Ok(self.find(key, false).await?.object())
     }
 
     async fn put(&self, key: &str, _: Bytes, _: &Describe) -> Result<Written, ObjectError> {

@@ -5,15 +5,11 @@ use std::time::Instant;
 
 use highwater::budget::Permit;
 use highwater::ledger::hex;
-use highwater::store::objects::{Carry, Listed, ObjectError, ObjectErrorKind};
-use highwater::telemetry::objects::ObjectTally;
+use highwater::store::objects::{Listed, ObjectError, ObjectErrorKind};
 use sha2::{Digest as _, Sha256};
 
+use super::rewrite::PackPlan;
 use super::rows::{PackedRow, attributes_text};
-use crate::sink::objects::BodyReader;
-
-/// How often an object is begun anew that changes while it is read.
-const MOST_CHANGES: u32 = 5;
 
 /// A row and what pays for it.
 pub(super) struct Paid {
@@ -21,71 +17,65 @@ pub(super) struct Paid {
     pub(super) permit: Permit,
 }
 
-/// How objects are read.
-#[derive(Clone)]
-pub(super) struct Reading {
-    pub(super) reader: Arc<BodyReader>,
-    pub(super) tally: Arc<ObjectTally>,
-    pub(super) carry: Carry,
-}
-
-impl Reading {
-    /// The row of an object; where it cannot be read, `old` stays in its place.
+impl PackPlan {
+    /// The row of an object. Where it cannot be read, `old` stays in its place; where it
+    /// is gone, too, unless such rows go.
     pub(super) async fn row(
-        self,
+        self: Arc<Self>,
         object: Listed,
         permit: Permit,
         old: Option<PackedRow>,
     ) -> Option<Paid> {
         let (began, tally) = (Instant::now(), &self.tally);
-        match read(&self.reader, &object, permit.bytes(), self.carry).await {
+        let row = match self.read(&object, permit.bytes()).await {
             Ok(row) => {
                 tally.copied(&row.object.key, row.object.bytes, began.elapsed());
-                Some(Paid { row, permit })
+                Some(row)
             }
             Err(error) if error.kind == ObjectErrorKind::Vanished => {
                 tally.vanished.add(1);
-                None
+                old.filter(|old| self.outlives(old))
             }
             Err(error) => {
                 tally.failed(&object.key, &error.message);
                 if error.ends_the_run() {
                     tally.end(error.into());
                 }
-                old.map(|row| Paid { row, permit })
+                old
             }
-        }
+        };
+        row.map(|row| Paid { row, permit })
     }
-}
 
-/// An object as it is now.
-async fn read(
-    reader: &BodyReader,
-    listed: &Listed,
-    paid_bytes: u64,
-    carry: Carry,
-) -> Result<PackedRow, ObjectError> {
-    let mut object = listed.clone();
-    for _ in 0..MOST_CHANGES {
-        match reader.read(&object, None).await {
-            Ok(body) => {
-                return Ok(PackedRow {
-                    sha256: hex(&Sha256::digest(&body.bytes)),
-                    attributes: attributes_text(&carry.of(body.attributes)),
-                    content: body.bytes,
-                    object,
-                });
+    /// Whether a row stays whose object was there when it was listed, and is gone now.
+    fn outlives(&self, row: &PackedRow) -> bool {
+        let key = row.object.key.as_str();
+        self.tally.is_extra(key);
+        if !self.delete {
+            return true;
+        }
+        match self.let_go(key) {
+            Ok(()) => {
+                self.tally.deleted.add(1);
+                false
             }
-            Err(error) if error.kind == ObjectErrorKind::Changed => {
-                object = reader.look_again(&object.key).await?;
-                if object.bytes > paid_bytes {
-                    let what = "it has grown while it was read; run again";
-                    return Err(ObjectError::new(ObjectErrorKind::Failed, &object.key, what));
-                }
+            Err(error) => {
+                self.tally.end(error.into());
+                true
             }
-            Err(error) => return Err(error),
         }
     }
-    let what = "it changed each time while it was read; run again when it rests";
-    Err(ObjectError::new(ObjectErrorKind::Failed, &object.key, what))
+
+    /// An object as it is now.
+    async fn read(&self, listed: &Listed, paid_bytes: u64) -> Result<PackedRow, ObjectError> {
+        let mut object = listed.clone();
+        let fits = |object: &Listed| object.bytes <= paid_bytes;
+        let body = self.reader.read_as_it_is(&mut object, fits).await?;
+        Ok(PackedRow {
+            sha256: hex(&Sha256::digest(&body.bytes)),
+            attributes: attributes_text(&self.carry.of(body.attributes)),
+            content: body.bytes,
+            object,
+        })
+    }
 }

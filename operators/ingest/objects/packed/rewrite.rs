@@ -4,26 +4,24 @@
 //! against names; only where something differs are rows written, and the old file
 //! is named as one that goes.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use futures::{StreamExt as _, stream};
 use highwater::budget::MemoryBudget;
+use highwater::run::config::Percent;
 use highwater::source::{Emit, Reader, Readers, SourceError, SourceErrorKind, Split, TableRead};
-use highwater::store::objects::{Carry, KeyRange, Listed, ObjectError, Objects, Refused};
+use highwater::store::objects::{Carry, KeyRange, Listed, ObjectError, ObjectErrorKind, Objects};
 use highwater::store::pace::Retries;
 use highwater::telemetry::objects::ObjectTally;
 
-use super::objects::unreadable;
-use super::reading::{Paid, Reading};
-use super::rows::{PackedRow, Rows, is_same, listed, listed_schema, packed_schema};
+use super::merge::{Contents, Merge, Names, Side, Step};
+use super::reading::Paid;
+use super::rows::Rows;
 use crate::ingest::ahead::{Ahead, Next};
 use crate::ingest::objects::KeyFilter;
-use crate::ingest::objects::cursor::Cursor;
-use crate::lake::{KeyedTable, RowBatches, all_rows};
+use crate::lake::KeyedTable;
 use crate::sink::objects::BodyReader;
 
 /// Objects that are read at once by one worker, at most.
@@ -31,13 +29,6 @@ const MOST_AHEAD: usize = 128;
 
 /// What an object takes beside its content, in bytes. An estimate.
 const OBJECT_BYTES: u64 = 16 << 10;
-
-/// Rows decoded at once, where only names are read.
-const NAMES_AT_ONCE: usize = 4096;
-
-/// Rows with content decoded at once: with few of a group the whole group is never
-/// twice in memory.
-const ROWS_AT_ONCE: usize = 64;
 
 /// What is packed, and how; shared by all workers of a process.
 pub struct PackPlan {
@@ -52,6 +43,10 @@ pub struct PackPlan {
     pub filter: KeyFilter,
     /// Whether rows go whose object is gone.
     pub delete: bool,
+    /// Of so many rows no more than this share goes; `None` where they are only counted.
+    pub most_deleted: Option<(Percent, u64)>,
+    /// Rows that went.
+    pub gone: AtomicU64,
     /// What is kept beside the content.
     pub carry: Carry,
     /// Whether nothing is read or written but names.
@@ -124,25 +119,30 @@ fn failed(plan: &PackPlan, error: &ObjectError) -> SourceError {
     SourceError::new(kind, error.message.clone())
 }
 
-/// What becomes of one key.
-enum Step<T> {
-    /// The packed row is right.
-    Same(T),
-    /// The object is to be read; the row that it replaces.
-    Read(Listed, Option<T>),
-    /// The packed row stays, though the source has nothing like it.
-    Stays(T),
-    /// The packed row goes.
-    Goes(T),
-    /// The object is not packed for its size; the row that stays.
-    TooLarge(Listed, Option<T>),
-    /// Nothing of it is packed.
-    Nothing,
-}
-
 impl PackPlan {
-    fn range(&self, number: usize) -> KeyRange {
+    /// The keys of a range.
+    pub(super) fn range(&self, number: usize) -> KeyRange {
         self.ranges.get(number).cloned().unwrap_or_default()
+    }
+
+    /// Lets the row of one more key go.
+    ///
+    /// # Errors
+    /// It is one more than may go. They were counted before, and were not too many then:
+    /// the source has lost more since.
+    pub(super) fn let_go(&self, key: &str) -> Result<(), ObjectError> {
+        let gone = self.gone.fetch_add(1, Ordering::Relaxed) + 1;
+        let Some((share, all)) = self.most_deleted else {
+            return Ok(());
+        };
+        if share.allows(gone, all) {
+            return Ok(());
+        }
+        let what = format!(
+            "the source has lost more objects since they were counted, now more than --max-delete \
+             {share} of {all}: look whether it is whole, and run again"
+        );
+        Err(ObjectError::new(ObjectErrorKind::Failed, key, what))
     }
 
     /// The file of a range goes.
@@ -157,14 +157,16 @@ impl PackPlan {
     /// Whether anything of a range has changed. If not, its objects are counted.
     async fn differs(&self, number: usize) -> Result<bool, ObjectError> {
         let mut merge = Merge::new(self, number, Names).await?;
-        let (mut same, mut other, mut large) = (0, 0, Vec::new());
+        let (mut same, mut extra, mut withheld) = (0, 0, 0);
+        let mut large = Vec::new();
         while let Some(step) = merge.next().await? {
             match step {
                 Step::Same(_) => same += 1,
                 // What nobody looks at is not counted either.
                 Step::Stays(row) => {
-                    other += u64::from(self.filter.takes(&Names::object(&row).key));
+                    extra += u64::from(self.filter.takes(&Names::object(&row).key));
                 }
+                Step::Withheld(_) => withheld += 1,
                 Step::TooLarge(object, _) => large.push(object),
                 Step::Nothing => {}
                 Step::Read(..) | Step::Goes(_) => return Ok(true),
@@ -176,8 +178,8 @@ impl PackPlan {
         merge.tell_refused();
         self.tally.source_objects.add(same);
         self.tally.unchanged.add(same);
-        self.tally.target_objects.add(same + other);
-        self.tally.extra.add(other);
+        self.tally.target_objects.add(same + extra + withheld);
+        self.tally.extra.add(extra);
         for object in large {
             self.refuse(&object);
         }
@@ -209,14 +211,13 @@ impl PackPlan {
     }
 
     /// Emits the rows of a range as they are to be.
-    async fn rewrite(&self, number: usize, out: &mut dyn Emit) -> Result<(), SourceError> {
+    async fn rewrite(
+        self: &Arc<Self>,
+        number: usize,
+        out: &mut dyn Emit,
+    ) -> Result<(), SourceError> {
         let told = |error: &ObjectError| failed(self, error);
         let mut ahead = Ahead::new(MOST_AHEAD, MemoryBudget::new(self.ahead_bytes));
-        let reading = Reading {
-            reader: Arc::clone(&self.reader),
-            tally: Arc::clone(&self.tally),
-            carry: self.carry,
-        };
         let mut rows = Outgoing::default();
         let merge = Merge::new(self, number, Contents).await;
         let mut merge = merge.map_err(|error| told(&error))?;
@@ -224,6 +225,9 @@ impl PackPlan {
             if self.tally.is_stopped() {
                 let what = "interrupted; what was packed before is complete";
                 return Err(SourceError::new(SourceErrorKind::Unavailable, what));
+            }
+            if let Step::Goes(row) = &step {
+                self.let_go(&row.object.key).map_err(|error| told(&error))?;
             }
             let bytes = self.count::<Contents>(&step);
             let Some(bytes) = bytes else { continue };
@@ -236,10 +240,11 @@ impl PackPlan {
                 }
             };
             match step {
-                Step::Same(row) | Step::Stays(row) | Step::TooLarge(_, Some(row)) => {
-                    ahead.keep(Paid { row, permit });
-                }
-                Step::Read(object, old) => ahead.begin(reading.clone().row(object, permit, old)),
+                Step::Same(row)
+                | Step::Stays(row)
+                | Step::Withheld(row)
+                | Step::TooLarge(_, Some(row)) => ahead.keep(Paid { row, permit }),
+                Step::Read(object, old) => ahead.begin(Arc::clone(self).row(object, permit, old)),
                 Step::Goes(_) | Step::TooLarge(_, None) | Step::Nothing => {}
             }
         }
@@ -274,6 +279,10 @@ impl PackPlan {
                     tally.is_extra(&stays.key);
                 }
                 Some(stays.bytes)
+            }
+            Step::Withheld(row) => {
+                tally.target_objects.add(1);
+                Some(S::object(row).bytes)
             }
             Step::Goes(row) => {
                 tally.target_objects.add(1);
@@ -319,156 +328,5 @@ impl Outgoing {
         })?;
         self.permits.clear();
         out.batch(batch, permit, bytes).await
-    }
-}
-
-/// How rows of the table are read: with or without their content.
-trait Side {
-    type Row;
-    fn open(file: crate::lake::TableFile) -> RowBatches;
-    fn wanted() -> arrow::datatypes::SchemaRef;
-    fn row(batch: &RecordBatch, row: usize) -> Self::Row;
-    fn object(row: &Self::Row) -> &Listed;
-}
-
-/// Names alone.
-struct Names;
-
-impl Side for Names {
-    type Row = Listed;
-
-    fn open(file: crate::lake::TableFile) -> RowBatches {
-        all_rows(file, NAMES_AT_ONCE)
-    }
-
-    fn wanted() -> arrow::datatypes::SchemaRef {
-        listed_schema()
-    }
-
-    fn row(batch: &RecordBatch, row: usize) -> Listed {
-        listed(batch, row)
-    }
-
-    fn object(row: &Listed) -> &Listed {
-        row
-    }
-}
-
-/// Rows with their content.
-struct Contents;
-
-impl Side for Contents {
-    type Row = PackedRow;
-
-    fn open(file: crate::lake::TableFile) -> RowBatches {
-        all_rows(file, ROWS_AT_ONCE)
-    }
-
-    fn wanted() -> arrow::datatypes::SchemaRef {
-        packed_schema()
-    }
-
-    fn row(batch: &RecordBatch, row: usize) -> PackedRow {
-        PackedRow::of(batch, row)
-    }
-
-    fn object(row: &PackedRow) -> &Listed {
-        &row.object
-    }
-}
-
-/// A listing of a range beside the rows of its file.
-struct Merge<'a, S: Side> {
-    plan: &'a PackPlan,
-    source: Cursor,
-    batches: RowBatches,
-    batch: Option<(RecordBatch, usize)>,
-    rows: VecDeque<S::Row>,
-    refused: Vec<Refused>,
-}
-
-impl<'a, S: Side> Merge<'a, S> {
-    async fn new(plan: &'a PackPlan, number: usize, _: S) -> Result<Self, ObjectError> {
-        let batches = match plan.packed.path(number) {
-            None => stream::empty().boxed(),
-            Some(_) => {
-                let file = plan.packed.open_file(number, &S::wanted()).await;
-                S::open(file.map_err(|error| unreadable("", &error))?)
-            }
-        };
-        let pages = plan.source.pages(plan.range(number));
-        Ok(Self {
-            plan,
-            source: Cursor::new(pages, plan.retries.clone()),
-            batches,
-            batch: None,
-            rows: VecDeque::new(),
-            refused: Vec::new(),
-        })
-    }
-
-    async fn peek_row(&mut self) -> Result<Option<&S::Row>, ObjectError> {
-        while self.rows.is_empty() {
-            match &mut self.batch {
-                Some((batch, next)) if *next < batch.num_rows() => {
-                    self.rows.push_back(S::row(batch, *next));
-                    *next += 1;
-                }
-                _ => match self.batches.next().await {
-                    None => return Ok(None),
-                    Some(batch) => {
-                        let batch = batch.map_err(|error| unreadable("", &error))?;
-                        self.batch = Some((batch, 0));
-                    }
-                },
-            }
-        }
-        Ok(self.rows.front())
-    }
-
-    /// What becomes of the next key; `None` at the end of both sides.
-    async fn next(&mut self) -> Result<Option<Step<S::Row>>, ObjectError> {
-        let packed = self.peek_row().await?.map(|row| S::object(row).key.clone());
-        let source = self.source.peek(&mut self.refused).await?;
-        let order = match (source, &packed) {
-            (None, None) => return Ok(None),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(source), Some(packed)) => source.key.cmp(packed),
-        };
-        let object = (order != Ordering::Greater)
-            .then(|| self.source.take())
-            .flatten();
-        let row = (order != Ordering::Less)
-            .then(|| self.rows.pop_front())
-            .flatten();
-        Ok(Some(self.step(object, row)))
-    }
-
-    fn step(&self, object: Option<Listed>, row: Option<S::Row>) -> Step<S::Row> {
-        let plan = self.plan;
-        let key = object.as_ref().or(row.as_ref().map(S::object));
-        let wanted = key.is_some_and(|object| plan.filter.takes(&object.key));
-        match (object, row) {
-            (_, Some(row)) if !wanted => Step::Stays(row),
-            (Some(object), Some(row)) if is_same(&object, S::object(&row)) => Step::Same(row),
-            (Some(object), row) if wanted && object.bytes > plan.largest_bytes => {
-                Step::TooLarge(object, row)
-            }
-            (Some(object), row) if wanted => Step::Read(object, row),
-            (None, Some(row)) if plan.delete => Step::Goes(row),
-            (None, Some(row)) => Step::Stays(row),
-            _ => Step::Nothing,
-        }
-    }
-
-    /// Tells of names that are no objects.
-    fn tell_refused(&mut self) {
-        for Refused { key, reason } in self.refused.drain(..) {
-            if self.plan.filter.takes(&key) {
-                self.plan.tally.refused.add(1);
-                self.plan.tally.failed(&key, &reason);
-            }
-        }
     }
 }

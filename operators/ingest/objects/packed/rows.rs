@@ -77,6 +77,24 @@ pub(crate) fn listed(batch: &RecordBatch, row: usize) -> Listed {
     }
 }
 
+/// Content type, metadata and the like of a row, as JSON.
+pub(super) fn attributes(batch: &RecordBatch, row: usize) -> Option<&str> {
+    text(batch, 4, row)
+}
+
+/// The SHA-256 of a row's content when it was packed, in hexadecimal.
+pub(super) fn sha256(batch: &RecordBatch, row: usize) -> &str {
+    text(batch, 5, row).unwrap_or_default()
+}
+
+/// The content of a row, where it lies in the batch.
+pub(super) fn content(batch: &RecordBatch, row: usize) -> &[u8] {
+    let column = batch.columns().get(6);
+    let column = column.and_then(|column| column.as_binary_opt::<i32>());
+    let column = column.filter(|column| row < column.len() && column.is_valid(row));
+    column.map(|column| column.value(row)).unwrap_or_default()
+}
+
 /// Whether a packed object is the one that was listed. Times are kept in
 /// microseconds, and count where there is no tag.
 pub(crate) fn is_same(listed: &Listed, packed: &Listed) -> bool {
@@ -102,18 +120,11 @@ pub(super) struct PackedRow {
 impl PackedRow {
     /// A row of a batch, its content copied: a slice would keep the batch alive.
     pub(super) fn of(batch: &RecordBatch, row: usize) -> Self {
-        let content = batch
-            .columns()
-            .get(6)
-            .and_then(|content| content.as_binary_opt::<i32>());
-        let content = content.filter(|content| content.is_valid(row));
         Self {
             object: listed(batch, row),
-            attributes: text(batch, 4, row).map(str::to_owned),
-            sha256: text(batch, 5, row).unwrap_or_default().to_owned(),
-            content: content.map_or_else(Bytes::new, |content| {
-                Bytes::copy_from_slice(content.value(row))
-            }),
+            attributes: attributes(batch, row).map(str::to_owned),
+            sha256: sha256(batch, row).to_owned(),
+            content: Bytes::copy_from_slice(content(batch, row)),
         }
     }
 }

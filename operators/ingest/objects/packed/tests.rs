@@ -1,32 +1,41 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path as FsPath;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
 use highwater::budget::{MemoryBudget, Permit};
 use highwater::dataset::{Table, TableName};
 use highwater::ledger::{LoggedFile, hex};
+use highwater::run::config::Percent;
 use highwater::source::{BadRow, Emit, Readers as _, SourceError, Split, TableRead};
 use highwater::store::objects::{
-    Buffers, Carry, FolderObjects, KeyRange, ObjectErrorKind, Objects,
+    Buffers, Carry, Describe, FolderObjects, Got, KeyRange, Listed, ObjectError, ObjectErrorKind,
+    Objects, Pages, Parts, Written,
 };
 use highwater::store::pace::{Bounds, Pace, Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
 use http::HeaderMap;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use sha2::{Digest as _, Sha256};
 
 use super::rows::{PackedRow, Rows, attributes_of, attributes_text};
 use super::*;
-use crate::ingest::objects::KeyFilter;
+use crate::ingest::objects::{Cursor, KeyFilter};
 use crate::lake::KeyedTable;
 use crate::sink::objects::BodyReader;
 
@@ -160,12 +169,170 @@ async fn a_content_that_is_not_what_was_packed_is_refused() {
     bad.content = bytes::Bytes::from_static(b"Content");
     let object = bad.object.clone();
     let file = write(&folder, "a", &[batch(vec![bad])]).await;
-    let error = packed(&folder, &[file])
-        .await
-        .get(&object, None)
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind, ObjectErrorKind::Corrupt);
+    let objects = packed(&folder, &[file]).await;
+    // However little of it is asked for, and however often.
+    for part in [None, Some(1..3), Some(3..4)] {
+        let error = objects.get(&object, part).await.unwrap_err();
+        assert_eq!(error.kind, ObjectErrorKind::Corrupt);
+    }
+}
+
+#[tokio::test]
+async fn the_parts_of_an_object_make_it_up() {
+    let folder: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let large = row("large", &content);
+    let file = write(&folder, "a", &[batch(vec![large.clone(), row("z", b"")])]).await;
+    let objects = packed(&folder, &[file]).await;
+    let buffers = Buffers::of(30_000);
+    let mut parts = Vec::new();
+    for begin in (0..400_000).step_by(30_000) {
+        let part = Some(begin..(begin + 30_000).min(400_000));
+        let got = objects.get_within(&large.object, part, &buffers).await;
+        let part: Vec<bytes::Bytes> = got.unwrap().body.try_collect().await.unwrap();
+        parts.extend(part);
+    }
+    assert!(parts.concat() == content, "other bytes");
+    let beyond = objects.get(&large.object, Some(399_999..500_000)).await;
+    assert_eq!(beyond.unwrap().bytes, 1);
+}
+
+/// A store of which some reads of one file fail, by their number.
+#[derive(Debug)]
+struct Flaky {
+    inner: Arc<dyn ObjectStore>,
+    file: &'static str,
+    asked: AtomicUsize,
+    fails: Mutex<Range<usize>>,
+}
+
+impl Flaky {
+    fn new(inner: Arc<dyn ObjectStore>, file: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            file,
+            asked: AtomicUsize::new(0),
+            fails: Mutex::new(0..0),
+        })
+    }
+
+    /// From now on, counted from here.
+    fn fail(&self, reads: Range<usize>) {
+        self.asked.store(0, Ordering::SeqCst);
+        *self.fails.lock().unwrap() = reads;
+    }
+}
+
+impl std::fmt::Display for Flaky {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("flaky store")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Flaky {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        self.inner.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        if path.as_ref() == self.file {
+            let number = self.asked.fetch_add(1, Ordering::SeqCst);
+            if self.fails.lock().unwrap().contains(&number) {
+                return Err(object_store::Error::Generic {
+                    store: "flaky",
+                    source: "Server returned non-2xx status code: 503".into(),
+                });
+            }
+        }
+        self.inner.get_opts(path, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// The keys that are seen by who asks three times.
+async fn listing(objects: &PackedObjects) -> Result<Vec<String>, ObjectError> {
+    let pause = Duration::from_millis(1);
+    let retries = Retries::new(RetryPolicy {
+        attempts: 3,
+        first_pause: pause,
+        longest_pause: pause,
+        ..RetryPolicy::default()
+    });
+    let mut cursor = Cursor::new(objects.pages(KeyRange::all()), retries);
+    let (mut keys, mut refused) = (Vec::new(), Vec::new());
+    while cursor.peek(&mut refused).await?.is_some() {
+        keys.extend(cursor.take().map(|object| object.key));
+    }
+    Ok(keys)
+}
+
+#[tokio::test]
+async fn no_file_is_passed_over_that_fails_for_a_while() {
+    let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    // Too large for a file to be read by one request.
+    let all: Vec<PackedRow> = (0..75_u8)
+        .map(|number| row(&format!("k{number:03}"), &vec![number; 60_000]))
+        .collect();
+    let mut files = Vec::new();
+    for (name, rows) in ["a", "b", "c"].into_iter().zip(all.chunks(25)) {
+        files.push(write(&inner, name, &[batch(rows.to_vec())]).await);
+    }
+    let flaky = Flaky::new(inner, "b");
+    let folder: Arc<dyn ObjectStore> = Arc::<Flaky>::clone(&flaky);
+    let objects = packed(&folder, &files).await;
+    let expected: Vec<String> = all.iter().map(|row| row.object.key.clone()).collect();
+    flaky.fail(0..0);
+    assert_eq!(listing(&objects).await.unwrap(), expected);
+    let reads = flaky.asked.load(Ordering::SeqCst);
+    assert!(reads > 3, "{reads}");
+    for first in 0..reads {
+        flaky.fail(first..first + 2);
+        let found = listing(&objects).await.unwrap();
+        assert_eq!(found, expected, "reads {first} and the next failed");
+        // Once more often than it is asked, and for ever.
+        for end in [first + 3, usize::MAX] {
+            flaky.fail(first..end);
+            let error = listing(&objects).await.unwrap_err();
+            assert!(error.passes(), "{error}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -213,13 +380,40 @@ struct Packing {
     files: Vec<LoggedFile>,
     written: usize,
     delete: bool,
+    most_deleted: Option<(Percent, u64)>,
     filter: KeyFilter,
 }
 
 impl Packing {
+    fn new() -> Self {
+        Self {
+            folder: Arc::new(InMemory::new()),
+            files: Vec::new(),
+            written: 0,
+            delete: false,
+            most_deleted: None,
+            filter: KeyFilter::new(&[], &[]).unwrap(),
+        }
+    }
+
+    /// The keys that are packed.
+    async fn keys(&self) -> Vec<String> {
+        let objects = packed(&self.folder, &self.files).await;
+        contents(&objects).await.into_keys().collect()
+    }
+
     /// Makes the table equal to a folder; how many files were written.
     async fn run(&mut self, source: &FsPath, tally: &Arc<ObjectTally>) -> usize {
-        let source: Arc<dyn Objects> = Arc::new(FolderObjects::new(source));
+        let source = Arc::new(FolderObjects::new(source));
+        self.run_from(source, tally).await.unwrap()
+    }
+
+    /// The same from any place. Where it fails nothing is published.
+    async fn run_from(
+        &mut self,
+        source: Arc<dyn Objects>,
+        tally: &Arc<ObjectTally>,
+    ) -> Result<usize, SourceError> {
         let table = KeyedTable::open(Arc::clone(&self.folder), self.files.clone(), "key")
             .await
             .unwrap();
@@ -236,6 +430,8 @@ impl Packing {
             ranges: table.ranges(),
             filter: self.filter.clone(),
             delete: self.delete,
+            most_deleted: self.most_deleted,
+            gone: AtomicU64::new(0),
             carry: Carry {
                 metadata: true,
                 tags: true,
@@ -280,7 +476,7 @@ impl Packing {
                 batches: Vec::new(),
             };
             let mut reader = PackRanges(Arc::clone(&plan)).reader().await.unwrap();
-            reader.read(&read, &split, &mut out).await.unwrap();
+            reader.read(&read, &split, &mut out).await?;
             // Several files, as the sink would make them.
             for batches in out.batches.chunks(3) {
                 self.written += 1;
@@ -296,7 +492,7 @@ impl Packing {
             .retain(|file| !gone.contains(&file.path.as_str()));
         let count = added.len();
         self.files.extend(added);
-        count
+        Ok(count)
     }
 }
 
@@ -305,13 +501,8 @@ impl Packing {
 async fn a_packed_table_follows_its_source() {
     let home = tempfile::tempdir().unwrap();
     let mut random = fastrand::Rng::with_seed(11);
-    let mut packing = Packing {
-        folder: Arc::new(InMemory::new()),
-        files: Vec::new(),
-        written: 0,
-        delete: true,
-        filter: KeyFilter::new(&[], &[]).unwrap(),
-    };
+    let mut packing = Packing::new();
+    packing.delete = true;
     for round in 0..12 {
         let changes = if round == 0 { 200 } else { 10 };
         for _ in 0..changes {
@@ -347,13 +538,8 @@ async fn what_is_not_wanted_or_too_large_stays_as_it_is() {
     for (name, size) in [("a", 10), ("b", 20), ("large", 100_001), ("z.tmp", 5)] {
         std::fs::write(home.path().join(name), vec![1; size]).unwrap();
     }
-    let mut packing = Packing {
-        folder: Arc::new(InMemory::new()),
-        files: Vec::new(),
-        written: 0,
-        delete: false,
-        filter: KeyFilter::new(&[], &["*.tmp".to_owned()]).unwrap(),
-    };
+    let mut packing = Packing::new();
+    packing.filter = KeyFilter::new(&[], &["*.tmp".to_owned()]).unwrap();
     let tally = Arc::new(ObjectTally::new(None));
     packing.run(home.path(), &tally).await;
     assert_eq!(
@@ -379,4 +565,167 @@ async fn what_is_not_wanted_or_too_large_stays_as_it_is() {
     assert_eq!((tally.extra.get(), tally.deleted.get()), (0, 0));
     let found = contents(&packed(&packing.folder, &packing.files).await).await;
     assert_eq!(found.len(), 1);
+}
+
+/// A folder of which one object is gone when it is read.
+#[derive(Debug)]
+struct Vanishing {
+    inner: FolderObjects,
+    key: &'static str,
+}
+
+#[async_trait]
+impl Objects for Vanishing {
+    fn url(&self) -> &str {
+        self.inner.url()
+    }
+
+    fn pages(&self, range: KeyRange) -> Pages {
+        self.inner.pages(range)
+    }
+
+    async fn names_below(&self, prefix: &str) -> Result<Vec<String>, ObjectError> {
+        self.inner.names_below(prefix).await
+    }
+
+    async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError> {
+        if object.key == self.key {
+            let kind = ObjectErrorKind::Vanished;
+            return Err(ObjectError::new(kind, self.key, "it is gone"));
+        }
+        self.inner.get(object, range).await
+    }
+
+    async fn head(&self, key: &str) -> Result<Listed, ObjectError> {
+        self.inner.head(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        body: bytes::Bytes,
+        told: &Describe,
+    ) -> Result<Written, ObjectError> {
+        self.inner.put(key, body, told).await
+    }
+
+    async fn begin(
+        &self,
+        key: &str,
+        bytes: u64,
+        told: &Describe,
+    ) -> Result<Box<dyn Parts>, ObjectError> {
+        self.inner.begin(key, bytes, told).await
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError> {
+        self.inner.delete(keys).await
+    }
+}
+
+fn percent(text: &str) -> Percent {
+    text.to_owned().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_row_goes_with_its_object_only_where_rows_go() {
+    let home = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        std::fs::write(home.path().join(name), name).unwrap();
+    }
+    let mut packing = Packing::new();
+    packing
+        .run(home.path(), &Arc::new(ObjectTally::new(None)))
+        .await;
+    std::fs::write(home.path().join("b"), "changed").unwrap();
+    let source = || {
+        Arc::new(Vanishing {
+            inner: FolderObjects::new(home.path()),
+            key: "b",
+        })
+    };
+
+    let tally = Arc::new(ObjectTally::new(None));
+    packing.run_from(source(), &tally).await.unwrap();
+    let found = contents(&packed(&packing.folder, &packing.files).await).await;
+    assert_eq!((found.len(), found["b"].as_slice()), (3, b"b".as_slice()));
+    let counted = (tally.vanished.get(), tally.deleted.get(), tally.extra.get());
+    assert_eq!(counted, (1, 0, 1));
+
+    // It is one of those that may go, or may not.
+    packing.delete = true;
+    packing.most_deleted = Some((percent("10%"), 3));
+    let tally = Arc::new(ObjectTally::new(None));
+    // Whether the range was over when the run ended is a matter of time.
+    let _ = packing.run_from(source(), &tally).await;
+    assert!(tally.ended_by().is_some());
+    assert_eq!(tally.deleted.get(), 0);
+    assert_eq!(packing.keys().await, ["a", "b", "c"]);
+
+    packing.most_deleted = Some((percent("34%"), 3));
+    let tally = Arc::new(ObjectTally::new(None));
+    packing.run_from(source(), &tally).await.unwrap();
+    assert_eq!((tally.vanished.get(), tally.deleted.get()), (1, 1));
+    assert_eq!(packing.keys().await, ["a", "c"]);
+}
+
+#[tokio::test]
+async fn no_more_rows_go_than_may() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |number: u32| home.path().join(format!("k{number:02}"));
+    for number in 0..20 {
+        std::fs::write(path(number), "x").unwrap();
+    }
+    let mut packing = Packing::new();
+    packing
+        .run(home.path(), &Arc::new(ObjectTally::new(None)))
+        .await;
+    for number in 17..20 {
+        std::fs::remove_file(path(number)).unwrap();
+    }
+    packing.delete = true;
+    packing.most_deleted = Some((percent("10%"), 20));
+    let tally = Arc::new(ObjectTally::new(None));
+    let source = Arc::new(FolderObjects::new(home.path()));
+    assert!(packing.run_from(source, &tally).await.is_err());
+    let why = tally.ended_by().unwrap().message;
+    assert!(why.contains("max-delete 10% of 20"), "{why}");
+    assert_eq!(packing.keys().await.len(), 20);
+
+    packing.most_deleted = Some((percent("15%"), 20));
+    let tally = Arc::new(ObjectTally::new(None));
+    packing.run(home.path(), &tally).await;
+    assert_eq!(tally.deleted.get(), 3);
+    assert_eq!(packing.keys().await.len(), 17);
+}
+
+#[tokio::test]
+async fn what_the_source_refuses_is_not_gone() {
+    let home = tempfile::tempdir().unwrap();
+    let (source, elsewhere) = (home.path().join("source"), home.path().join("elsewhere"));
+    std::fs::create_dir_all(source.join("way")).unwrap();
+    for number in 0..200_u8 {
+        let path = source.join(format!("way/k{number:03}"));
+        std::fs::write(path, [number; 100]).unwrap();
+    }
+    std::fs::write(source.join("way-out"), "x").unwrap();
+    std::fs::write(source.join("zz"), "x").unwrap();
+    let mut packing = Packing::new();
+    let tally = Arc::new(ObjectTally::new(None));
+    packing.run(&source, &tally).await;
+    // Most ranges begin below the folder's name.
+    assert!(packing.files.len() > 5, "{}", packing.files.len());
+    let before = packing.keys().await;
+
+    std::fs::rename(source.join("way"), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, source.join("way")).unwrap();
+    std::fs::remove_file(source.join("zz")).unwrap();
+    packing.delete = true;
+    let tally = Arc::new(ObjectTally::new(None));
+    packing.run(&source, &tally).await;
+    let after = packing.keys().await;
+    assert_eq!(after, before[..before.len() - 1]);
+    let counted = (tally.refused.get(), tally.extra.get(), tally.deleted.get());
+    assert_eq!(counted, (1, 1, 1));
+    assert_eq!(tally.target_objects.get(), 202);
 }
