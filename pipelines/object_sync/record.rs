@@ -118,12 +118,17 @@ impl Record {
     }
 
     /// Merges small files, where there are many: a run that compares with the record
-    /// reads them side by side.
-    ///
+    /// reads them side by side. A run that cannot is as good.
+    pub(super) async fn merge_small_or_warn(&mut self) {
+        if let Err(failure) = self.merge_small().await {
+            tracing::warn!("the record of copies stays in many files: {failure}");
+        }
+    }
+
     /// # Errors
     /// A file cannot be read, written or published; another run has published meanwhile.
     /// What was there is as good as before.
-    pub(super) async fn merge_small(&mut self) -> Result<(), Failure> {
+    async fn merge_small(&mut self) -> Result<(), Failure> {
         while let Some(small) = many_small(self.ledger.files().await?) {
             let mut merged = RecordFile::new("merged")?;
             let mut rows = MergedRecord::new(self.store.objects(), &small);
@@ -146,9 +151,10 @@ impl Record {
     }
 }
 
-/// So many files of a record may be small, in bytes, before they are merged; together
-/// they are so large at most.
+/// So many files of a record may be small, in bytes, before they are merged: so many at
+/// once, which are read side by side, and together they are so large at most.
 const MOST_SMALL: usize = 32;
+const MERGED_AT_ONCE: usize = 64;
 const SMALL_BYTES: u64 = 1 << 20;
 const MERGED_BYTES: u64 = 4 << 20;
 
@@ -159,6 +165,7 @@ fn many_small(mut files: Vec<LoggedFile>) -> Option<Vec<LoggedFile>> {
         return None;
     }
     files.sort_unstable_by_key(|file| file.bytes);
+    files.truncate(MERGED_AT_ONCE);
     let mut bytes = 0;
     files.retain(|file| {
         bytes += file.bytes;

@@ -168,14 +168,15 @@ impl<'a> SyncRun<'a> {
         let failure = match (failure, extras) {
             (None, Some(extras)) => {
                 let removed = self.remove(doing, extras, record.clone());
-                removed.err().map(Into::into)
+                removed.err().or_else(|| self.ended()).map(Into::into)
             }
             (failure, _) => failure,
         };
         if let (None, Some(record)) = (&failure, &record)
             && doing == Doing::Copy
         {
-            self.merge_small(record);
+            let merge = async { record.lock().await.merge_small_or_warn().await };
+            self.context.runtime.block_on(merge);
         }
         let mut report = self.report(doing, &memory);
         for other in &others {
@@ -188,14 +189,6 @@ impl<'a> SyncRun<'a> {
         };
         report.error = failure;
         Ok(report)
-    }
-
-    /// Lays the record out anew, where it is worth it. A run that cannot is as good.
-    fn merge_small(&self, record: &Shared<Record>) {
-        let merge = async { record.lock().await.merge_small().await };
-        if let Err(failure) = self.context.runtime.block_on(merge) {
-            tracing::warn!("the record of copies stays in many files: {failure}");
-        }
     }
 
     /// Does this process's share of what the first one ordered. Beside the reply,
@@ -267,6 +260,8 @@ impl<'a> SyncRun<'a> {
             let mut record = Record::open(store, source, self.context.run).await?;
             if doing == Doing::Copy {
                 record.begin().await?;
+                // A run that was killed has left a file for each of its epochs.
+                record.merge_small_or_warn().await;
             }
             Ok(Some(Arc::new(tokio::sync::Mutex::new(record))))
         })

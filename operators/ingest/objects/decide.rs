@@ -28,7 +28,11 @@ impl Rules {
             return Verdict::Differs;
         }
         if self.compare == Compare::SizeTime {
-            return by_time(source, target);
+            // What comes out of the record of a bucket has no time.
+            return match target.modified_ns {
+                0 => Verdict::AskRecord,
+                _ => by_time(source, target),
+            };
         }
         match (source.md5(), target.md5()) {
             (Some(here), Some(there)) if here.eq_ignore_ascii_case(there) => Verdict::Same,
@@ -150,6 +154,24 @@ mod tests {
             verdict(etag, &source, &target, Some(&record)),
             Verdict::Differs
         );
+    }
+
+    #[test]
+    fn what_has_no_time_is_asked_of_the_record() {
+        let (source, target) = (listed(1, 9, Some(A)), listed(1, 0, Some(B)));
+        let mut record = Record {
+            key: "k".to_owned(),
+            bytes: 1,
+            source_version: source.version(),
+            target_version: target.version(),
+            digest: None,
+        };
+        let by_time = Compare::SizeTime;
+        let found = verdict(by_time, &source, &target, Some(&record));
+        assert_eq!(found, Verdict::Same);
+        record.source_version = "@8".to_owned();
+        let found = verdict(by_time, &source, &target, Some(&record));
+        assert_eq!(found, Verdict::Differs);
     }
 
     #[test]

@@ -98,6 +98,22 @@ impl CopyObjects {
                 what,
             ));
         }
+        let lane_bytes = self.large.budget.total_bytes();
+        if bytes > lane_bytes {
+            let what = format!(
+                "{:?} needs parts of {} MiB, as {} takes no more than {most} of them, and there \
+                 is memory for {} MiB; give more --memory",
+                object.key,
+                bytes >> 20,
+                self.target.url(),
+                lane_bytes >> 20
+            );
+            return Err(ObjectError::new(
+                ObjectErrorKind::Impossible,
+                &object.key,
+                what,
+            ));
+        }
         Ok(cut(object.bytes, bytes))
     }
 

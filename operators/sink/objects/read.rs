@@ -15,6 +15,9 @@ use md5::{Digest as _, Md5};
 
 use super::copier::{CopyObjects, Lane, Trouble};
 
+/// How often an object is begun anew that changes while it is read.
+const MOST_CHANGES: u32 = 5;
+
 /// A body and what was told with it.
 pub(crate) struct Body {
     pub(crate) bytes: Bytes,
@@ -68,8 +71,34 @@ impl BodyReader {
         self.retries.ask(once, |_| ()).await
     }
 
+    /// Reads an object that may change meanwhile: as it is in the end, which is what
+    /// `object` says then. A state that does not `fit` is not begun.
+    ///
+    /// # Errors
+    /// The last failure; it has grown too large, or changed each time.
+    pub(crate) async fn read_as_it_is(
+        &self,
+        object: &mut Listed,
+        fits: impl Fn(&Listed) -> bool,
+    ) -> Result<Body, ObjectError> {
+        let failed = |key: &str, what| Err(ObjectError::new(ObjectErrorKind::Failed, key, what));
+        for _ in 0..MOST_CHANGES {
+            match self.read(object, None).await {
+                Err(error) if error.kind == ObjectErrorKind::Changed => {
+                    *object = self.look_again(&object.key).await?;
+                }
+                read => return read,
+            }
+            if !fits(object) {
+                return failed(&object.key, "it has grown while it was read; run again");
+            }
+        }
+        let what = "it changed each time while it was read; run again when it rests";
+        failed(&object.key, what)
+    }
+
     /// The object as it is now.
-    pub(crate) async fn look_again(&self, key: &str) -> Result<Listed, ObjectError> {
+    async fn look_again(&self, key: &str) -> Result<Listed, ObjectError> {
         self.retries.ask(|| self.source.head(key), |_| ()).await
     }
 

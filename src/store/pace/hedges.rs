@@ -8,7 +8,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -123,10 +123,16 @@ impl Hedges {
         let answer = match in_time {
             Some(answer) => answer,
             None if self.state().take() => {
-                let second = pin!(self.again(pace, &ask));
+                let is_asked = AtomicBool::new(false);
+                let second = pin!(self.again(pace, &is_asked, &ask));
                 match select(first, second).await {
                     Either::Left((Ok(answer), _)) => Ok(answer),
                     Either::Left((Err(error), _)) if error.is_overload() => Err(error),
+                    // It waits for a slot, of which the caller holds one: where all that
+                    // do wait here, nobody gives one back.
+                    Either::Left((Err(error), _)) if !is_asked.load(Ordering::Relaxed) => {
+                        Err(error)
+                    }
                     Either::Left((Err(_), second)) => second.await,
                     Either::Right((Ok(answer), _)) => {
                         self.shared.won.fetch_add(1, Ordering::Relaxed);
@@ -147,9 +153,11 @@ impl Hedges {
     async fn again<T, F: Future<Output = Result<T, ObjectError>>>(
         &self,
         pace: &Pace,
+        is_asked: &AtomicBool,
         ask: impl Fn() -> F,
     ) -> Result<T, ObjectError> {
         let _slot = pace.slot().await;
+        is_asked.store(true, Ordering::Relaxed);
         self.shared.sent.fetch_add(1, Ordering::Relaxed);
         ask().await
     }
@@ -229,6 +237,24 @@ mod tests {
             asked(&hedges, &[busy, Some(Ok(2))]).await.0,
             Err(ObjectErrorKind::Busy)
         );
+    }
+
+    #[tokio::test]
+    async fn one_that_waits_for_a_slot_is_not_waited_for() {
+        let hedges = known(100);
+        let pace = Pace::new(Bounds {
+            start: 1,
+            least: 1,
+            most: 1,
+        });
+        let _only = pace.slot().await;
+        let ask = || async {
+            tokio::time::sleep(FLOOR * 2).await;
+            Err::<(), _>(failed(ObjectErrorKind::Broken))
+        };
+        let raced = tokio::time::timeout(FLOOR * 50, hedges.race(&pace, ask)).await;
+        assert_eq!(raced.unwrap().unwrap_err().kind, ObjectErrorKind::Broken);
+        assert_eq!(hedges.sent(), 0);
     }
 
     #[tokio::test]

@@ -15,13 +15,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, Method};
 use tokio::sync::OnceCell;
 use url::Url;
 
 use super::key::{problem_in_an_address, refused_prefix};
-use super::request::{Ask, Client, header_text, pages};
+use super::request::{Ask, Client, header_text, pages, remove_each};
 use super::{
     Checksum, Describe, Got, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind, Objects,
     Page, Pages, Parts, Written,
@@ -45,9 +44,6 @@ const LARGEST_PUT_BYTES: u64 = 5000 << 20;
 /// The largest block, and the most blocks of an object.
 const LARGEST_BLOCK_BYTES: u64 = 4000 << 20;
 const MOST_BLOCKS: u64 = 50_000;
-
-/// Objects are removed one by one, so many at once.
-const DELETES_AT_ONCE: usize = 16;
 
 /// What sort of object is written.
 const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
@@ -375,14 +371,7 @@ impl Objects for AzureObjects {
     }
 
     async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError> {
-        let removed = stream::iter(keys.to_vec())
-            .map(|key| async move { (self.delete_one(&key).await, key) })
-            .buffer_unordered(DELETES_AT_ONCE);
-        let failed = removed.filter_map(|(removed, key)| async move {
-            let error = removed.err()?;
-            (error.kind != ObjectErrorKind::Vanished).then_some((key, error))
-        });
-        Ok(failed.collect().await)
+        Ok(remove_each(keys, |key| async move { self.delete_one(&key).await }).await)
     }
 
     fn largest_put_bytes(&self) -> u64 {

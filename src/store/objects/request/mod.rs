@@ -5,16 +5,19 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `client` | [`Client`]: sends an [`Ask`] once |
+//! | `each` | keys removed one by one |
 //! | `signer` | [`Signer`]: who asks |
 //! | `failure` | what an answer means that is no success |
 //! | `pages` | a listing, page by page |
 
 mod client;
+mod each;
 mod failure;
 mod pages;
 mod signer;
 
 pub(super) use client::{Ask, Client, cannot_use, encoded, in_query};
+pub(super) use each::remove_each;
 pub(super) use failure::{element, header_text};
 pub(super) use pages::pages;
 pub(super) use signer::Signer;

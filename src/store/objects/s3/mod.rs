@@ -14,12 +14,11 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
 use http::{HeaderName, HeaderValue, Method};
 use url::Url;
 
 use super::key::{problem_in_an_address, refused_prefix};
-use super::request::{Ask, Client, element, encoded, header_text, pages};
+use super::request::{Ask, Client, element, encoded, header_text, pages, remove_each};
 use super::{
     Carry, Checksum, Describe, Got, Home, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind,
     Objects, Page, Pages, Parts, Written,
@@ -37,9 +36,6 @@ const LARGEST_COPY_BYTES: u64 = 5 << 30;
 
 /// Objects and folders of a page.
 const PAGE_NAMES: u32 = 1000;
-
-/// Objects that are removed one by one are removed so many at once.
-const DELETES_AT_ONCE: usize = 16;
 
 /// How many tags an object has; told to those only who may read them.
 const TAGGING_COUNT: HeaderName = HeaderName::from_static("x-amz-tagging-count");
@@ -143,10 +139,25 @@ impl S3Objects {
         ListAnswer::parse(&answer.text().await?, &self.url)
     }
 
+    /// A range ends at the first key beyond it: what comes out of order would be in none.
+    fn check_order(&self, objects: &[Listed]) -> Result<(), ObjectError> {
+        let odd = objects.windows(2).find(|two| two[0].key >= two[1].key);
+        let Some([first, next]) = odd else {
+            return Ok(());
+        };
+        let what = format!(
+            "the listing of {} is not in the order of keys: {:?} comes after {:?}",
+            self.url, next.key, first.key
+        );
+        Err(ObjectError::new(ObjectErrorKind::Failed, &next.key, what))
+    }
+
     fn page(&self, answer: &ListAnswer, range: &KeyRange) -> Result<(Page, bool), ObjectError> {
         let mut page = Page::default();
         let mut over = answer.next().is_none();
-        for object in answer.objects()? {
+        let objects = answer.objects()?;
+        self.check_order(&objects)?;
+        for object in objects {
             let Some(key) = object.key.strip_prefix(&self.home.prefix) else {
                 continue;
             };
@@ -343,7 +354,8 @@ impl Objects for S3Objects {
 
     async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError> {
         if self.dialect == Dialect::Google {
-            return Ok(self.delete_each(keys).await);
+            let failed = remove_each(keys, |key| async move { self.delete_one(&key).await });
+            return Ok(failed.await);
         }
         let mut failed = Vec::new();
         let mut xml = String::from("<Delete><Quiet>true</Quiet>");
@@ -443,17 +455,5 @@ impl S3Objects {
         let full = self.address(key)?;
         let ask = self.ask(Method::DELETE, key, &full, "remove");
         self.client.send(ask).await.map(drop)
-    }
-
-    /// Where many cannot be removed by one request.
-    async fn delete_each(&self, keys: &[String]) -> Vec<(String, ObjectError)> {
-        let removed = stream::iter(keys.to_vec())
-            .map(|key| async move { (self.delete_one(&key).await, key) })
-            .buffer_unordered(DELETES_AT_ONCE);
-        let failed = removed.filter_map(|(removed, key)| async move {
-            let error = removed.err()?;
-            (error.kind != ObjectErrorKind::Vanished).then_some((key, error))
-        });
-        failed.collect().await
     }
 }
