@@ -21,6 +21,9 @@ kill -KILL "$server" 2>/dev/null
 wait "$server" 2>/dev/null
 "#;
 
+/// Where its collections are.
+const COLLECTIONS: &str = "/api/v2/tenants/default_tenant/databases/default_database/collections";
+
 /// How long a server may take to start: it is a Python program, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -131,11 +134,22 @@ impl ChromaServer {
 
     /// How many points a collection has; `None` where there is no such collection.
     pub(crate) fn points(&self, collection: &str) -> Option<u64> {
-        let all = "/api/v2/tenants/default_tenant/databases/default_database/collections";
-        let found: serde_json::Value =
-            serde_json::from_str(&self.get(&format!("{all}/{collection}"))?).ok()?;
+        let found = self.described(collection)?;
         let id = found["id"].as_str()?;
-        self.get(&format!("{all}/{id}/count"))?.trim().parse().ok()
+        self.get(&format!("{COLLECTIONS}/{id}/count"))?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    /// What a collection says of itself; `None` where there is no such collection.
+    pub(crate) fn says(&self, collection: &str) -> Option<serde_json::Value> {
+        Some(self.described(collection)?["metadata"].clone())
+    }
+
+    fn described(&self, collection: &str) -> Option<serde_json::Value> {
+        let found = self.get(&format!("{COLLECTIONS}/{collection}"))?;
+        serde_json::from_str(&found).ok()
     }
 
     fn answers(&self) -> bool {

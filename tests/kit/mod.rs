@@ -9,6 +9,7 @@
 //! | [`clouds`] | Azure and Google, as emulators have them |
 //! | [`compact`] | tables that `deltalake` wrote, and `lake-compact` |
 //! | [`embeddings`] | a service that embeds, with faults |
+//! | [`gate`] | a line to [`chroma`] that holds a request |
 //! | [`lake`] | a configuration, the binary, its exit code and report |
 //! | [`load_log`] | what a load has recorded |
 //! | [`objects`] | places of objects, and `object-sync` |
@@ -23,6 +24,7 @@ pub(crate) mod chroma;
 pub(crate) mod clouds;
 pub(crate) mod compact;
 pub(crate) mod embeddings;
+pub(crate) mod gate;
 pub(crate) mod lake;
 pub(crate) mod load_log;
 pub(crate) mod network;

@@ -3,7 +3,7 @@
 Usage: papers.py '{"table": FOLDER, "other": FOLDER, "chroma": URL, "collection": NAME}'
 prints one line of JSON: documents, chunks (hash by id), notes, version, and what is
 wrong. `other` is another table that must hold the same chunks and vectors, `chroma` a
-server whose collection must, `endpoint` (with `key` and `model`) one that must make the
+server whose collection must, and say the same of them, `endpoint` (with `key` and `model`) one that must make the
 same vectors of the texts. Exits 0 if nothing is wrong. Runs in a Python with
 `deltalake` and `pyarrow`; the collection is asked for by plain HTTP.
 """
@@ -31,7 +31,7 @@ def rows_of(folder):
 
 
 def check_files(table, wrong):
-    """Files hold documents in order, none reaching into another."""
+    """Files hold documents in order, none reaching into another by more than one of them."""
     spans = []
     for uri in table.file_uris():
         path = urllib.parse.unquote(uri.replace("file://", ""))
@@ -44,7 +44,7 @@ def check_files(table, wrong):
         if keys:
             spans.append((keys[0], keys[-1]))
     spans.sort()
-    wrong += [f"{a} reaches into {b}" for a, b in zip(spans, spans[1:]) if a[1] >= b[0]]
+    wrong += [f"{a} reaches into {b}" for a, b in zip(spans, spans[1:]) if a[1] > b[0]]
 
 
 def check_rows(rows, wrong):
@@ -89,7 +89,26 @@ def compare(what, ours, theirs, wrong):
             wrong.append(f"{what}: {key} has another vector")
 
 
+def told(row):
+    """What a point says of its chunk beside the text; what the lake does not know is not there."""
+    names = ("document", "heading", "title", "date", "chunk", "page", "start", "tokens")
+    said = {name: row[name] for name in names}
+    for name in ("authors", "categories"):
+        texts = row[name]
+        said[name] = None if texts is None else "; ".join(text for text in texts if text is not None)
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def compare_told(ours, theirs, wrong):
+    """`theirs`: metadata by id."""
+    for key in ours.keys() & theirs.keys():
+        expected = told(ours[key])
+        if theirs[key] != expected:
+            wrong.append(f"the collection: {key} says {theirs[key]} and not {expected}")
+
+
 def collection(url, name):
+    """Vector and text by id, and metadata by id."""
     base = f"{url}/api/v2/tenants/default_tenant/databases/default_database/collections"
 
     def ask(path, body=None):
@@ -99,14 +118,15 @@ def collection(url, name):
             return json.load(answer)
 
     found = ask(urllib.parse.quote(name))
-    points, offset, page = {}, 0, 300
+    points, said, offset, page = {}, {}, 0, 300
     while True:
-        want = {"limit": page, "offset": offset, "include": ["embeddings", "documents"]}
+        want = {"limit": page, "offset": offset, "include": ["embeddings", "documents", "metadatas"]}
         got = ask(f"{found['id']}/get", want)
         for key, vector, text in zip(got["ids"], got["embeddings"], got["documents"]):
             points[key] = (vector, text)
+        said |= zip(got["ids"], (metadata or {} for metadata in got["metadatas"]))
         if len(got["ids"]) < page:
-            return points
+            return points, said
         offset += page
 
 
@@ -142,7 +162,9 @@ def main():
         if plain(rows) != plain(others):
             wrong.append("the other table tells other things of its chunks")
     if question.get("chroma"):
-        compare("the collection", chunks, collection(question["chroma"], question["collection"]), wrong)
+        points, said = collection(question["chroma"], question["collection"])
+        compare("the collection", chunks, points, wrong)
+        compare_told(chunks, said, wrong)
     if question.get("endpoint"):
         compare("the endpoint", chunks, embedded(question, chunks), wrong)
     print(json.dumps({

@@ -162,7 +162,8 @@ impl Chroma {
 
     /// The collection of this name; made with this metadata and cosine distance if there
     /// is none. One that is there keeps its metadata. Chroma takes names of 3 to 512
-    /// characters from `a-z`, `A-Z`, `0-9`, `.`, `_` and `-`, and no empty metadata.
+    /// characters from `a-z`, `A-Z`, `0-9`, `.`, `_` and `-`, a letter or a digit first and
+    /// last, without `..`, and that are no IP address; and no empty metadata.
     ///
     /// # Errors
     /// [`ChromaError`].

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use highwater::run::config::InstanceConfig;
+use highwater::run::{Config, Secret};
 use highwater::store::pace::RetryPolicy;
 use highwater_operators::service::{Connection, HttpErrorKind, JsonClient};
 use highwater_operators::sink::chroma::{Chroma, ChromaError, ChromaOptions};
@@ -241,4 +243,53 @@ fn what_is_no_server_is_said_in_one_error() {
     assert!(matches!(error, ChromaError::NotChroma { .. }), "{error}");
     let error = refused("file:///tmp", &quick);
     assert!(matches!(error, ChromaError::Url { .. }), "{error}");
+}
+
+/// What a configuration takes for the name of a collection is what the server takes.
+#[test]
+fn names_of_collections_are_those_that_the_server_takes() {
+    let server = ChromaServer::start();
+    let runtime = runtime();
+    let chroma = runtime.block_on(open(&server.url()));
+    let metadata = map(&json!({ "a": 1 }));
+    let (long, longer) = ("a".repeat(512), "a".repeat(513));
+    let names = [
+        "abc",
+        "A-b_c.d",
+        "1.2",
+        "01.2.3.4",
+        "999.1.1.1",
+        "1.2.3.4.5",
+        &long,
+        "ab",
+        &longer,
+        "-abc",
+        "abc.",
+        "abc_",
+        "a..b",
+        "a b c",
+        "a/b/c",
+        "äöü",
+        "127.0.0.1",
+    ];
+    let mut taken = 0;
+    for name in names {
+        let instance = InstanceConfig {
+            source: Secret::new("file:docs"),
+            chroma: Some(Secret::new(server.url())),
+            collection: Some(name.to_owned()),
+            ..InstanceConfig::default()
+        };
+        let mut config = Config::new(Secret::new("file:docs"), "file:lake");
+        config.instances.insert("docs".to_owned(), instance);
+        let made = runtime.block_on(chroma.collection(name, &metadata));
+        let problems = config.problems();
+        assert_eq!(
+            problems.is_empty(),
+            made.is_ok(),
+            "{name}: {problems:?}, {made:?}"
+        );
+        taken += u64::from(made.is_ok());
+    }
+    assert_eq!(taken, 7);
 }

@@ -35,7 +35,8 @@ impl Applied {
     }
 }
 
-/// Brings what lies between two versions into the collection, range by range.
+/// Brings what the collection lacks into it, step by step and range by range. Whatever the
+/// version that a step begins at, what is written is of the newest one.
 ///
 /// # Errors
 /// A file cannot be read, the collection not written.
@@ -46,10 +47,12 @@ pub(super) fn apply(
     context: &RunContext,
 ) -> Result<Applied, Failure> {
     let mut applied = Applied::default();
-    let ranges = versions.ranges(&instance.store);
-    for range in context.runtime.block_on(ranges)? {
-        go_on(context)?;
-        applied = applied.and(apply_range(target, &instance.store, &range, context)?);
+    for step in &versions.steps {
+        let ranges = step.ranges(&instance.store);
+        for range in context.runtime.block_on(ranges)? {
+            go_on(context)?;
+            applied = applied.and(apply_range(target, &instance.store, &range, context)?);
+        }
     }
     Ok(applied)
 }

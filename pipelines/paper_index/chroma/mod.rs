@@ -1,10 +1,13 @@
 //! A collection of a vector store, made equal to the table of chunks in the lake.
 //!
-//! The collection says of which table and of which version of it it is the equal. What
-//! has to be done is what the lake changed since, found by its log alone; so it does not
-//! matter when, or whether, an earlier run got to it. A collection that is not what it
-//! says (it was emptied, removed, or filled by others) is compared as a whole. Nothing is
-//! embedded here: all vectors come from the lake.
+//! The collection says of which table and of which version of it it is the equal, and to
+//! which one a run is on its way. What has to be done is what the lake changed since, found
+//! by its log alone; so it does not matter when, or whether, an earlier run got to it. A run
+//! that was interrupted may have written some of what its version had, and a later one has
+//! no more: what lies between that version and the newest one is done, too. A collection
+//! that is not what it says (it was emptied, removed, or filled by others) is compared as a
+//! whole. One whose points are not of this table is left as it is. Nothing is embedded here:
+//! all vectors come from the lake.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -70,14 +73,15 @@ fn equalise(
     let (state, (versions, because)) = runtime.block_on(async {
         let files = ledger.files().await?;
         let state = target.state().await?;
-        let versions = Versions::since(instance, &lake, head.version, files, &state).await?;
+        target.check_owner(&state)?;
+        let versions = Versions::since(instance, &lake, head.version, files, &state).await;
         Ok::<_, Failure>((state, versions))
     })?;
     report.because = because;
     let Some(versions) = versions else {
         return Ok(());
     };
-    runtime.block_on(target.begin(&state, report.because.is_none()))?;
+    runtime.block_on(target.begin(&state, &versions.from, head.version))?;
     let mut applied = match report.because {
         None => apply::apply(target, instance, &versions, context)?,
         Some(_) => apply::reconcile(target, instance, &versions, context)?,
@@ -89,7 +93,7 @@ fn equalise(
             "it held {counted} chunks where the lake has {}",
             versions.points
         ));
-        runtime.block_on(target.begin(&state, false))?;
+        runtime.block_on(target.begin(&state, &[], head.version))?;
         applied = applied.and(apply::reconcile(target, instance, &versions, context)?);
     }
     let Applied { upserted, deleted } = applied;

@@ -12,60 +12,93 @@ use super::super::instance::Instance;
 use super::apply::Range;
 use super::target::State;
 
-/// What lies between two versions.
+/// What the collection lacks of the newest version.
 pub(super) struct Versions {
-    /// Files that only the newer one has.
-    pub(super) added: Vec<LoggedFile>,
-    /// Files that only the older one has.
-    pub(super) removed: Vec<LoggedFile>,
-    /// All files of the newer one.
+    /// The versions of which a chunk of the collection may be; none where all is written.
+    pub(super) from: Vec<u64>,
+    /// What lies between each of these and the newest one: a chunk that is the same in all
+    /// of them is right, whichever of them it is of.
+    pub(super) steps: Vec<Step>,
+    /// All files of the newest one.
     pub(super) all: Vec<LoggedFile>,
-    /// How many chunks the newer one has.
+    /// How many chunks the newest one has.
     pub(super) points: u64,
+}
+
+/// What lies between two versions.
+pub(super) struct Step {
+    /// Files that only the newer one has.
+    added: Vec<LoggedFile>,
+    /// Files that only the older one has.
+    removed: Vec<LoggedFile>,
 }
 
 impl Versions {
     /// What the collection lacks of the table `lake` at `version`, which has these files; `None`
     /// where it lacks nothing. Beside it, why the collection has to be compared as a
     /// whole, where it has.
-    ///
-    /// # Errors
-    /// The log cannot be read.
     pub(super) async fn since(
         instance: &Instance,
         lake: &str,
         version: u64,
         files: Vec<LoggedFile>,
         state: &State,
-    ) -> Result<(Option<Self>, Option<String>), Failure> {
-        let points = points(&files);
-        let (then, because) = match state.known(lake) {
-            Ok(None) => (Vec::new(), None),
-            Ok(Some(known)) if known == version && state.is_whole() => return Ok((None, None)),
-            Ok(Some(known)) if known <= version => match past(instance, known, &files).await {
-                Some(then) => (then, None),
-                None => (
-                    Vec::new(),
-                    Some(format!("version {known} is no longer there")),
-                ),
-            },
-            Ok(Some(known)) => {
-                let why = format!("it equals version {known}, which is newer than the lake");
-                (Vec::new(), Some(why))
-            }
+    ) -> (Option<Self>, Option<String>) {
+        if state.is_equal_to(lake, version) {
+            return (None, None);
+        }
+        let known = state.known(lake);
+        let steps = match &known {
+            Ok(from) => steps(instance, from, version, &files).await,
+            Err(why) => Err(why.clone()),
+        };
+        let (steps, because) = match steps {
+            Ok(steps) => (steps, None),
             Err(why) => (Vec::new(), Some(why)),
         };
+        let from = known.ok().filter(|_| because.is_none());
         let versions = Self {
-            added: only_in(&files, &then),
-            removed: only_in(&then, &files),
+            from: from.unwrap_or_default(),
+            steps,
+            points: points(&files),
             all: files,
-            points,
         };
-        Ok((Some(versions), because))
+        (Some(versions), because)
     }
 }
 
-impl Versions {
+/// What lies between each version of `from` and `version`, which has these files. An error
+/// says why that is not known.
+async fn steps(
+    instance: &Instance,
+    from: &[u64],
+    version: u64,
+    files: &[LoggedFile],
+) -> Result<Vec<Step>, String> {
+    if let Some(newer) = from.iter().find(|known| **known > version) {
+        let why = format!("it has chunks of version {newer}, which is newer than the lake");
+        return Err(why);
+    }
+    if from.is_empty() {
+        return Ok(vec![Step::between(&[], files)]);
+    }
+    let mut steps = Vec::new();
+    for known in from.iter().filter(|known| **known != version) {
+        let then = past(instance, *known, files).await;
+        let then = then.ok_or_else(|| format!("version {known} is no longer there"))?;
+        steps.push(Step::between(&then, files));
+    }
+    Ok(steps)
+}
+
+impl Step {
+    fn between(older: &[LoggedFile], newer: &[LoggedFile]) -> Self {
+        Self {
+            added: only_in(newer, older),
+            removed: only_in(older, newer),
+        }
+    }
+
     /// The files that differ, in ranges whose documents do not overlap.
     ///
     /// # Errors
@@ -106,7 +139,7 @@ struct Span {
 }
 
 async fn spans(store: &Store, files: &[LoggedFile], added: bool) -> Result<Vec<Span>, Failure> {
-    let table = KeyedTable::open(store.objects(), files.to_vec(), KEY).await;
+    let table = KeyedTable::open_sharing(store.objects(), files.to_vec(), KEY).await;
     let table = table.map_err(|error| Failure::failed(error.to_string()))?;
     let spans = table.spans().map(|(file, first, last)| Span {
         file: file.clone(),
