@@ -13,6 +13,8 @@ pub use files::{ModelError, ModelFiles};
 pub use minilm::MiniLm;
 pub use tokens::Tokens;
 
+use highwater::cancel::Cancel;
+
 /// Turns texts into vectors.
 ///
 /// Blocking: a worker calls it on its own thread with a window of texts, the
@@ -42,6 +44,36 @@ pub trait Embedder: Send + Sync {
     /// All or nothing: an error says which condition kept the window from being
     /// embedded.
     fn embed(&self, texts: &[&str]) -> Result<Embedded, EmbedError>;
+
+    /// The same, told part by part as it is made: what was made before an error, or
+    /// before `until` asks to end, is in the hands of the caller.
+    ///
+    /// # Errors
+    /// Which condition kept the rest of the window from being embedded.
+    fn embed_in_parts(
+        &self,
+        texts: &[&str],
+        until: &Cancel,
+        each: &mut dyn FnMut(Part),
+    ) -> Result<(), EmbedError> {
+        // What computes here takes small windows, and ends soon by itself.
+        let _ = until;
+        each(Part::Made(self.embed(texts)?));
+        Ok(())
+    }
+}
+
+/// What becomes of a window of texts, in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    /// The next texts have these vectors. The tokens are all that were paid for since the
+    /// part before: also those of answers that were of no use.
+    Made(Embedded),
+    /// The next text has no vector and would never get one: why.
+    Refused(String),
+    /// After the last text, or where an error follows: so many tokens were paid for
+    /// beside those of all parts.
+    Wasted(u64),
 }
 
 /// The vectors of a window of texts, and what they took.

@@ -8,11 +8,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use highwater::cancel::Cancel;
 use highwater::ledger::{DataFile, LoggedFile};
 use object_store::ObjectStore;
 
 use super::index::{ENTRY_BYTES, Index, Place, RECENT_BYTES};
+use super::room::Room;
 use super::rows::{hash_in, names_schema, vector_in, vectors_schema};
 use crate::lake::{LakeReadError, TableFile, all_rows};
 
@@ -42,21 +44,51 @@ pub(super) enum Known {
     Yours,
     /// Another is making it.
     Theirs,
+    /// There will be none: why.
+    Refused(Arc<str>),
 }
 
-/// A vector that is not in the table yet.
+/// A text whose vector is not in the table yet.
 #[derive(Debug)]
 enum Fresh {
     Claimed,
     Made(Vector),
+    Refused(Arc<str>),
+}
+
+/// What a cache may take, and for how long.
+#[derive(Debug, Clone)]
+pub struct CacheLimits {
+    /// What the index of the table may take, in bytes.
+    pub index_bytes: u64,
+    /// What vectors may take that the table does not have yet, in bytes.
+    pub fresh_bytes: u64,
+    /// Asks to end: from then on nothing more is asked of a service.
+    pub until: Cancel,
 }
 
 #[derive(Debug)]
 struct Inner {
     fresh: HashMap<Hash, Fresh>,
+    room: Room,
+    /// Something that was made was not published: room is not waited for any more.
+    has_lost: bool,
     index: Index,
-    files: Vec<LoggedFile>,
+    /// `None` for one that turned out not to be readable.
+    files: Vec<Option<LoggedFile>>,
+    unreadable: u64,
 }
+
+impl Inner {
+    fn forget_made(&mut self) {
+        self.fresh
+            .retain(|_, fresh| !matches!(fresh, Fresh::Made(_)));
+        self.room.clear();
+    }
+}
+
+/// The names in a file, row by row, or why it cannot be read.
+type Names = (LoggedFile, Result<Vec<Option<Hash>>, LakeReadError>);
 
 /// The vectors of one model. Shared by all workers of a process and by all tables of
 /// chunks of a lake.
@@ -64,32 +96,48 @@ struct Inner {
 pub struct VectorCache {
     folder: Arc<dyn ObjectStore>,
     model: String,
+    until: Cancel,
     inner: Mutex<Inner>,
 }
 
 impl VectorCache {
-    /// Of the table in `folder`, of whose `files` it learns the names, within
-    /// `index_bytes` of memory.
+    /// Of the table in `folder`, of whose `files` it learns the names. It is only a cache:
+    /// what is missing or damaged is told and left out, and its texts are embedded again.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A file cannot be read for a reason that passes.
     pub async fn open(
         folder: Arc<dyn ObjectStore>,
-        files: Vec<LoggedFile>,
+        mut files: Vec<LoggedFile>,
         model: &str,
-        index_bytes: u64,
+        limits: CacheLimits,
     ) -> Result<Self, LakeReadError> {
         let inner = Inner {
             fresh: HashMap::new(),
-            index: Index::within(index_bytes),
+            room: Room::of(limits.fresh_bytes),
+            has_lost: false,
+            index: Index::within(limits.index_bytes),
             files: Vec::new(),
+            unreadable: 0,
         };
         let cache = Self {
             folder,
             model: model.to_owned(),
+            until: limits.until,
             inner: Mutex::new(inner),
         };
-        cache.learn(files).await?;
+        // Names of files grow with time, and what is learned last is found first: what
+        // was made again, because an older file is damaged, is not made once more.
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut names = cache.names(files);
+        while let Some((file, hashes)) = names.next().await {
+            match hashes {
+                Ok(hashes) => cache.add(file, hashes),
+                Err(error) if error.passes => return Err(error),
+                Err(error) => cache.tell_unreadable(&error),
+            }
+        }
+        drop(names);
         Ok(cache)
     }
 
@@ -124,6 +172,12 @@ impl VectorCache {
         self.lock().index.left_out()
     }
 
+    /// How many files of the table could not be read.
+    #[must_use]
+    pub fn unreadable(&self) -> u64 {
+        self.lock().unreadable
+    }
+
     /// Files were published: what is in them need not be kept in memory any more.
     ///
     /// # Errors
@@ -138,40 +192,89 @@ impl VectorCache {
             order: None,
             deleted_rows: 0,
         });
-        self.learn(files.collect()).await
-    }
-
-    async fn learn(&self, files: Vec<LoggedFile>) -> Result<(), LakeReadError> {
-        let names = futures::stream::iter(files).map(|file| async move {
-            let opened = TableFile::open(Arc::clone(&self.folder), &file, &names_schema()).await?;
-            let batches: Vec<_> = all_rows(opened, NAMES_AT_ONCE).try_collect().await?;
-            let hashes = batches.iter().flat_map(|batch| {
-                (0..batch.num_rows()).map(|row| hash_in(batch, row, &self.model))
-            });
-            Ok::<_, LakeReadError>((file, hashes.collect::<Vec<_>>()))
-        });
-        let mut names = names.buffered(FILES_AT_ONCE);
-        while let Some((file, hashes)) = names.try_next().await? {
-            let mut inner = self.lock();
-            let number = u32::try_from(inner.files.len()).unwrap_or(u32::MAX);
-            for hash in hashes.iter().flatten() {
-                if matches!(inner.fresh.get(hash), Some(Fresh::Made(_))) {
-                    inner.fresh.remove(hash);
-                }
-            }
-            inner.index.add(number, hashes.into_iter());
-            inner.files.push(file);
+        let mut names = self.names(files.collect());
+        while let Some((file, hashes)) = names.next().await {
+            self.add(file, hashes?);
         }
         Ok(())
+    }
+
+    /// The names in files, in the order of the files.
+    fn names(&self, files: Vec<LoggedFile>) -> impl Stream<Item = Names> + Unpin {
+        let names = futures::stream::iter(files).map(move |file| async move {
+            let hashes = self.names_in(&file).await;
+            (file, hashes)
+        });
+        names.buffered(FILES_AT_ONCE)
+    }
+
+    async fn names_in(&self, file: &LoggedFile) -> Result<Vec<Option<Hash>>, LakeReadError> {
+        let opened = TableFile::open(Arc::clone(&self.folder), file, &names_schema()).await?;
+        let batches: Vec<_> = all_rows(opened, NAMES_AT_ONCE).try_collect().await?;
+        let hashes = batches
+            .iter()
+            .flat_map(|batch| (0..batch.num_rows()).map(|row| hash_in(batch, row, &self.model)));
+        Ok(hashes.collect())
+    }
+
+    /// A file has vectors of these.
+    fn add(&self, file: LoggedFile, hashes: Vec<Option<Hash>>) {
+        let mut inner = self.lock();
+        let number = u32::try_from(inner.files.len()).unwrap_or(u32::MAX);
+        for hash in hashes.iter().flatten() {
+            let Some(Fresh::Made(vector)) = inner.fresh.get(hash) else {
+                continue;
+            };
+            let numbers = vector.len();
+            inner.fresh.remove(hash);
+            inner.room.give_back(numbers);
+        }
+        inner.index.add(number, hashes.into_iter());
+        inner.files.push(Some(file));
+    }
+
+    fn tell_unreadable(&self, error: &LakeReadError) {
+        tracing::warn!("{error}; texts whose vectors it has are embedded again");
+        self.lock().unreadable += 1;
     }
 
     /// What was made was not published, and is not waited for: it would stay in memory
     /// until the end of the run. A text that comes again is embedded again.
     pub fn forget_made(&self) {
         let mut inner = self.lock();
-        inner
-            .fresh
-            .retain(|_, fresh| matches!(fresh, Fresh::Claimed));
+        inner.has_lost = true;
+        inner.forget_made();
+    }
+
+    /// Asks to end.
+    pub(super) fn until(&self) -> &Cancel {
+        &self.until
+    }
+
+    /// Whether more may be made before the table has what was made.
+    pub(super) fn has_room(&self) -> bool {
+        let inner = self.lock();
+        inner.has_lost || !inner.room.is_full()
+    }
+
+    /// How many epochs of new vectors ended because there was no room for a longer one.
+    pub(super) fn early_ends(&self) -> u64 {
+        self.lock().room.ends()
+    }
+
+    /// How many vectors one of so many workers may make before it asks for room again.
+    pub(super) fn window(&self, dimensions: usize, workers: usize) -> usize {
+        self.lock().room.window(dimensions, workers)
+    }
+
+    /// How many vectors were made that the table does not have yet.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        let inner = self.lock();
+        let fresh = inner.fresh.values();
+        fresh
+            .filter(|fresh| matches!(fresh, Fresh::Made(_)))
+            .count()
     }
 
     /// What is known of a hash; where nothing is, the caller has to make the vector.
@@ -180,6 +283,7 @@ impl VectorCache {
         match inner.fresh.get(&hash) {
             Some(Fresh::Made(vector)) => return Known::Here(Arc::clone(vector)),
             Some(Fresh::Claimed) => return Known::Theirs,
+            Some(Fresh::Refused(why)) => return Known::Refused(Arc::clone(why)),
             None => {}
         }
         match inner.index.find(hash) {
@@ -197,6 +301,7 @@ impl VectorCache {
         match inner.fresh.get(&hash) {
             Some(Fresh::Made(vector)) => Known::Here(Arc::clone(vector)),
             Some(Fresh::Claimed) => Known::Theirs,
+            Some(Fresh::Refused(why)) => Known::Refused(Arc::clone(why)),
             None => {
                 inner.fresh.insert(hash, Fresh::Claimed);
                 Known::Yours
@@ -206,7 +311,21 @@ impl VectorCache {
 
     /// A vector was made.
     pub(super) fn made(&self, hash: Hash, vector: Vector) {
-        self.lock().fresh.insert(hash, Fresh::Made(vector));
+        let mut inner = self.lock();
+        if inner.has_lost && inner.room.is_full() {
+            // Nobody may come to publish it.
+            inner.forget_made();
+        }
+        inner.room.take(vector.len());
+        let before = inner.fresh.insert(hash, Fresh::Made(vector));
+        if let Some(Fresh::Made(before)) = before {
+            inner.room.give_back(before.len());
+        }
+    }
+
+    /// A text never gets a vector: whoever asks for it hears why, and does not try.
+    pub(super) fn refused(&self, hash: Hash, why: Arc<str>) {
+        self.lock().fresh.insert(hash, Fresh::Refused(why));
     }
 
     /// Whoever was to make a vector will not: the next one who asks is to.
@@ -217,30 +336,56 @@ impl VectorCache {
         }
     }
 
-    /// Vectors of the table by their places; `None` where another text's is there.
+    /// Vectors of the table by their places; none where another text's is there, or one
+    /// of another length, or where the file cannot be read any more.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A file cannot be read for a reason that passes.
     pub(super) async fn fetch(
         &self,
         mut wanted: Vec<(Hash, Place)>,
+        dimensions: usize,
     ) -> Result<HashMap<Hash, Vector>, LakeReadError> {
         wanted.sort_unstable_by_key(|(_, place)| *place);
         let mut found = HashMap::with_capacity(wanted.len());
         for of_file in wanted.chunk_by(|(_, a), (_, b)| a.file == b.file) {
             let number = of_file.first().map_or(0, |(_, place)| place.file);
-            let file = usize::try_from(number).ok();
-            let file = file.and_then(|number| self.lock().files.get(number).cloned());
-            let Some(file) = file else { continue };
-            self.fetch_from(&file, of_file, &mut found).await?;
+            let Some(file) = self.file(number) else {
+                continue;
+            };
+            match self
+                .fetch_from(&file, of_file, dimensions, &mut found)
+                .await
+            {
+                Err(error) if error.passes => return Err(error),
+                Err(error) => self.leave_out(number, &error),
+                Ok(()) => {}
+            }
         }
         Ok(found)
+    }
+
+    fn file(&self, number: u32) -> Option<LoggedFile> {
+        let number = usize::try_from(number).ok()?;
+        self.lock().files.get(number).cloned().flatten()
+    }
+
+    /// A file turned out not to be readable: it is not tried again.
+    fn leave_out(&self, number: u32, error: &LakeReadError) {
+        let taken = usize::try_from(number).ok().and_then(|number| {
+            let mut inner = self.lock();
+            inner.files.get_mut(number).and_then(Option::take)
+        });
+        if taken.is_some() {
+            self.tell_unreadable(error);
+        }
     }
 
     async fn fetch_from(
         &self,
         file: &LoggedFile,
         wanted: &[(Hash, Place)],
+        dimensions: usize,
         found: &mut HashMap<Hash, Vector>,
     ) -> Result<(), LakeReadError> {
         let file = TableFile::open(Arc::clone(&self.folder), file, &vectors_schema()).await?;
@@ -263,7 +408,7 @@ impl VectorCache {
                     }
                     let row = usize::try_from(at - first).unwrap_or(usize::MAX);
                     if hash_in(&batch, row, &self.model) == Some(*hash)
-                        && let Some(vector) = vector_in(&batch, row)
+                        && let Some(vector) = vector_in(&batch, row, dimensions)
                     {
                         found.insert(*hash, vector);
                     }

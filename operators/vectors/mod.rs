@@ -6,22 +6,33 @@
 //! operator here gives each chunk its vector: one that is known, or a new one. Where
 //! texts come from is not known here.
 //!
+//! The table is no truth: what cannot be read of it is made again.
+//!
 //! | file | what it holds |
 //! |---|---|
 //! | `rows` | the columns of the table |
 //! | `index` | where in the table which vector is |
+//! | `room` | what new vectors may take until the table has them |
 //! | `cache` | [`VectorCache`]: who has a vector, who makes it, who waits for it |
 //! | `window` | the chunks of one batch on their way to their vectors |
+//! | `aside` | documents of which a text never gets one |
+//! | `fresh` | new vectors of a worker on their way into the table |
 //! | `operator` | [`fill_vectors`] |
+//! | `join` | [`join_small`]: many small files of the table become few |
 
+mod aside;
 mod cache;
+mod fresh;
 mod index;
+mod join;
 mod operator;
+mod room;
 mod rows;
 #[cfg(test)]
 mod tests;
 mod window;
 
-pub use cache::{Hash, VectorCache};
+pub use cache::{CacheLimits, Hash, VectorCache};
+pub use join::{JoinError, Joined, join_small};
 pub use operator::{FillVectors, Filled, fill_vectors};
 pub use rows::vectors_schema;

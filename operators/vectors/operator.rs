@@ -6,14 +6,17 @@
 //! order in which they came.
 //!
 //! New vectors leave by a way of their own, whose epochs are ticks of a clock: they are
-//! worth keeping as soon as they are made, whatever becomes of the documents.
+//! worth keeping as soon as they are made, whatever becomes of the documents. An epoch
+//! also ends when there is no memory for more of them; then nobody makes any until there
+//! is again.
+//!
+//! A text that the model refuses is no failure: its document is set aside.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use highwater::batch::Batch;
-use highwater::budget::Permit;
 use highwater::flow::event::FailureKind;
 use highwater::flow::{
     Batches, Epoch, Event, Events, Mailbox, Sender, TableFailure, Wire, mailbox,
@@ -28,10 +31,10 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::cache::{Hash, Vector, VectorCache};
+use super::fresh::Fresh;
 use super::index::Place;
-use super::rows::vector_rows;
 use super::window::{Next, Open, Window, text};
-use crate::embed::{EmbedError, Embedded, Embedder};
+use crate::embed::{EmbedError, Embedded, Embedder, Part};
 use crate::ingest::documents::ChunkTally;
 use crate::lake::LakeReadError;
 
@@ -39,10 +42,7 @@ use crate::lake::LakeReadError;
 const TEXTS_AT_ONCE: usize = 64;
 const TOKENS_AT_ONCE: usize = 1024;
 
-/// New vectors that leave together.
-const VECTORS_OF_A_BATCH: usize = 256;
-
-/// How soon a worker looks again for vectors that another one makes.
+/// How soon a worker looks again for vectors that another one makes, or for room.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What [`fill_vectors`] needs to know; shared by all workers of a process.
@@ -56,7 +56,7 @@ pub struct FillVectors {
     pub tally: Arc<ChunkTally>,
     /// Where time spent is counted.
     pub stages: Arc<Stages>,
-    /// An epoch of new vectors lasts so long.
+    /// An epoch of new vectors lasts so long at most.
     pub tick: Duration,
     /// Where tasks run.
     pub runtime: tokio::runtime::Handle,
@@ -74,8 +74,12 @@ pub struct Filled<'scope> {
 
 /// What a task tells its operator.
 enum Mail {
+    /// What the table has.
     Fetched(Result<HashMap<Hash, Vector>, LakeReadError>),
-    Embedded(Result<Embedded, EmbedError>),
+    /// What became of the next texts that were asked for.
+    Part(Part),
+    /// There will be no more parts.
+    Answered(Result<(), EmbedError>),
 }
 
 /// A batch that waits for its turn, or has it.
@@ -92,11 +96,30 @@ struct Turn {
     asked: Asked,
 }
 
+impl Turn {
+    /// What was to be embedded for it will not be: others may wait for that, and would for
+    /// ever.
+    fn give_up(mut self, cache: &VectorCache) -> Work {
+        self.window.give_up(cache);
+        if let Asked::Vectors(open) = &self.asked {
+            give_up(open, cache);
+        }
+        self.work
+    }
+}
+
+fn give_up<'a>(open: impl IntoIterator<Item = &'a Open>, cache: &VectorCache) {
+    for open in open {
+        cache.give_up(open.hash());
+    }
+}
+
 /// What a task was asked for.
 enum Asked {
     Nothing,
     Stored(Vec<(Open, Place)>),
-    Vectors(Vec<Open>),
+    /// Texts that were not answered yet, in the order of the answers.
+    Vectors(VecDeque<Open>),
 }
 
 /// Adds the operator.
@@ -118,12 +141,14 @@ pub fn fill_vectors<'scope>(
     let mut vector_output =
         OutputBuilder::<_, CapacityContainerBuilder<Vec<Batch>>>::from(vector_output);
     let address = builder.operator_info().address;
+    let workers = scope.peers();
     let again = scope.activator_for(std::rc::Rc::clone(&address));
     let (mail, mailbox) = mailbox(scope.worker().sync_activator_for(address.to_vec()), 2);
 
     builder.build(move |mut capabilities| {
-        let fresh = Fresh::new(&plan, capabilities.pop());
-        let mut filling = Filling::new(plan, mail, mailbox, fresh);
+        let cache = Arc::clone(&plan.cache);
+        let fresh = Fresh::new(cache, plan.tick, capabilities.pop());
+        let mut filling = Filling::new(plan, workers, mail, mailbox, fresh);
         drop(capabilities);
         move |frontiers| {
             input.for_each(|capability, arrived| {
@@ -185,6 +210,8 @@ enum Wait {
 /// The state of one worker.
 struct Filling {
     plan: FillVectors,
+    /// How many workers share the room for new vectors.
+    workers: usize,
     mail: Sender<Mail>,
     mailbox: Mailbox<Mail>,
     waiting: VecDeque<Work>,
@@ -196,9 +223,16 @@ struct Filling {
 }
 
 impl Filling {
-    fn new(plan: FillVectors, mail: Sender<Mail>, mailbox: Mailbox<Mail>, fresh: Fresh) -> Self {
+    fn new(
+        plan: FillVectors,
+        workers: usize,
+        mail: Sender<Mail>,
+        mailbox: Mailbox<Mail>,
+        fresh: Fresh,
+    ) -> Self {
         Self {
             plan,
+            workers,
             mail,
             mailbox,
             waiting: VecDeque::new(),
@@ -219,10 +253,8 @@ impl Filling {
             self.hear(mail);
         }
         if let Some(failure) = self.failed.clone() {
-            let turn = self.turn.take().map(|mut turn| {
-                turn.window.give_up(&self.plan.cache);
-                turn.work
-            });
+            let turn = self.turn.take();
+            let turn = turn.map(|turn| turn.give_up(&self.plan.cache));
             let all = turn.into_iter().chain(self.waiting.drain(..));
             self.done
                 .extend(all.map(|work| (work, Err(failure.clone()))));
@@ -255,6 +287,8 @@ impl Filling {
                 self.ask_table();
                 Wait::ForMail
             }
+            // This epoch is over: when the table has its vectors there is room.
+            Next::Embed if !self.plan.cache.has_room() => Wait::ForOthers,
             Next::Embed if self.plan.embedder.is_remote() => {
                 self.ask_model();
                 Wait::ForMail
@@ -277,9 +311,10 @@ impl Filling {
         let places = wanted.iter().map(|(open, place)| (open.hash(), *place));
         let places: Vec<_> = places.collect();
         turn.asked = Asked::Stored(wanted);
+        let dimensions = self.plan.embedder.dimensions();
         let (cache, mail) = (Arc::clone(&self.plan.cache), self.mail.clone());
         self.plan.runtime.spawn(async move {
-            let fetched = cache.fetch(places).await;
+            let fetched = cache.fetch(places, dimensions).await;
             mail.send(Mail::Fetched(fetched)).await;
         });
     }
@@ -296,64 +331,132 @@ impl Filling {
         let embedded = self.plan.embedder.embed(&texts);
         let spent = processor_time().saturating_sub(before);
         self.plan.stages.embed.add(spent);
-        self.take(&chosen, embedded);
+        match embedded {
+            Ok(embedded) => self.take(&chosen, &embedded),
+            Err(error) => self.fail(&chosen, failure_of(&error)),
+        }
     }
 
-    /// Lets a task ask for the vectors of all texts of the window.
+    /// Lets a task ask for the vectors of the texts of the window, or of as many as there
+    /// is room for.
     fn ask_model(&mut self) {
         let Some(turn) = &mut self.turn else { return };
-        let chosen = turn.window.next_for_the_model(usize::MAX, usize::MAX);
+        let dimensions = self.plan.embedder.dimensions();
+        let most = self.plan.cache.window(dimensions, self.workers);
+        let chosen = turn.window.next_for_the_model(most, usize::MAX);
         let rows = &turn.work.batch.rows;
         let texts: Vec<String> = chosen
             .iter()
             .map(|open| text(rows, open.row()).to_owned())
             .collect();
-        turn.asked = Asked::Vectors(chosen);
-        let (embedder, mail) = (Arc::clone(&self.plan.embedder), self.mail.clone());
-        let runtime = self.plan.runtime.clone();
+        turn.asked = Asked::Vectors(chosen.into());
+        let (embedder, cache) = (
+            Arc::clone(&self.plan.embedder),
+            Arc::clone(&self.plan.cache),
+        );
+        let (runtime, mail) = (self.plan.runtime.clone(), self.mail.clone());
         self.plan.runtime.spawn_blocking(move || {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let embedded = embedder.embed(&texts);
-            runtime.block_on(mail.send(Mail::Embedded(embedded)));
+            let tell = |what: Mail| {
+                runtime.block_on(mail.send(what));
+            };
+            let answered = embedder.embed_in_parts(&texts, cache.until(), &mut |part| {
+                tell(Mail::Part(part));
+            });
+            tell(Mail::Answered(answered));
         });
     }
 
     fn hear(&mut self, mail: Mail) {
+        match mail {
+            Mail::Fetched(fetched) => self.hear_fetched(fetched),
+            Mail::Part(part) => self.hear_part(part),
+            Mail::Answered(answered) => self.hear_answered(answered),
+        }
+    }
+
+    fn hear_fetched(&mut self, fetched: Result<HashMap<Hash, Vector>, LakeReadError>) {
         let Some(turn) = &mut self.turn else { return };
-        match (std::mem::replace(&mut turn.asked, Asked::Nothing), mail) {
-            (Asked::Stored(wanted), Mail::Fetched(Ok(vectors))) => {
+        let asked = std::mem::replace(&mut turn.asked, Asked::Nothing);
+        match (asked, fetched) {
+            (Asked::Stored(wanted), Ok(vectors)) => {
                 turn.window.fetched(&wanted, &vectors, &self.plan.cache);
             }
-            (Asked::Stored(_), Mail::Fetched(Err(error))) => {
+            (_, Err(error)) => {
                 let kind = match error.passes {
                     true => FailureKind::Retryable,
                     false => FailureKind::Failed,
                 };
                 self.failed = Some(TableFailure::new(kind, error.to_string()));
             }
-            (Asked::Vectors(chosen), Mail::Embedded(embedded)) => self.take(&chosen, embedded),
             _ => {}
         }
     }
 
-    /// New vectors of `chosen`, in their order.
-    fn take(&mut self, chosen: &[Open], embedded: Result<Embedded, EmbedError>) {
+    /// What is told of the next texts is kept at once, whatever becomes of the others.
+    fn hear_part(&mut self, part: Part) {
         let dimensions = self.plan.embedder.dimensions();
-        let embedded = match whole(embedded, chosen.len(), dimensions) {
-            Ok(embedded) => embedded,
-            Err(failure) => {
-                for open in chosen {
-                    // Another worker may wait for them, and would for ever.
-                    self.plan.cache.give_up(open.hash());
-                }
-                self.failed = Some(failure);
-                return;
-            }
+        let Some(Turn {
+            window,
+            asked: Asked::Vectors(open),
+            ..
+        }) = &mut self.turn
+        else {
+            return;
         };
+        match part {
+            Part::Made(embedded) => {
+                let texts = count(&embedded, dimensions).min(open.len());
+                let chosen: Vec<Open> = open.drain(..texts).collect();
+                self.take(&chosen, &embedded);
+            }
+            Part::Refused(why) => {
+                let why: Arc<str> = why.into();
+                if let Some(open) = open.pop_front() {
+                    self.plan.cache.refused(open.hash(), Arc::clone(&why));
+                    window.refused(open, why);
+                }
+            }
+            Part::Wasted(tokens) => self.plan.tally.tokens.add(tokens),
+        }
+    }
+
+    fn hear_answered(&mut self, answered: Result<(), EmbedError>) {
         let Some(turn) = &mut self.turn else { return };
+        let asked = std::mem::replace(&mut turn.asked, Asked::Nothing);
+        let open = match asked {
+            Asked::Vectors(open) => Vec::from(open),
+            _ => Vec::new(),
+        };
+        match answered {
+            Err(error) => self.fail(&open, failure_of(&error)),
+            Ok(()) if open.is_empty() => {}
+            Ok(()) => {
+                let left = open.len();
+                let what = format!("the model did not answer for {left} texts; please report this");
+                self.fail(&open, TableFailure::new(FailureKind::Failed, what));
+            }
+        }
+    }
+
+    /// Nothing is embedded any more, and these are not.
+    fn fail(&mut self, chosen: &[Open], failure: TableFailure) {
+        give_up(chosen, &self.plan.cache);
+        self.failed = Some(failure);
+    }
+
+    /// New vectors of `chosen`, in their order.
+    fn take(&mut self, chosen: &[Open], embedded: &Embedded) {
         self.plan.tally.tokens.add(embedded.tokens as u64);
         self.plan.tally.padding.add(embedded.padding as u64);
-        let vectors = embedded.vectors.chunks_exact(dimensions);
+        let dimensions = self.plan.embedder.dimensions();
+        if let Err(failure) = whole(embedded, chosen.len(), dimensions) {
+            self.fail(chosen, failure);
+            return;
+        }
+        let Some(turn) = &mut self.turn else { return };
+        self.plan.tally.embedded.add(chosen.len() as u64);
+        let vectors = embedded.vectors.chunks_exact(dimensions.max(1));
         for (open, vector) in chosen.iter().zip(vectors) {
             let vector: Vector = Arc::from(vector);
             self.plan.cache.made(open.hash(), Arc::clone(&vector));
@@ -364,10 +467,14 @@ impl Filling {
 
     fn close(&mut self) {
         let Some(turn) = self.turn.take() else { return };
-        let (made, found) = turn.window.made_and_found();
-        self.plan.tally.embedded.add(made);
-        self.plan.tally.reused.add(found);
-        let rows = turn.window.close(&turn.work.batch.rows);
+        self.plan.tally.reused.add(turn.window.found());
+        let closed = turn.window.close(&turn.work.batch.rows);
+        let rows = closed.map(|(rows, set_aside)| {
+            for document in set_aside {
+                self.plan.tally.quarantine(&document.key, &document.reason);
+            }
+            rows
+        });
         let rows = rows.map_err(|error| {
             let what = format!("chunks and vectors do not make a batch: {error}");
             TableFailure::new(FailureKind::Failed, what)
@@ -376,25 +483,27 @@ impl Filling {
     }
 }
 
-/// The vectors of so many texts, or why there are none.
-fn whole(
-    embedded: Result<Embedded, EmbedError>,
-    texts: usize,
-    dimensions: usize,
-) -> Result<Embedded, TableFailure> {
-    let embedded = embedded.map_err(|error| {
-        let kind = match error.passes() {
-            true => FailureKind::Retryable,
-            false => FailureKind::Failed,
-        };
-        TableFailure::new(kind, error.to_string())
-    })?;
-    let made = embedded.vectors.chunks_exact(dimensions).len();
-    if made != texts {
-        let what = format!("the model made {made} vectors of {texts} texts; please report this");
-        return Err(TableFailure::new(FailureKind::Failed, what));
+/// How many vectors there are.
+fn count(embedded: &Embedded, dimensions: usize) -> usize {
+    embedded.vectors.len() / dimensions.max(1)
+}
+
+/// Whether these are the vectors of so many texts.
+fn whole(embedded: &Embedded, texts: usize, dimensions: usize) -> Result<(), TableFailure> {
+    let made = count(embedded, dimensions);
+    if made == texts {
+        return Ok(());
     }
-    Ok(embedded)
+    let what = format!("the model made {made} vectors of {texts} texts; please report this");
+    Err(TableFailure::new(FailureKind::Failed, what))
+}
+
+fn failure_of(error: &EmbedError) -> TableFailure {
+    let kind = match error.passes() {
+        true => FailureKind::Retryable,
+        false => FailureKind::Failed,
+    };
+    TableFailure::new(kind, error.to_string())
 }
 
 /// The processor time of this thread so far.
@@ -402,71 +511,4 @@ fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// New vectors on their way out.
-struct Fresh {
-    capability: Option<Capability<Epoch>>,
-    vectors: Vec<(Hash, Vector)>,
-    model: String,
-    began: Instant,
-    tick: Duration,
-}
-
-impl Fresh {
-    fn new(plan: &FillVectors, capability: Option<Capability<Epoch>>) -> Self {
-        Self {
-            capability,
-            vectors: Vec::new(),
-            model: plan.cache.model().to_owned(),
-            began: Instant::now(),
-            tick: plan.tick.max(Duration::from_millis(1)),
-        }
-    }
-
-    fn push(&mut self, hash: Hash, vector: Vector) {
-        self.vectors.push((hash, vector));
-    }
-
-    /// How long the epoch lasts. Also a worker that has nothing to do has to end it: what
-    /// the others have made is kept only when all have.
-    fn left_of_tick(&self) -> Option<Duration> {
-        self.capability.is_some().then(|| {
-            let into = self.began.elapsed().as_nanos() % self.tick.as_nanos();
-            let into = Duration::from_nanos(u64::try_from(into).unwrap_or(0));
-            self.tick.saturating_sub(into) + Duration::from_millis(1)
-        })
-    }
-
-    /// Lets go what is enough for a batch, and all of it where the epoch or the run is
-    /// over.
-    fn leave(&mut self, is_over: bool, mut give: impl FnMut(&Capability<Epoch>, Batch)) {
-        let Some(capability) = &mut self.capability else {
-            return;
-        };
-        let ticks = self.began.elapsed().as_nanos() / self.tick.as_nanos();
-        let now = Epoch::try_from(ticks).unwrap_or(Epoch::MAX);
-        let next = now > *capability.time();
-        if self.vectors.len() >= VECTORS_OF_A_BATCH || (next || is_over) && !self.vectors.is_empty()
-        {
-            let vectors = std::mem::take(&mut self.vectors);
-            // Its columns are ours: what does not fit is an error that tests find.
-            if let Ok(rows) = vector_rows(&vectors, &self.model) {
-                let batch = Batch {
-                    table: 0,
-                    split: 0,
-                    source_bytes: 0,
-                    rows,
-                    permit: Permit::free(),
-                };
-                give(capability, batch);
-            }
-        }
-        if next {
-            capability.downgrade(&now);
-        }
-        if is_over {
-            self.capability = None;
-        }
-    }
 }

@@ -54,15 +54,19 @@ pub(super) fn hash_in(batch: &RecordBatch, row: usize, model: &str) -> Option<Ha
     (text(1)? == model).then(|| hash_of(text(0)?)).flatten()
 }
 
-/// The vector in a row of a batch.
-pub(super) fn vector_in(batch: &RecordBatch, row: usize) -> Option<Vector> {
+/// The vector in a row of a batch; `None` where it is not one of so many numbers.
+pub(super) fn vector_in(batch: &RecordBatch, row: usize, dimensions: usize) -> Option<Vector> {
     let vectors = batch.columns().get(2)?.as_list_opt::<i32>()?;
     if vectors.is_null(row) {
         return None;
     }
     let vector = vectors.value(row);
     let vector = vector.as_primitive_opt::<Float32Type>()?;
-    Some(Arc::from(vector.values().as_ref()))
+    let numbers: &[f32] = vector.values().as_ref();
+    let is_one = vector.null_count() == 0
+        && numbers.len() == dimensions
+        && numbers.iter().all(|number| number.is_finite());
+    is_one.then(|| Arc::from(numbers))
 }
 
 /// Rows of the table.

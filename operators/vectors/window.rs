@@ -1,12 +1,13 @@
 //! The chunks of one batch on their way to their vectors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Float32Builder, ListBuilder, RecordBatch};
 use arrow::datatypes::{Float32Type, Int32Type};
 use arrow::error::ArrowError;
 
+use super::aside::{SetAside, set_aside};
 use super::cache::{Hash, Known, Vector, VectorCache};
 use super::index::Place;
 use super::rows::{element, hash_of};
@@ -44,6 +45,8 @@ pub(super) struct Window {
     theirs: Vec<Open>,
     /// What was found, by row.
     found: HashMap<usize, Vector>,
+    /// Rows whose texts never get a vector, and why.
+    refused: BTreeMap<usize, Arc<str>>,
     /// How many had no vector, and how many of these the model made one of.
     opened: usize,
     made: usize,
@@ -69,6 +72,9 @@ impl Window {
             Known::Stored(place) => self.stored.push((open, place)),
             Known::Yours => self.to_embed.push(open),
             Known::Theirs => self.theirs.push(open),
+            Known::Refused(why) => {
+                self.refused.insert(open.row, why);
+            }
         }
     }
 
@@ -78,9 +84,9 @@ impl Window {
             .sort_unstable_by_key(|open| std::cmp::Reverse(open.tokens));
     }
 
-    /// How many chunks the model made a vector of, and how many were found.
-    pub(super) fn made_and_found(&self) -> (u64, u64) {
-        (self.made as u64, (self.opened - self.made) as u64)
+    /// For how many chunks a vector was found.
+    pub(super) fn found(&self) -> u64 {
+        self.opened.saturating_sub(self.made + self.refused.len()) as u64
     }
 
     /// What is to be read from the table, once.
@@ -125,6 +131,11 @@ impl Window {
         self.found.insert(open.row, vector);
     }
 
+    /// A text never gets a vector.
+    pub(super) fn refused(&mut self, open: Open, why: Arc<str>) {
+        self.refused.insert(open.row, why);
+    }
+
     /// What was to be embedded here will not be.
     pub(super) fn give_up(&mut self, cache: &VectorCache) {
         for open in self.to_embed.drain(..) {
@@ -155,11 +166,22 @@ impl Window {
         }
     }
 
-    /// The batch with all its vectors.
+    /// The batch with all its vectors; a document of which a text was refused is set aside.
     ///
     /// # Errors
     /// The columns do not fit together: an error of ours.
-    pub(super) fn close(self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    pub(super) fn close(
+        self,
+        rows: &RecordBatch,
+    ) -> Result<(RecordBatch, Vec<SetAside>), ArrowError> {
+        let rows = self.with_vectors(rows)?;
+        match self.refused.is_empty() {
+            true => Ok((rows, Vec::new())),
+            false => set_aside(&rows, &self.refused),
+        }
+    }
+
+    fn with_vectors(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         if self.found.is_empty() {
             return Ok(rows.clone());
         }

@@ -1,5 +1,6 @@
-//! How the memory limit is divided: the model, the index of known vectors, the processes
-//! that read documents, documents on their way, files that are written.
+//! How the memory limit is divided: the model, the index of known vectors, new vectors
+//! until the lake has them, the processes that read documents, documents on their way,
+//! files that are written.
 
 use highwater::app::{Failure, RunContext};
 use highwater::budget::MemoryBudget;
@@ -7,6 +8,7 @@ use highwater::run::Config;
 use highwater::run::config::PapersConfig;
 use highwater::store::Store;
 use highwater::telemetry::units;
+use highwater_operators::embed::endpoint::Endpoint;
 use highwater_operators::embed::{MiniLm, minilm};
 use highwater_operators::ingest::documents::chunks_schema;
 use highwater_operators::sink::lake::FileFormat;
@@ -22,6 +24,9 @@ const LEAST_EXTRACTOR_BYTES: u64 = 48 * MIB;
 
 /// No document should need more.
 const MOST_EXTRACTOR_BYTES: u64 = 512 * MIB;
+
+/// New vectors need so much, however little is left.
+const LEAST_FRESH_BYTES: u64 = MIB;
 
 /// What a worker needs for documents on their way, its open files and their columns.
 const LEAST_OF_A_WORKER: u64 = 40 * MIB;
@@ -39,7 +44,8 @@ pub(super) struct Memory {
     pub(super) extractors: usize,
     /// What each of them may take, in bytes.
     pub(super) extractor_bytes: u64,
-    /// What the index of known vectors may take, in bytes.
+    /// What the index of known vectors may take, and new ones until the lake has them, in
+    /// bytes; see [`fresh_bytes`].
     pub(super) index_bytes: u64,
     /// What the keys of a text column may take, in bytes.
     pub(super) keys_bytes: u64,
@@ -60,8 +66,9 @@ impl Memory {
         vectors: u64,
     ) -> Result<Self, Failure> {
         let workers = context.workers() as u64;
-        let model = match papers.endpoint {
-            Some(_) => 0,
+        let model = match &papers.endpoint {
+            // Each asks for the vectors of one batch at once.
+            Some(endpoint) => workers * Endpoint::request_bytes(endpoint.dimensions),
             None => {
                 minilm::RESIDENT_BYTES
                     + workers * MiniLm::scratch_bytes(minilm::BATCH_TOKENS) as u64
@@ -97,8 +104,8 @@ impl Memory {
             );
             return Err(Failure::usage(what).hint(hint));
         }
-        // New vectors come to those that are known.
-        let (new, keys) = (ours / 16, ours / 16);
+        // New vectors come to those that are known, and wait until they do.
+        let (new, keys) = (ours / 8, ours / 16);
         let ours = ours - new - keys;
         let writing = ours / 2;
         let (reading, ahead) = (ours / 8, ours / 4);
@@ -114,4 +121,12 @@ impl Memory {
             format: FileFormat::within(writing / workers, columns as u64, lake, &config.files),
         })
     }
+}
+
+/// Of what the index of known vectors and new ones may take together, what is for new ones
+/// until the lake has them: half of what the index does not need for the `vectors` that
+/// the lake has.
+pub(super) fn fresh_bytes(bytes: u64, vectors: u64) -> u64 {
+    let room = bytes.saturating_sub(VectorCache::index_bytes(vectors));
+    (room / 2).max(LEAST_FRESH_BYTES)
 }

@@ -4,13 +4,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use highwater::app::{Failure, RunContext};
+use highwater::cancel::Cancel;
 use highwater::flow::{Epoch, Event, Settle, Settled};
-use highwater::ledger::{Change, ChangeKind, DataFile, Ledger, LoggedFile};
+use highwater::ledger::{
+    Change, ChangeKind, DataFile, Ledger, LoggedFile, Rewrite, RewriteKind, Rewriter,
+};
 use highwater::store::Store;
 use highwater::watermark::{Bound, Identity, Mode, Watermark};
 use highwater_operators::lake::LakeReadError;
-use highwater_operators::vectors::{VectorCache, vectors_schema};
+use highwater_operators::vectors::{CacheLimits, Joined, VectorCache, join_small, vectors_schema};
 use uuid::Uuid;
+
+use super::memory::fresh_bytes;
 
 /// The folder of the table, below the lake.
 pub(super) const FOLDER: &str = "_highwater/vectors";
@@ -27,15 +32,15 @@ pub(super) struct Vectors {
 }
 
 impl Vectors {
-    /// Opens the table of a lake, for the vectors of one model, known by an index of at
-    /// most so many bytes.
+    /// Opens the table of a lake, for the vectors of one model; `bytes` are for the index
+    /// of those that it has, and for new ones until it has them.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// Its log cannot be read, or a file for a reason that passes.
     pub(super) async fn open(
         lake: &Store,
         model: &str,
-        index_bytes: u64,
+        bytes: u64,
         context: &RunContext,
     ) -> Result<Self, Failure> {
         let store = lake.child(FOLDER);
@@ -44,8 +49,15 @@ impl Vectors {
             // Files that no entry names yet are known as ours when there is a log.
             keeper.commit(Vec::new()).await?;
         }
-        let files = keeper.ledger.files().await?;
-        let cache = VectorCache::open(store.objects(), files, model, index_bytes).await;
+        let files = tidied(&store, context.run, &context.cancel).await?;
+        let known = files.iter().map(LoggedFile::rows).sum();
+        let fresh_bytes = fresh_bytes(bytes, known);
+        let limits = CacheLimits {
+            index_bytes: bytes.saturating_sub(fresh_bytes),
+            fresh_bytes,
+            until: context.cancel.clone(),
+        };
+        let cache = VectorCache::open(store.objects(), files, model, limits).await;
         Ok(Self {
             cache: Arc::new(cache.map_err(|error| unreadable(&error))?),
             store,
@@ -68,6 +80,50 @@ impl Vectors {
             ..keeper
         })
     }
+}
+
+/// The files of the table, of which many small ones are joined before. Where that cannot
+/// be done the table is as it was, and as good.
+///
+/// # Errors
+/// The log cannot be read.
+async fn tidied(store: &Store, run: Uuid, until: &Cancel) -> Result<Vec<LoggedFile>, Failure> {
+    let files = Ledger::open(store.clone()).await?.files().await?;
+    match joined(store, &files, run, until).await {
+        Ok(false) => Ok(files),
+        Ok(true) => Ok(Ledger::open(store.clone()).await?.files().await?),
+        Err(failure) => {
+            let what = failure.message;
+            tracing::warn!("small files of vectors were not joined: {what}");
+            // Whoever came first may have joined them.
+            Ok(Ledger::open(store.clone()).await?.files().await?)
+        }
+    }
+}
+
+/// Joins small files where there are many, in one commit; whether there were.
+async fn joined(
+    store: &Store,
+    files: &[LoggedFile],
+    run: Uuid,
+    until: &Cancel,
+) -> Result<bool, Failure> {
+    let joined = join_small(&store.objects(), files, until).await;
+    let joined = joined.map_err(|error| Failure::failed(error.to_string()))?;
+    let Some(Joined { removed, added }) = joined else {
+        return Ok(false);
+    };
+    let rewrite = Rewrite {
+        run,
+        removed,
+        added,
+        order: None,
+        kind: RewriteKind::Layout,
+        partition_columns: None,
+    };
+    let mut rewriter = Rewriter::open(store.clone()).await?;
+    rewriter.commit(&rewrite).await?;
+    Ok(true)
 }
 
 /// How many vectors a lake has.
@@ -188,5 +244,88 @@ impl Settle for Keeper {
             self.fail(failure);
         }
         Settled::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use arrow::array::{Float32Builder, ListBuilder, RecordBatch, StringArray};
+    use arrow::datatypes::{DataType, Field};
+    use object_store::path::Path;
+    use object_store::{ObjectStoreExt as _, PutPayload};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    /// A file with one vector.
+    async fn file(store: &Store, number: u64) -> DataFile {
+        let element = Field::new("element", DataType::Float32, true);
+        let mut lists = ListBuilder::new(Float32Builder::new()).with_field(element);
+        lists.values().append_slice(&[0.6, 0.8]);
+        lists.append(true);
+        let rows = RecordBatch::try_new(
+            vectors_schema(),
+            vec![
+                // Hashes are found by their upper halves.
+                Arc::new(StringArray::from(vec![format!("{number:016x}{:016x}", 0)])),
+                Arc::new(StringArray::from(vec!["model"])),
+                Arc::new(lists.finish()),
+            ],
+        );
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, vectors_schema(), None).unwrap();
+        writer.write(&rows.unwrap()).unwrap();
+        writer.close().unwrap();
+        let (path, size) = (format!("f{number:03}.parquet"), bytes.len() as u64);
+        let place = Path::from(path.as_str());
+        let put = store.objects();
+        put.put(&place, PutPayload::from(bytes)).await.unwrap();
+        DataFile {
+            path,
+            rows: 1,
+            bytes: size,
+            sha256: "0".repeat(64),
+            partition: BTreeMap::new(),
+            stats: serde_json::json!({"numRecords": 1}),
+        }
+    }
+
+    /// One commit makes many small files one, and the next run adds to the table as if
+    /// nothing had happened; whoever is late leaves it as it is.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn many_small_files_become_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file:{}", folder.path().display());
+        let store = Store::open(&url, &BTreeMap::new()).unwrap().child(FOLDER);
+        let (run, until) = (Uuid::now_v7(), Cancel::new());
+        let mut keeper = Keeper::open(store.clone(), run).await.unwrap();
+        let mut files = Vec::new();
+        for number in 0..120 {
+            files.push(file(&store, number).await);
+        }
+        keeper.commit(files).await.unwrap();
+        let before = keeper.ledger.files().await.unwrap();
+        let after = tidied(&store, run, &until).await.unwrap();
+        let rows = |files: &[LoggedFile]| files.iter().map(LoggedFile::rows).sum::<u64>();
+        assert_eq!((before.len(), rows(&before)), (120, 120));
+        assert_eq!((after.len(), rows(&after)), (1, 120));
+        // Files that are gone already are not removed again.
+        assert!(joined(&store, &before, run, &until).await.is_err());
+        assert_eq!(tidied(&store, run, &until).await.unwrap(), after);
+        // Who had opened the table before goes on.
+        let more = file(&store, 500).await;
+        keeper.commit(vec![more]).await.unwrap();
+        let limits = CacheLimits {
+            index_bytes: 1 << 30,
+            fresh_bytes: 1 << 30,
+            until,
+        };
+        let files = Ledger::open(store.clone()).await.unwrap().files().await;
+        let cache = VectorCache::open(store.objects(), files.unwrap(), "model", limits);
+        let cache = cache.await.unwrap();
+        assert_eq!((cache.len(), cache.unreadable()), (121, 0));
     }
 }

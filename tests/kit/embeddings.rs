@@ -1,12 +1,13 @@
 //! A service with the interface of OpenAI's embeddings: real vectors of the real model
-//! over real sockets, for who has the key; now and then it fails as such services do.
+//! over real sockets, for who has the key. It fails as such services do, by a plan, and
+//! counts what it is paid for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use highwater_operators::embed::endpoint::WORD;
 use highwater_operators::embed::{Embedder as _, MiniLm, ModelFiles};
 use serde_json::{Value, json};
 
@@ -18,45 +19,84 @@ pub(crate) const KEY: &str = CANARY;
 /// The name of its model.
 pub(crate) const MODEL: &str = "small-embedding-1";
 
+/// What it does with one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Does {
+    /// Answers as it should.
+    Well,
+    /// Wants to be asked again.
+    TooMany,
+    /// Fails.
+    Fails,
+    /// Reads the request and hangs up.
+    HangsUp,
+    /// Embeds, which is paid for, and hangs up.
+    Loses,
+    /// Embeds, which is paid for, and answers with a vector too few.
+    Lies,
+    /// No longer knows the key.
+    Refuses,
+}
+
 /// What it was asked.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
-    /// Requests, those among them that failed.
+    /// Requests, those among them that failed, and those that were refused for a text.
     pub(crate) requests: u64,
     pub(crate) failed: u64,
-    /// How often each text was sent back with a vector.
+    pub(crate) refused: u64,
+    /// How often each text was embedded, and so paid for.
     pub(crate) texts: BTreeMap<String, u64>,
-    /// Tokens of those, as it counts them.
+    /// How often a word was, which tells whether a text is refused or the service fails.
+    pub(crate) words: u64,
+    /// Texts among those whose answer was of no use: they are paid for once more.
+    pub(crate) in_vain: u64,
+    /// Tokens of all answers, as it counts them, and those of answers that were lost.
     pub(crate) tokens: u64,
+    pub(crate) lost_tokens: u64,
+}
+
+impl Asked {
+    /// How often texts were paid for that had been paid for before.
+    pub(crate) fn again(&self) -> u64 {
+        self.texts.values().map(|times| times - 1).sum()
+    }
+}
+
+/// What it does, and what it was asked; shared by all connections.
+#[derive(Debug, Default)]
+struct State {
+    plan: VecDeque<Does>,
+    /// Texts that hold this are refused for good, if it is any.
+    never: String,
+    asked: Asked,
 }
 
 /// A running service; it ends with the process.
 pub(crate) struct Embeddings {
     url: String,
-    failing: Arc<AtomicU64>,
-    asked: Arc<Mutex<Asked>>,
+    state: Arc<Mutex<State>>,
 }
 
 /// What all connections share.
 struct Service {
     model: MiniLm,
-    /// One in so many requests fails; none if zero.
-    failing: Arc<AtomicU64>,
-    asked: Arc<Mutex<Asked>>,
+    state: Arc<Mutex<State>>,
 }
 
 impl Embeddings {
-    /// Of whose requests one in `failing` fails.
-    pub(crate) fn start(failing: u64) -> Self {
+    /// Which does one thing after the other, request by request, then answers well.
+    pub(crate) fn start(plan: &[Does]) -> Self {
         let files = ModelFiles::find(Some(&super::papers::model_dir())).expect("the model");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/v1", listener.local_addr().expect("its address"));
-        let asked = Arc::default();
-        let failing = Arc::new(AtomicU64::new(failing));
+        let state = Arc::new(Mutex::new(State {
+            plan: plan.iter().copied().collect(),
+            ..State::default()
+        }));
         let service = Arc::new(Service {
             model: MiniLm::open(&files).expect("the model"),
-            failing: Arc::clone(&failing),
-            asked: Arc::clone(&asked),
+            state: Arc::clone(&state),
         });
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -64,16 +104,17 @@ impl Embeddings {
                 std::thread::spawn(move || service.serve(stream));
             }
         });
-        Self {
-            url,
-            failing,
-            asked,
-        }
+        Self { url, state }
     }
 
-    /// From now on no request fails.
-    pub(crate) fn is_well(&self) {
-        self.failing.store(0, Ordering::Relaxed);
+    /// From now on it refuses each request with a text that holds `never`.
+    pub(crate) fn never_takes(&self, never: &str) {
+        never.clone_into(&mut lock(&self.state).never);
+    }
+
+    /// From now on it does this, request by request, then answers well.
+    pub(crate) fn does(&self, plan: &[Does]) {
+        lock(&self.state).plan = plan.iter().copied().collect();
     }
 
     /// Its address, up to and with `/v1`.
@@ -81,10 +122,14 @@ impl Embeddings {
         &self.url
     }
 
-    /// What it was asked so far.
-    pub(crate) fn asked(&self) -> MutexGuard<'_, Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Looks at what it was asked so far.
+    pub(crate) fn asked<T>(&self, look: impl FnOnce(&Asked) -> T) -> T {
+        look(&lock(&self.state).asked)
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Service {
@@ -92,34 +137,8 @@ impl Service {
     fn serve(&self, mut stream: TcpStream) {
         let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
         while let Some((key, request)) = read_request(&mut reader) {
-            let number = {
-                let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-                asked.requests += 1;
-                asked.requests
-            };
-            let failing = self.failing.load(Ordering::Relaxed);
-            let fails = failing > 0 && number % failing == 0;
-            let (status, body) = match (fails, key == format!("Bearer {KEY}")) {
-                (true, _) => {
-                    let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-                    asked.failed += 1;
-                    match asked.failed % 3 {
-                        0 => return,
-                        1 => (
-                            "429 Too Many Requests\r\nretry-after: 0",
-                            json!({"error": "slow down"}),
-                        ),
-                        _ => (
-                            "500 Internal Server Error",
-                            json!({"error": "a planned fault"}),
-                        ),
-                    }
-                }
-                (_, false) => (
-                    "401 Unauthorized",
-                    json!({"error": {"message": "no such key"}}),
-                ),
-                _ => ("200 OK", self.embed(&request)),
+            let Some((status, body)) = self.answer(&key, &request) else {
+                return;
             };
             let body = body.to_string();
             let head = format!(
@@ -132,25 +151,81 @@ impl Service {
         }
     }
 
-    /// The answer to a request, the last text first.
-    fn embed(&self, request: &Value) -> Value {
+    /// Status and body; nothing where it hangs up.
+    fn answer(&self, key: &str, request: &Value) -> Option<(&'static str, Value)> {
+        let does = self.begins(request);
+        let known = key == format!("Bearer {KEY}");
+        let error = |message: &str| json!({"error": {"message": message}});
+        match does {
+            Some(Does::HangsUp) => None,
+            Some(Does::TooMany) => Some((
+                "429 Too Many Requests\r\nretry-after: 0",
+                error("slow down"),
+            )),
+            Some(Does::Fails) => Some(("500 Internal Server Error", error("a planned fault"))),
+            Some(does) if !known || does == Does::Refuses => {
+                Some(("401 Unauthorized", error("no such key")))
+            }
+            None => Some(("400 Bad Request", error("the text is not acceptable"))),
+            Some(does) => self.embed(request, does).map(|body| ("200 OK", body)),
+        }
+    }
+
+    /// Takes the next thing of the plan; nothing where the request is refused for a text.
+    fn begins(&self, request: &Value) -> Option<Does> {
+        let mut state = lock(&self.state);
+        state.asked.requests += 1;
+        let never = state.never.as_str();
+        let is_refused = !never.is_empty() && texts(request).any(|text| text.contains(never));
+        if is_refused {
+            state.asked.refused += 1;
+            return None;
+        }
+        let does = state.plan.pop_front().unwrap_or(Does::Well);
+        state.asked.failed += u64::from(does != Does::Well);
+        Some(does)
+    }
+
+    /// The answer to a request, the last text first; nothing where it is lost.
+    fn embed(&self, request: &Value, does: Does) -> Option<Value> {
         assert_eq!(request["model"], MODEL);
-        let texts = request["input"].as_array().expect("texts").iter();
-        let texts: Vec<&str> = texts.map(|text| text.as_str().expect("a text")).collect();
+        let texts: Vec<&str> = texts(request).collect();
         let embedded = self.model.embed(&texts).expect("vectors");
+        let tokens = embedded.tokens as u64;
+        let mut state = lock(&self.state);
+        let asked = &mut state.asked;
+        for text in &texts {
+            match *text == WORD {
+                true => asked.words += 1,
+                false => *asked.texts.entry((*text).to_owned()).or_default() += 1,
+            }
+        }
+        asked.in_vain += match does {
+            Does::Well => 0,
+            _ => texts.len() as u64,
+        };
+        match does {
+            Does::Loses => {
+                asked.lost_tokens += tokens;
+                return None;
+            }
+            _ => asked.tokens += tokens,
+        }
         let vectors = embedded.vectors.chunks_exact(self.model.dimensions());
-        let answers = vectors.enumerate().rev().map(|(index, vector)| {
+        let vectors = vectors.enumerate().skip(usize::from(does == Does::Lies));
+        let answers = vectors.rev().map(|(index, vector)| {
             json!({"object": "embedding", "index": index, "embedding": numbers(request, vector)})
         });
         let answers: Vec<Value> = answers.collect();
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        for text in texts {
-            *asked.texts.entry(text.to_owned()).or_default() += 1;
-        }
-        asked.tokens += embedded.tokens as u64;
-        let usage = json!({"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens});
-        json!({"object": "list", "data": answers, "model": MODEL, "usage": usage})
+        let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+        Some(json!({"object": "list", "data": answers, "model": MODEL, "usage": usage}))
     }
+}
+
+/// The texts of a request.
+fn texts(request: &Value) -> impl Iterator<Item = &str> {
+    let texts = request["input"].as_array().expect("texts").iter();
+    texts.map(|text| text.as_str().expect("a text"))
 }
 
 /// A vector in the form that was asked for.

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::vectors::Vectors;
 use crate::service::{HttpError, HttpErrorKind};
@@ -26,10 +27,10 @@ impl Encoding {
     }
 }
 
-/// An answer as it came.
+/// An answer as it came. Whatever else is wrong with it, what it took can be read.
 #[derive(Debug, Deserialize)]
 pub(super) struct Answer {
-    #[serde(rename = "data")]
+    #[serde(default, rename = "data")]
     embeddings: Vec<Embedding>,
     #[serde(default)]
     usage: Option<Tokens>,
@@ -37,8 +38,10 @@ pub(super) struct Answer {
 
 #[derive(Debug, Deserialize)]
 struct Embedding {
-    index: usize,
-    embedding: Numbers,
+    #[serde(default)]
+    index: Option<usize>,
+    #[serde(default)]
+    embedding: Option<Numbers>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,6 +49,7 @@ struct Embedding {
 enum Numbers {
     Base64(String),
     List(Vec<f32>),
+    Other(IgnoredAny),
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,6 +79,9 @@ impl Answer {
         }
         let mut rows: Vec<Option<Vec<f32>>> = vec![None; texts];
         for Embedding { index, embedding } in self.embeddings {
+            let (Some(index), Some(embedding)) = (index, embedding) else {
+                return Err(nonsense("a vector without numbers, or of no text"));
+            };
             let row = rows.get_mut(index).filter(|row| row.is_none());
             let row = row.ok_or_else(|| nonsense(format!("a second vector {index} of {texts}")))?;
             *row = Some(embedding.numbers(index)?);
@@ -94,6 +101,9 @@ impl Numbers {
         let text = match self {
             Self::List(numbers) => return Ok(numbers),
             Self::Base64(text) => text,
+            Self::Other(IgnoredAny) => {
+                return Err(nonsense(format!("vector {index} is no list of numbers")));
+            }
         };
         let bytes = STANDARD.decode(text);
         let bytes = bytes.map_err(|error| nonsense(format!("vector {index}: {error}")))?;
@@ -145,9 +155,25 @@ mod tests {
             (r#"{"data":[{"index":0,"embedding":"AAA="}]}"#, 1),
             (r#"{"data":[{"index":0,"embedding":"?"}]}"#, 1),
             (r#"{"data":[{"index":0,"embedding":null}]}"#, 1),
+            (r#"{"data":[{"index":0,"embedding":{"a":1}}]}"#, 1),
+            (r#"{"data":[{"index":0,"embedding":[1,null]}]}"#, 1),
+            (r#"{"data":[{"embedding":[1]}]}"#, 1),
             (r#"{"error":"no"}"#, 1),
         ] {
             assert!(read(answer, texts).is_err(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn what_an_answer_took_is_read_even_if_it_is_of_no_use() {
+        for answer in [
+            r#"{"usage":{"total_tokens":7}}"#,
+            r#"{"data":[{"index":0,"embedding":{}}],"usage":{"prompt_tokens":7}}"#,
+            r#"{"data":[{}],"usage":{"total_tokens":7}}"#,
+        ] {
+            let read: Answer = serde_json::from_str(answer).unwrap();
+            assert_eq!(read.tokens(), Some(7), "{answer}");
+            assert!(read.into_vectors(1).is_err(), "{answer}");
         }
     }
 }

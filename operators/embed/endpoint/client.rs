@@ -1,9 +1,11 @@
-//! The endpoint: batches, rates, what was used.
+//! The endpoint: how it is asked once, batches, rates, what was used.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use highwater::cancel::Cancel;
 use highwater::run::Secret;
 use highwater::store::pace::{Rate, RetryPolicy};
 use http::Method;
@@ -12,8 +14,16 @@ use tokio::runtime::Handle;
 use url::Url;
 
 use super::answer::{Answer, Encoding};
+use super::asking::{Asking, Told};
 use super::vectors::Vectors;
-use crate::service::{Connection, Credentials, HttpError, HttpErrorKind, JsonClient, retried};
+use crate::service::{Connection, Credentials, HttpError, HttpErrorKind, JsonClient};
+
+/// The most texts of a request, where nothing else is said.
+const BATCH_TEXTS: usize = 128;
+
+/// What a number of an answer takes while it is read: as Base64 or digits, as a list, in
+/// its place, in bytes. An estimate.
+const BYTES_OF_A_NUMBER: usize = 20;
 
 /// How an endpoint is used.
 #[derive(Debug, Clone)]
@@ -55,7 +65,7 @@ impl EndpointOptions {
             model: model.into(),
             api_key: None,
             dimensions: None,
-            batch_texts: 128,
+            batch_texts: BATCH_TEXTS,
             batch_tokens: 64_000,
             requests_per_minute: None,
             tokens_per_minute: None,
@@ -130,22 +140,25 @@ pub enum EndpointError {
         /// The length of what came.
         found: usize,
     },
+    /// Nothing more is asked.
+    #[error("the run was asked to end: not all texts have a vector")]
+    Stopped,
 }
 
 impl EndpointError {
     /// Whether the same may go well later, without anybody's doing.
     #[must_use]
     pub fn passes(&self) -> bool {
-        matches!(self, Self::Away { .. })
+        matches!(self, Self::Away { .. } | Self::Stopped)
     }
 }
 
 /// What was used so far.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Usage {
-    /// Requests that were answered with vectors.
+    /// Requests that were answered, well or with what is of no use.
     pub requests: u64,
-    /// Tokens as the service counted them; where it does not say, estimated.
+    /// Tokens of these, as the service counted them; where it does not say, estimated.
     pub tokens: u64,
     /// What they cost, by the price that was given.
     pub cost: f64,
@@ -160,6 +173,8 @@ pub struct Endpoint {
     runtime: Handle,
     requests: Option<Rate>,
     tokens: Option<Rate>,
+    /// Tokens beyond what was estimated: who asks next waits for them, too.
+    owed: AtomicU64,
     dimensions: OnceLock<usize>,
     used: Mutex<Usage>,
 }
@@ -176,6 +191,11 @@ const TOKEN_BYTES: usize = 3;
 
 fn estimated_tokens(text: &str) -> usize {
     text.len().div_ceil(TOKEN_BYTES)
+}
+
+fn estimated(texts: &[&str]) -> u64 {
+    let tokens = texts.iter().map(|text| estimated_tokens(text));
+    tokens.sum::<usize>() as u64
 }
 
 impl Endpoint {
@@ -210,6 +230,7 @@ impl Endpoint {
             runtime,
             requests: options.requests_per_minute.map(Rate::per_minute),
             tokens: options.tokens_per_minute.map(Rate::per_minute),
+            owed: AtomicU64::new(0),
             dimensions: options
                 .dimensions
                 .map_or_else(OnceLock::new, OnceLock::from),
@@ -235,32 +256,47 @@ impl Endpoint {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What one request takes while its answer is read, for vectors of so many numbers, in
+    /// bytes. An estimate, for requests of as many texts as [`EndpointOptions::new`] says.
+    #[must_use]
+    pub fn request_bytes(dimensions: usize) -> u64 {
+        (BATCH_TEXTS * dimensions * BYTES_OF_A_NUMBER) as u64
+    }
+
     /// A vector for each text, in their order. Blocks the thread: for threads that are
     /// not the runtime's own.
     ///
     /// # Errors
-    /// [`EndpointError`].
+    /// [`EndpointError`], also where one text is refused; then there are no vectors.
     pub fn embed(&self, texts: &[&str]) -> Result<Vectors, EndpointError> {
-        self.runtime.block_on(self.embed_async(texts))
-    }
-
-    /// As [`embed`](Self::embed), for tasks.
-    ///
-    /// # Errors
-    /// [`EndpointError`].
-    pub async fn embed_async(&self, texts: &[&str]) -> Result<Vectors, EndpointError> {
+        let until = Cancel::new();
+        let mut asking = Asking::new(texts, &until);
         let mut vectors = Vectors::default();
-        let mut left = texts;
-        while !left.is_empty() {
-            let (batch, rest) = left.split_at(self.batch(left));
-            left = rest;
-            self.embed_batch(batch, &mut vectors).await?;
+        while let Some(told) = self.next(&mut asking)? {
+            match told {
+                Told::Made(more) => vectors.append(&more),
+                Told::Refused(error) => return Err(self.failed(error)),
+            }
         }
+        vectors.took(asking.take_tokens());
         Ok(vectors)
     }
 
+    /// What becomes of the next texts of a window. Blocks the thread, too.
+    ///
+    /// # Errors
+    /// [`EndpointError`]; what was told before holds.
+    pub(super) fn next(&self, asking: &mut Asking<'_>) -> Result<Option<Told>, EndpointError> {
+        self.runtime.block_on(asking.next(self))
+    }
+
+    /// How a request is repeated.
+    pub(super) fn retries(&self) -> RetryPolicy {
+        self.options.retries
+    }
+
     /// How many of the first texts make a batch.
-    fn batch(&self, texts: &[&str]) -> usize {
+    pub(super) fn batch(&self, texts: &[&str]) -> usize {
         let mut tokens = 0;
         let fits = texts
             .iter()
@@ -272,38 +308,23 @@ impl Endpoint {
         fits.count().max(1)
     }
 
-    /// Appends the vectors of a batch; asked for in halves where it is too large.
-    async fn embed_batch(
-        &self,
-        texts: &[&str],
-        vectors: &mut Vectors,
-    ) -> Result<(), EndpointError> {
-        let mut left = vec![texts];
-        while let Some(texts) = left.pop() {
-            match retried(self.options.retries, || self.ask(texts)).await {
-                Ok(found) => self.append(&found, vectors)?,
-                Err(error) if error.kind == HttpErrorKind::TooLarge && texts.len() > 1 => {
-                    let (first, second) = texts.split_at(texts.len() / 2);
-                    left.extend([second, first]);
-                }
-                Err(error) => return Err(self.failed(error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks once, when the rates allow it.
-    async fn ask(&self, texts: &[&str]) -> Result<Vectors, HttpError> {
-        let estimated = texts
-            .iter()
-            .map(|text| estimated_tokens(text))
-            .sum::<usize>() as u64;
+    /// Waits until the rates allow a request for these texts.
+    pub(super) async fn turn(&self, texts: &[&str]) {
         if let Some(requests) = &self.requests {
             requests.take(1).await;
         }
         if let Some(tokens) = &self.tokens {
-            tokens.take(estimated).await;
+            let owed = self.owed.swap(0, Ordering::Relaxed);
+            tokens.take(estimated(texts) + owed).await;
         }
+    }
+
+    /// Asks once. What the answer took is added to `tokens`: it is paid for, even if it is
+    /// of no use.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    pub(super) async fn ask(&self, texts: &[&str], tokens: &mut u64) -> Result<Vectors, HttpError> {
         let request = Request {
             model: &self.options.model,
             input: texts,
@@ -314,29 +335,32 @@ impl Endpoint {
         let sent = self
             .http
             .send(Method::POST, "embeddings", Bytes::from(body));
-        let answer: Answer = sent.await?;
-        let counted = answer.tokens().unwrap_or(estimated);
-        // It is paid for, even if it is of no use.
-        self.count(counted);
-        if let Some(tokens) = &self.tokens {
-            tokens.take(counted.saturating_sub(estimated)).await;
+        let answer: Result<Answer, HttpError> = sent.await;
+        if let Some(counted) = counted(&answer, estimated(texts)) {
+            *tokens += counted;
+            self.count(counted, estimated(texts));
         }
-        let mut vectors = answer.into_vectors(texts.len())?;
-        vectors.took(counted);
+        let mut vectors = answer?.into_vectors(texts.len())?;
         if self.options.normalize {
             vectors.normalize()?;
         }
         Ok(vectors)
     }
 
-    fn count(&self, tokens: u64) {
+    fn count(&self, tokens: u64, estimated: u64) {
+        let beyond = tokens.saturating_sub(estimated);
+        self.owed.fetch_add(beyond, Ordering::Relaxed);
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.requests += 1;
         used.tokens += tokens;
         used.cost = used.tokens as f64 / 1e6 * self.options.price_per_million_tokens;
     }
 
-    fn append(&self, found: &Vectors, vectors: &mut Vectors) -> Result<(), EndpointError> {
+    /// The same vectors, if they have the length that all have.
+    ///
+    /// # Errors
+    /// [`EndpointError::Dimensions`].
+    pub(super) fn of_one_length(&self, found: Vectors) -> Result<Vectors, EndpointError> {
         let expected = *self.dimensions.get_or_init(|| found.dimensions());
         if expected != found.dimensions() {
             return Err(EndpointError::Dimensions {
@@ -346,16 +370,25 @@ impl Endpoint {
                 found: found.dimensions(),
             });
         }
-        vectors.append(found);
-        Ok(())
+        Ok(found)
     }
 
-    fn failed(&self, source: HttpError) -> EndpointError {
+    /// What a failure means for all texts.
+    pub(super) fn failed(&self, source: HttpError) -> EndpointError {
         let (url, model) = (self.options.base_url.clone(), self.options.model.clone());
         match source.kind {
             HttpErrorKind::Refused => EndpointError::Refused { url, model, source },
             _ if source.passes() => EndpointError::Away { url, model, source },
             _ => EndpointError::Rejected { url, model, source },
         }
+    }
+}
+
+/// The tokens of an answer; `None` where there was none.
+fn counted(answer: &Result<Answer, HttpError>, estimated: u64) -> Option<u64> {
+    match answer {
+        Ok(answer) => Some(answer.tokens().unwrap_or(estimated)),
+        // An answer it was, but nobody can read what it took.
+        Err(error) => (error.kind == HttpErrorKind::Nonsense).then_some(estimated),
     }
 }

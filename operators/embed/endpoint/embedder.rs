@@ -1,7 +1,10 @@
 //! An [`Endpoint`] as whatever else embeds.
 
+use highwater::cancel::Cancel;
+
 use super::Endpoint;
-use crate::embed::{EmbedError, Embedded, Embedder};
+use super::asking::{Asking, Told};
+use crate::embed::{EmbedError, Embedded, Embedder, Part};
 
 impl Embedder for Endpoint {
     fn model(&self) -> &str {
@@ -22,10 +25,40 @@ impl Embedder for Endpoint {
 
     fn embed(&self, texts: &[&str]) -> Result<Embedded, EmbedError> {
         let vectors = Self::embed(self, texts)?;
-        Ok(Embedded {
-            vectors: vectors.numbers().to_vec(),
-            tokens: usize::try_from(vectors.tokens()).unwrap_or(usize::MAX),
-            ..Embedded::default()
-        })
+        let tokens = vectors.tokens();
+        Ok(embedded(vectors.into_numbers(), tokens))
+    }
+
+    fn embed_in_parts(
+        &self,
+        texts: &[&str],
+        until: &Cancel,
+        each: &mut dyn FnMut(Part),
+    ) -> Result<(), EmbedError> {
+        let mut asking = Asking::new(texts, until);
+        let ended = loop {
+            match self.next(&mut asking) {
+                Ok(Some(Told::Made(vectors))) => {
+                    let tokens = asking.take_tokens();
+                    each(Part::Made(embedded(vectors.into_numbers(), tokens)));
+                }
+                Ok(Some(Told::Refused(error))) => each(Part::Refused(error.message)),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        let wasted = asking.take_tokens();
+        if wasted > 0 {
+            each(Part::Wasted(wasted));
+        }
+        ended.map_err(EmbedError::from)
+    }
+}
+
+fn embedded(vectors: Vec<f32>, tokens: u64) -> Embedded {
+    Embedded {
+        vectors,
+        tokens: usize::try_from(tokens).unwrap_or(usize::MAX),
+        ..Embedded::default()
     }
 }

@@ -6,12 +6,14 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use highwater::cancel::Cancel;
 use highwater::run::Secret;
 use highwater::store::pace::RetryPolicy;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::embed::{EmbedError, Embedder as _, Part};
 
 /// What the server does with one request.
 #[derive(Debug, Clone)]
@@ -44,6 +46,11 @@ struct Server {
 impl Server {
     /// Does one thing after the other, then answers well.
     fn that(plan: Vec<Does>) -> Self {
+        Self::refusing("", plan)
+    }
+
+    /// The same, but for good it refuses whatever holds this text, if it is any.
+    fn refusing(text: &'static str, plan: Vec<Does>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -55,7 +62,10 @@ impl Server {
                     let mut reader = BufReader::new(stream.try_clone().unwrap());
                     while let Some(request) = read_request(&mut reader) {
                         seen.lock().unwrap().push(request.clone());
-                        let does = plan.lock().unwrap().next().unwrap_or(Does::Well);
+                        let does = match holds(&request.body, text) {
+                            true => Does::Says(400, "x-a: b", "not this one".to_owned()),
+                            false => plan.lock().unwrap().next().unwrap_or(Does::Well),
+                        };
                         if !answer(&stream, &request.body, does) {
                             break;
                         }
@@ -69,6 +79,12 @@ impl Server {
     fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
+}
+
+/// Whether a request asks for this text, among others.
+fn holds(request: &Value, text: &str) -> bool {
+    let texts = request["input"].as_array().unwrap();
+    !text.is_empty() && texts.iter().any(|one| one == text)
 }
 
 fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
@@ -275,12 +291,13 @@ fn the_service_says_when_it_wants_to_be_asked_again() {
 fn what_does_not_pass_is_one_error_without_the_key() {
     let runtime = runtime();
     let says = |status, body: &str| Does::Says(status, "x-a: b", body.to_owned());
+    // What may be the text's fault is asked of another one, too.
     for (fault, requests) in [
         (says(401, "who is canary-key?"), 1),
-        (says(400, "no model m; canary-key"), 1),
+        (says(400, "no model m; canary-key"), 2),
         (says(404, ""), 1),
-        (says(413, ""), 1),
-        (says(302, ""), 1),
+        (says(413, ""), 2),
+        (says(302, ""), 2),
         (says(500, "canary-key"), 8),
         (Does::HangsUp, 8),
     ] {
@@ -301,6 +318,166 @@ fn too_large_a_batch_is_sent_in_halves() {
     let endpoint = Endpoint::new(options(&server), runtime.handle().clone()).unwrap();
     assert_right(&endpoint.embed(&TEXTS).unwrap(), &TEXTS);
     assert_eq!(server.asked().len(), 2 + 3);
+}
+
+/// What a window comes to: the parts, and how it ended.
+fn parts(
+    endpoint: &Endpoint,
+    texts: &[&str],
+    until: &Cancel,
+    mut each: impl FnMut(&Part),
+) -> (Vec<Part>, Result<(), EmbedError>) {
+    let mut parts = Vec::new();
+    let ended = endpoint.embed_in_parts(texts, until, &mut |part| {
+        each(&part);
+        parts.push(part);
+    });
+    (parts, ended)
+}
+
+/// Texts of the parts: how many have a vector, by part; `None` for one that was refused.
+fn counts(parts: &[Part]) -> Vec<Option<usize>> {
+    let count = |part: &Part| match part {
+        Part::Made(embedded) => Some(embedded.vectors.len() / 3),
+        Part::Refused(why) => {
+            assert!(why.contains("not this one"), "{why}");
+            None
+        }
+        Part::Wasted(tokens) => panic!("{tokens} tokens of no part"),
+    };
+    parts.iter().map(count).collect()
+}
+
+/// The one text that the service never takes is found; all others get their vectors, and
+/// no text that was answered is asked for again.
+#[test]
+fn a_text_that_is_refused_stands_alone() {
+    let runtime = runtime();
+    for (batch_texts, expected) in [
+        (5, vec![Some(2), None, Some(2)]),
+        (2, vec![Some(2), None, Some(1), Some(1)]),
+        (1, vec![Some(1), Some(1), None, Some(1), Some(1)]),
+    ] {
+        let server = Server::refusing("ccc", Vec::new());
+        let options = EndpointOptions {
+            batch_texts,
+            ..options(&server)
+        };
+        let endpoint = Endpoint::new(options, runtime.handle().clone()).unwrap();
+        let (parts, ended) = parts(&endpoint, &TEXTS, &Cancel::new(), |_| ());
+        ended.unwrap();
+        assert_eq!(counts(&parts), expected);
+        let tokens = parts.iter().map(|part| match part {
+            Part::Made(embedded) => embedded.tokens as u64,
+            _ => 0,
+        });
+        assert_eq!(tokens.sum::<u64>(), endpoint.usage().tokens);
+        let texts = server.asked().into_iter().flat_map(|asked| {
+            let refused = holds(&asked.body, "ccc");
+            let texts = asked.body["input"].as_array().unwrap().clone();
+            texts.into_iter().filter(move |_| !refused)
+        });
+        let mut texts: Vec<String> = texts
+            .map(|text| text.as_str().unwrap().to_owned())
+            .collect();
+        texts.sort();
+        assert_eq!(texts, ["a", "bb", "dddd", "eeeee", WORD]);
+        // Whoever wants all or nothing hears why.
+        let error = endpoint.embed(&TEXTS).unwrap_err();
+        assert!(error.to_string().contains("not this one"), "{error}");
+    }
+}
+
+/// A word is refused, too: it is not the text, and no text is told to be refused.
+#[test]
+fn a_service_that_refuses_everything_refuses_no_text() {
+    let runtime = runtime();
+    let fault = Does::Says(400, "x-a: b", "no such model".to_owned());
+    let server = Server::that(vec![fault; 100]);
+    let endpoint = Endpoint::new(options(&server), runtime.handle().clone()).unwrap();
+    let (parts, ended) = parts(&endpoint, &TEXTS, &Cancel::new(), |_| ());
+    assert!(parts.is_empty(), "{parts:?}");
+    let error = ended.unwrap_err();
+    assert!(error.to_string().contains("no such model"), "{error}");
+    // Five texts, two, one, and the word.
+    assert_eq!(server.asked().len(), 4);
+}
+
+#[test]
+fn what_was_answered_before_an_error_is_told() {
+    let (runtime, server) = (
+        runtime(),
+        Server::that(vec![Does::Well, Does::Says(401, "x-a: b", String::new())]),
+    );
+    let options = EndpointOptions {
+        batch_texts: 2,
+        ..options(&server)
+    };
+    let endpoint = Endpoint::new(options, runtime.handle().clone()).unwrap();
+    let (parts, ended) = parts(&endpoint, &TEXTS, &Cancel::new(), |_| ());
+    assert!(matches!(
+        ended,
+        Err(EmbedError::Endpoint(EndpointError::Refused { .. }))
+    ));
+    assert_eq!(counts(&parts), [Some(2)]);
+    assert_eq!(server.asked().len(), 2);
+}
+
+/// Answers of no use are paid for, and told as what they are.
+#[test]
+fn all_tokens_are_told_whatever_they_were_for() {
+    let runtime = runtime();
+    let useless = || {
+        let body = r#"{"data":[],"usage":{"total_tokens":9}}"#;
+        Does::Says(200, "x-a: b", body.to_owned())
+    };
+    let server = Server::that(vec![useless(), useless()]);
+    let endpoint = Endpoint::new(options(&server), runtime.handle().clone()).unwrap();
+    let (made, ended) = parts(&endpoint, &["a"], &Cancel::new(), |_| ());
+    ended.unwrap();
+    let [Part::Made(embedded)] = made.as_slice() else {
+        panic!("{made:?}");
+    };
+    assert_eq!((embedded.tokens, endpoint.usage().tokens), (28, 28));
+
+    let server = Server::that((0..8).map(|_| useless()).collect());
+    let endpoint = Endpoint::new(options(&server), runtime.handle().clone()).unwrap();
+    let (wasted, ended) = parts(&endpoint, &["a"], &Cancel::new(), |_| ());
+    assert!(ended.unwrap_err().passes());
+    assert_eq!(wasted, [Part::Wasted(72)]);
+}
+
+/// Neither a rate nor a pause is waited for when the run is to end, and nothing more is
+/// asked.
+#[test]
+fn who_is_asked_to_end_waits_for_nothing() {
+    let runtime = runtime();
+    let busy = Does::Says(429, "retry-after: 100", String::new());
+    for (requests_per_minute, plan) in [(Some(1), Vec::new()), (None, vec![Does::Well, busy])] {
+        let server = Server::that(plan);
+        let options = EndpointOptions {
+            batch_texts: 2,
+            requests_per_minute,
+            ..options(&server)
+        };
+        let endpoint = Endpoint::new(options, runtime.handle().clone()).unwrap();
+        let (until, began) = (Cancel::new(), Instant::now());
+        let later = until.clone();
+        let (parts, ended) = parts(&endpoint, &TEXTS, &until, |_| {
+            let later = later.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(500));
+                later.cancel();
+            });
+        });
+        assert!(matches!(
+            ended,
+            Err(EmbedError::Endpoint(EndpointError::Stopped))
+        ));
+        assert_eq!(counts(&parts), [Some(2)]);
+        assert!(began.elapsed() < Duration::from_secs(20));
+        assert!(server.asked().len() <= 2);
+    }
 }
 
 #[test]

@@ -23,6 +23,12 @@ impl Vectors {
         self.tokens
     }
 
+    /// All numbers, row by row.
+    #[must_use]
+    pub fn into_numbers(self) -> Vec<f32> {
+        self.numbers
+    }
+
     /// They took so many tokens.
     pub(super) fn took(&mut self, tokens: u64) {
         self.tokens = tokens;
@@ -75,7 +81,6 @@ impl Vectors {
     pub(super) fn append(&mut self, other: &Self) {
         self.dimensions = other.dimensions;
         self.numbers.extend_from_slice(&other.numbers);
-        self.tokens += other.tokens;
     }
 
     /// Brings each vector to length 1.
