@@ -20,8 +20,8 @@ const DEPTH: usize = 192;
 /// The weights of a linear layer of `K` inputs.
 #[derive(Debug)]
 pub(super) struct Packed<const K: usize> {
-    /// By block of `DEPTH` inputs, panel of `VECTORS` vectors of outputs, input,
-    /// output.
+    /// By panel of `VECTORS` vectors of outputs, block of `DEPTH` inputs, input,
+    /// output: all blocks of a panel meet the same sums while these are near.
     weights: Aligned,
     bias: Aligned,
 }
@@ -36,7 +36,7 @@ impl<const K: usize> Packed<K> {
         for (at, value) in packed.iter_mut().enumerate() {
             let (row, column) = (at / width, at % width);
             let (panel, input) = (row / DEPTH, row % DEPTH);
-            let (block, panel) = (panel / (outputs / width), panel % (outputs / width));
+            let (panel, block) = (panel / (K / DEPTH), panel % (K / DEPTH));
             *value = weights[panel * width + column][block * DEPTH + input];
         }
         let mut aligned = Aligned::zeros(outputs);
@@ -89,10 +89,10 @@ impl<const K: usize> Linear<'_, K> {
         let (weights, _) = S::as_simd_f32s(&self.layer.weights);
         let (out, _) = S::as_mut_simd_f32s(self.out);
         let bias = bias.as_chunks::<VECTORS>().0;
-        let (panels, stride) = (bias.len(), outputs / S::F32_LANES);
+        let stride = outputs / S::F32_LANES;
         let blocks = K / DEPTH;
         for (at, panel) in weights.chunks_exact(DEPTH * VECTORS).enumerate() {
-            let (block, column) = (at / panels, at % panels);
+            let (column, block) = (at / blocks, at % blocks);
             let panel = panel.as_chunks::<VECTORS>().0;
             let bias = bias[column];
             for (rows, out) in self

@@ -47,7 +47,7 @@ pub fn name() -> String {
 
 /// Tokens of a forward pass, unless said otherwise: with more of them the weights
 /// are read less often, but activations leave the caches.
-pub const BATCH_TOKENS: usize = 1024;
+pub const BATCH_TOKENS: usize = 512;
 
 /// The model, ready to embed on any number of threads.
 ///
