@@ -39,6 +39,8 @@ mod paper_chroma;
 mod paper_endpoint;
 mod paper_faults;
 mod paper_index;
+mod paper_limits;
+mod paper_others;
 mod paper_texts;
 mod partition;
 mod pgbench;

@@ -159,6 +159,33 @@ fn instances_share_vectors_and_have_tables_of_their_own() {
     papers.holds();
 }
 
+/// An instance that cannot be read is its own misfortune: the others are indexed, and the
+/// report tells of both.
+#[test]
+fn an_instance_that_fails_does_not_stop_the_others() {
+    let papers = Papers::new();
+    papers.docs().put("n.md", "A river flows to the sea.");
+    let gone = papers.home().join("gone");
+    let papers = papers.of_instance(&format!(
+        "[instances.a-gone]\nsource = \"file:{}\"",
+        gone.display()
+    ));
+    let run = papers.run().exits(2);
+    assert!(
+        run.said().contains("is not a folder that is there"),
+        "{run}"
+    );
+    let report = run.report();
+    let tables = report["tables"].as_array().unwrap();
+    let told = tables.iter().map(|table| {
+        let name = table["name"].as_str().unwrap();
+        (name, table["outcome"].as_str().unwrap())
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, [("a-gone", "failed"), ("docs", "committed")]);
+    papers.holds();
+}
+
 #[test]
 fn what_cannot_work_is_refused_before_anything_is_done() {
     let papers = Papers::new();

@@ -2,7 +2,9 @@
 
 use crate::kit;
 
+use kit::compact::ForeignTable;
 use kit::lake::Lake;
+use kit::outcome::Outcome;
 use kit::papers::{Papers, number, start};
 use kit::postgres::Database;
 use serde_json::json;
@@ -78,6 +80,42 @@ fn a_text_column_of_a_lake_is_followed() {
         database.sql(CHANGES);
         lake.run().exits(0);
     });
+}
+
+/// Where a table is made anew its versions begin at zero again. What is known of the source
+/// names the table, too (the position in `Source::rows`, `pipelines/paper_index/source.rs`).
+#[test]
+fn a_table_that_is_made_anew_is_read_anew() {
+    let table = ForeignTable::empty();
+    // Some rows have no text: NULL, or an empty one.
+    let make = |from: u64| {
+        table.asks(json!({"do": "append", "from": from, "to": from + 60}));
+        assert_eq!(table.version(), 0);
+    };
+    let papers = Papers::new()
+        .from(&format!("table:file:{}", table.path().display()))
+        .of_instance("text_column = \"words\"\nkey_columns = [\"id\"]");
+    let counts = |run: &Outcome| ["new", "deleted", "unchanged"].map(|name| number(run, name));
+    make(0);
+    assert_eq!(counts(&papers.run().exits(0)), [54, 0, 0]);
+    // Where it was left nothing is read: that is what must not happen below.
+    assert_eq!(counts(&papers.run().exits(0)), [0, 0, 0]);
+    // While there is none, it is not an empty one.
+    std::fs::remove_dir_all(table.path()).unwrap();
+    papers.run().exits(1).says(&["holds no Delta table"]);
+    assert_eq!(papers.holds()["documents"].as_object().unwrap().len(), 54);
+    make(1000);
+    assert_eq!(counts(&papers.run().exits(0)), [54, 54, 0]);
+    start("run", &papers.config_into("fresh"), &[])
+        .wait()
+        .exits(0);
+    papers.holds_as(&json!({"other": papers.home().join("fresh/docs")}));
+    // The same rows once more are read, found to be the same, and then known.
+    std::fs::remove_dir_all(table.path()).unwrap();
+    make(1000);
+    assert_eq!(counts(&papers.run().exits(0)), [0, 0, 54]);
+    assert_eq!(counts(&papers.run().exits(0)), [0, 0, 0]);
+    papers.holds();
 }
 
 #[test]

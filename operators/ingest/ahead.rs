@@ -9,7 +9,16 @@ use tokio::task::JoinHandle;
 
 enum Coming<T> {
     Here(T),
-    Begun(JoinHandle<Option<T>>),
+    Begun(Begun<T>),
+}
+
+/// A task for which nobody waits any more once this is gone.
+struct Begun<T>(JoinHandle<Option<T>>);
+
+impl<T> Drop for Begun<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What comes next.
@@ -68,7 +77,8 @@ impl<T: Send + 'static> Ahead<T> {
 
     /// What `work` makes is the next one; nothing is, where it makes nothing.
     pub(crate) fn begin(&mut self, work: impl Future<Output = Option<T>> + Send + 'static) {
-        self.coming.push_back(Coming::Begun(tokio::spawn(work)));
+        self.coming
+            .push_back(Coming::Begun(Begun(tokio::spawn(work))));
     }
 
     /// The next one, when it has come; `None` where nothing is on its way.
@@ -79,7 +89,7 @@ impl<T: Send + 'static> Ahead<T> {
         while let Some(coming) = self.coming.pop_front() {
             let come = match coming {
                 Coming::Here(here) => Some(here),
-                Coming::Begun(task) => task.await.map_err(|error| {
+                Coming::Begun(mut task) => (&mut task.0).await.map_err(|error| {
                     let what = format!("a reader ended early: {error}");
                     ObjectError::new(ObjectErrorKind::Failed, "", what)
                 })?,
@@ -89,17 +99,6 @@ impl<T: Send + 'static> Ahead<T> {
             }
         }
         Ok(None)
-    }
-}
-
-impl<T> Drop for Ahead<T> {
-    /// Nobody waits any more for what is on its way.
-    fn drop(&mut self) {
-        for coming in &self.coming {
-            if let Coming::Begun(task) = coming {
-                task.abort();
-            }
-        }
     }
 }
 

@@ -19,24 +19,25 @@ const OPENED_AT_ONCE: usize = 8;
 /// Rows decoded at once, where only names are read.
 const NAMES_AT_ONCE: usize = 8192;
 
-/// The files of a table, in the order of their keys.
+/// The files of a table, in the order of their keys. What is called a file here may be
+/// several, where the rows of one key lie in them: they are read and replaced as one.
 #[derive(Debug)]
 pub struct KeyedTable {
     folder: Arc<dyn ObjectStore>,
     files: Vec<KeyedFile>,
 }
 
-/// A file and its first and last key.
+/// A file, or those that share keys, and the first and last key.
 #[derive(Debug, Clone)]
 struct KeyedFile {
-    logged: LoggedFile,
+    logged: Vec<LoggedFile>,
     first: String,
     last: String,
 }
 
 impl KeyedTable {
     /// Looks into `files` of the table in `folder`, whose rows are in the order of the
-    /// column `key`.
+    /// column `key`, of which no two have the same.
     ///
     /// # Errors
     /// A file cannot be read; files overlap.
@@ -45,21 +46,38 @@ impl KeyedTable {
         files: Vec<LoggedFile>,
         key: &str,
     ) -> Result<Self, LakeReadError> {
+        Self::look_into(folder, files, key, false).await
+    }
+
+    /// The same of a table in which several rows have one key. Whoever lays it out anew
+    /// may end a file between them.
+    ///
+    /// # Errors
+    /// A file cannot be read; files overlap in more than one key.
+    pub async fn open_sharing(
+        folder: Arc<dyn ObjectStore>,
+        files: Vec<LoggedFile>,
+        key: &str,
+    ) -> Result<Self, LakeReadError> {
+        Self::look_into(folder, files, key, true).await
+    }
+
+    async fn look_into(
+        folder: Arc<dyn ObjectStore>,
+        files: Vec<LoggedFile>,
+        key: &str,
+        may_share: bool,
+    ) -> Result<Self, LakeReadError> {
         let opened = stream::iter(files).map(|file| look(Arc::clone(&folder), file, key));
         let opened = opened.buffer_unordered(OPENED_AT_ONCE);
-        let mut files: Vec<KeyedFile> = opened.try_collect().await?;
-        files.sort_by(|a, b| (&a.first, &a.last).cmp(&(&b.first, &b.last)));
-        for (file, next) in files.iter().zip(files.iter().skip(1)) {
-            if file.last >= next.first {
-                return Err(LakeReadError {
-                    path: next.logged.path.clone(),
-                    reason: format!(
-                        "its keys reach into those of {}; `lake-compact --sort-by {key}` puts the \
-                         rows in order",
-                        file.logged.path
-                    ),
-                    passes: false,
-                });
+        let mut opened: Vec<KeyedFile> = opened.try_collect().await?;
+        opened.sort_by(|a, b| (&a.first, &a.last).cmp(&(&b.first, &b.last)));
+        let mut files: Vec<KeyedFile> = Vec::with_capacity(opened.len());
+        for next in opened {
+            match files.last_mut().filter(|file| file.last >= next.first) {
+                None => files.push(next),
+                Some(file) if may_share && file.last == next.first => file.join(next),
+                Some(file) => return Err(file.reaches(&next, key)),
             }
         }
         Ok(Self { folder, files })
@@ -76,8 +94,10 @@ impl KeyedTable {
 
     /// The files, each with its first and its last key, in their order.
     pub fn spans(&self) -> impl Iterator<Item = (&LoggedFile, &str, &str)> {
-        let files = self.files.iter();
-        files.map(|file| (&file.logged, file.first.as_str(), file.last.as_str()))
+        self.files.iter().flat_map(|file| {
+            let span = (file.first.as_str(), file.last.as_str());
+            file.logged.iter().map(move |one| (one, span.0, span.1))
+        })
     }
 
     /// The last key of all; `None` where there is no file.
@@ -95,13 +115,20 @@ impl KeyedTable {
     /// The path of the file of a range, as the log has it.
     #[must_use]
     pub fn path(&self, range: usize) -> Option<&str> {
-        self.file(range).map(|file| file.logged.path.as_str())
+        self.paths(range).next()
+    }
+
+    /// The paths of all files of a range.
+    pub fn paths(&self, range: usize) -> impl Iterator<Item = &str> {
+        let files = self.file(range).into_iter().flat_map(|file| &file.logged);
+        files.map(|file| file.path.as_str())
     }
 
     /// Bytes of the file of a range.
     #[must_use]
     pub fn bytes(&self, range: usize) -> u64 {
-        self.file(range).map_or(0, |file| file.logged.bytes)
+        let files = self.file(range).into_iter().flat_map(|file| &file.logged);
+        files.map(|file| file.bytes).sum()
     }
 
     /// The last keys of the files.
@@ -131,19 +158,52 @@ impl KeyedTable {
             .collect()
     }
 
-    /// Opens a file in the columns of `wanted`.
+    /// Opens a file in the columns of `wanted`, of a table in which no two rows have the
+    /// same key.
     pub(crate) async fn open_file(
         &self,
         number: usize,
         wanted: &SchemaRef,
     ) -> Result<TableFile, LakeReadError> {
-        match self.file(number) {
-            Some(file) => TableFile::open(Arc::clone(&self.folder), &file.logged, wanted).await,
-            None => Err(LakeReadError {
-                path: String::new(),
-                reason: format!("there is no file {number}; please report this"),
-                passes: false,
-            }),
+        let opened = self.open_files(number, wanted).await?;
+        opened.into_iter().next().ok_or_else(|| LakeReadError {
+            path: String::new(),
+            reason: format!("there is no file {number}; please report this"),
+            passes: false,
+        })
+    }
+
+    /// Opens all files of a range in the columns of `wanted`.
+    pub(crate) async fn open_files(
+        &self,
+        number: usize,
+        wanted: &SchemaRef,
+    ) -> Result<Vec<TableFile>, LakeReadError> {
+        let mut opened = Vec::new();
+        for file in self.file(number).into_iter().flat_map(|file| &file.logged) {
+            opened.push(TableFile::open(Arc::clone(&self.folder), file, wanted).await?);
+        }
+        Ok(opened)
+    }
+}
+
+impl KeyedFile {
+    /// Takes up the one that comes next and begins with the key with which this ends.
+    fn join(&mut self, next: Self) {
+        self.logged.extend(next.logged);
+        self.last = next.last;
+    }
+
+    fn reaches(&self, next: &Self, key: &str) -> LakeReadError {
+        let path = |file: &Self| file.logged.last().map(|file| file.path.clone());
+        LakeReadError {
+            path: path(next).unwrap_or_default(),
+            reason: format!(
+                "its keys reach into those of {}; `lake-compact --sort-by {key}` puts the rows in \
+                 order",
+                path(self).unwrap_or_default()
+            ),
+            passes: false,
         }
     }
 }
@@ -188,7 +248,7 @@ async fn look(
         });
     }
     Ok(KeyedFile {
-        logged,
+        logged: vec![logged],
         first,
         last,
     })

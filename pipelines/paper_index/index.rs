@@ -26,7 +26,7 @@ use highwater_operators::vectors::FillVectors;
 use super::flow::Flow;
 use super::instance::Instance;
 use super::memory::Memory;
-use super::model::{Model, extractors};
+use super::model::{Model, extractors, limits};
 use super::publish::{Outcome, Publisher};
 use super::shown::show;
 use super::source::Documents;
@@ -139,19 +139,14 @@ impl Shared<'_> {
         let wanted = self.context.workers() * PIECES_OF_A_WORKER;
         self.context.runtime.block_on(async {
             let known = self.known_position(instance).await?;
-            let (budget, keys) = (&self.memory.reading, self.memory.keys_bytes);
-            let documents =
-                instance
-                    .source
-                    .documents(self.context.run, known.as_deref(), budget, keys);
-            let documents = tokio::select! {
-                biased;
-                documents = documents => documents?,
-                () = self.context.cancel.cancelled() => {
-                    return Err(Failure::interrupted("the run was asked to end"));
-                }
-            };
+            let mut documents = self.documents(instance, known.as_deref()).await?;
             let ledger = instance.ledger(&documents.identity, accept).await?;
+            let then = ledger.head().map(|head| &head.watermark);
+            // The position of another source says nothing of this one.
+            let is_other = then.is_some_and(|then| then.source != documents.identity);
+            if is_other && documents.objects.is_none() {
+                documents = self.documents(instance, None).await?;
+            }
             let mut compared = Compared {
                 ledger: None,
                 is_new: ledger.head().is_none(),
@@ -163,28 +158,54 @@ impl Shared<'_> {
                 documents,
             };
             if let Some(objects) = compared.documents.objects.clone() {
-                let sides = instance.sides(objects, &ledger, self.model.name(), &compared.tally);
-                let sides = DocumentSides {
-                    largest_bytes: self.largest_bytes(instance),
-                    ..sides.await?
-                };
+                let (model, limits) = (self.model.name(), limits(&instance.papers, &self.memory));
+                let sides = instance.sides(objects, &ledger, model, limits, &compared.tally);
+                let sides = sides.await?;
                 compared.found = find_changes(&sides, &compared.chunks, wanted).await?;
                 compared.sides = Some(sides);
                 let then = ledger.head().map(|head| &head.watermark);
                 let now = &compared.documents.bound.position;
+                let reading = self.reading(instance);
                 compared.has_moved = instance.source.has_positions()
-                    && then.is_some_and(|then| then.bound.position != *now || then.catching_up);
+                    && then.is_some_and(|then| {
+                        then.bound.position != *now
+                            || then.catching_up
+                            || then.reading != reading
+                            || is_other
+                            || ledger.head().is_some_and(|head| head.changed_by_others)
+                    });
             }
             compared.ledger = Some(ledger);
             Ok(compared)
         })
     }
 
+    /// The documents of an instance, unless its source is where it is `known` to have
+    /// been.
+    async fn documents(
+        &self,
+        instance: &Instance,
+        known: Option<&str>,
+    ) -> Result<Documents, Failure> {
+        let (budget, keys) = (&self.memory.reading, self.memory.keys_bytes);
+        let source = &instance.source;
+        let documents = source.documents(self.context.run, known, budget, keys);
+        tokio::select! {
+            biased;
+            documents = documents => documents,
+            () = self.context.cancel.cancelled() => {
+                Err(Failure::interrupted("the run was asked to end"))
+            }
+        }
+    }
+
     /// The position at which the source was looked at last, where the table was made of
     /// all of it as it would be now.
     async fn known_position(&self, instance: &Instance) -> Result<Option<String>, Failure> {
         let ledger = Ledger::open(instance.store.clone()).await?;
-        let head = ledger.head().map(|head| &head.watermark);
+        // What another program has done to the table is seen by comparing.
+        let head = ledger.head().filter(|head| !head.changed_by_others);
+        let head = head.map(|head| &head.watermark);
         let known = head.filter(|then| !then.catching_up && then.reading == self.reading(instance));
         Ok(known.map(|then| then.bound.position.clone()))
     }
@@ -198,19 +219,15 @@ impl Shared<'_> {
             text_column,
             ..
         } = &instance.config;
-        let largest = self.largest_bytes(instance);
+        let papers = &instance.papers;
         format!(
-            "{}; {}; {include:?} {exclude:?} {key_columns:?} {text_column:?} {largest}",
+            "{}; {}; {include:?} {exclude:?} {key_columns:?} {text_column:?} {} {:?} {:?}",
             instance.recipe,
-            self.model.name()
+            self.model.name(),
+            papers.largest,
+            papers.timeout,
+            papers.extractor_memory,
         )
-    }
-
-    /// The greatest document that is read, in bytes: what the user says, and no more
-    /// than a worker has memory for.
-    fn largest_bytes(&self, instance: &Instance) -> u64 {
-        let largest = instance.papers.largest.as_u64();
-        largest.min(self.memory.ahead_bytes)
     }
 
     fn stop_when_asked(&self, tally: &Arc<ObjectTally>) {
@@ -301,8 +318,19 @@ impl Shared<'_> {
         Ok(())
     }
 
-    /// What the user should know of vectors for which there was no memory.
+    /// What the user should know of vectors that cannot be read, and of those for which
+    /// there was no memory.
     pub(super) fn warn_of_left_out(&mut self) {
+        let unreadable = self
+            .vectors
+            .as_ref()
+            .map_or(0, |open| open.cache.unreadable());
+        if unreadable > 0 {
+            self.warnings.push(format!(
+                "{unreadable} files of known vectors cannot be read (the log names them): their \
+                 texts are embedded again where they come again"
+            ));
+        }
         let left_out = self
             .vectors
             .as_ref()

@@ -16,6 +16,7 @@ use highwater::watermark::Identity;
 use highwater_operators::ingest::documents::{DocumentSides, KEY};
 use highwater_operators::ingest::objects::KeyFilter;
 use highwater_operators::lake::KeyedTable;
+use highwater_operators::transform::extract::Limits;
 
 use super::source::Source;
 
@@ -139,13 +140,14 @@ impl Instance {
         source: Arc<dyn Objects>,
         ledger: &Ledger,
         model: &str,
+        limits: Limits,
         tally: &Arc<ObjectTally>,
     ) -> Result<DocumentSides, Failure> {
         let files = match ledger.head() {
             Some(_) => ledger.files().await?,
             None => Vec::new(),
         };
-        let chunks = KeyedTable::open(self.store.objects(), files, KEY).await;
+        let chunks = KeyedTable::open_sharing(self.store.objects(), files, KEY).await;
         let filter = KeyFilter::new(&self.config.include, &self.config.exclude);
         Ok(DocumentSides {
             source,
@@ -153,7 +155,7 @@ impl Instance {
             filter: filter.map_err(Failure::usage)?,
             recipe: self.recipe.as_str().into(),
             model: model.into(),
-            largest_bytes: self.papers.largest.as_u64(),
+            limits,
             retries: self.retries.clone(),
             tally: Arc::clone(tally),
         })

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use highwater::app::{self, Answer, Failure, Flag, Flags, Given, OwnVerb, Pipeline, RunContext};
 use highwater::run::config::{InstanceConfig, PapersConfig};
 use highwater::run::lake::open_lake;
-use highwater::run::report::{PlanReport, RunReport, StatusReport};
+use highwater::run::report::{PlanReport, RunReport, StatusReport, TableReport};
 use highwater::run::stages::Stages;
 use highwater::run::status::lake_status;
 use highwater::run::{Config, Secret};
@@ -49,9 +49,9 @@ fn main() -> ExitCode {
 /// The pipeline.
 #[derive(Default)]
 struct PaperIndex {
-    /// When each instance began last, of those that this process has run: `schedule` runs
-    /// the same pipeline again and again.
-    began: Mutex<BTreeMap<String, Instant>>,
+    /// When the run began that was the last to make an instance as it should be, of those
+    /// of this process: `schedule` runs the same pipeline again and again.
+    done: Mutex<BTreeMap<String, Instant>>,
 }
 
 /// Flags that may stand for a file.
@@ -160,21 +160,51 @@ fn only_instance(config: &mut Config) -> Result<&mut InstanceConfig, Failure> {
 }
 
 /// What the clock and the jitter of a schedule may take off the time between two runs.
-const SLACK: Duration = Duration::from_secs(1);
+fn slack(every: Duration) -> Duration {
+    (every / 10).max(Duration::from_secs(1))
+}
 
 impl PaperIndex {
-    /// Whether an instance is to run now; if so, it has begun.
-    fn is_due(&self, name: &str, instance: &InstanceConfig) -> bool {
-        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = began.get(name).map(Instant::elapsed);
-        let due = match (since, instance.every) {
-            (Some(since), Some(every)) => since + SLACK >= every,
+    /// Whether an instance is to be looked at by a run that began at `now`.
+    fn is_due(&self, name: &str, instance: &InstanceConfig, now: Instant) -> bool {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        match (done.get(name), instance.every) {
+            (Some(then), Some(every)) => now.duration_since(*then) + slack(every) >= every,
             _ => true,
-        };
-        if due {
-            began.insert(name.to_owned(), Instant::now());
         }
-        due
+    }
+
+    /// Takes note of an instance that is as it should be since a run that began at `now`:
+    /// one that failed is due again.
+    fn is_done(&self, name: &str, now: Instant) {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.insert(name.to_owned(), now);
+    }
+
+    /// One instance, into the report; its failure is its own, and the others go on.
+    fn index(
+        &self,
+        shared: &mut Shared<'_>,
+        name: &str,
+        config: &InstanceConfig,
+        report: &mut RunReport,
+    ) {
+        let context = shared.context;
+        let indexed = Instance::open(name, config, shared.config, context).and_then(|instance| {
+            let mut indexed = shared.index(&instance)?;
+            if indexed.table.error.is_none() {
+                indexed.documents.chroma = chroma::sync(&instance, context);
+            }
+            report.retries += instance.retries.made();
+            Ok(indexed)
+        });
+        match indexed {
+            Ok(indexed) => {
+                report.tables.push(indexed.table);
+                report.documents.push(indexed.documents);
+            }
+            Err(failure) => report.tables.push(TableReport::failed(name, failure)),
+        }
     }
 
     fn share<'a>(
@@ -243,20 +273,25 @@ impl Pipeline for PaperIndex {
             context.memory_limit.as_u64(),
         );
         report.warnings.clone_from(&context.warnings);
+        let now = Instant::now();
         for (name, one) in instance::instances(&config)? {
-            if !self.is_due(&name, &one) {
+            if !self.is_due(&name, &one, now) {
                 continue;
             }
-            let instance = Instance::open(&name, &one, &config, &context)?;
-            let mut indexed = shared.index(&instance)?;
-            if indexed.table.error.is_none() {
-                indexed.documents.chroma = chroma::sync(&instance, &context);
-            }
-            report.retries += instance.retries.made();
-            report.tables.push(indexed.table);
-            report.documents.push(indexed.documents);
+            self.index(&mut shared, &name, &one, &mut report);
             if context.cancel.is_cancelled() {
                 break;
+            }
+            let failed = report
+                .tables
+                .last()
+                .is_some_and(|table| table.error.is_some());
+            let chroma = report
+                .documents
+                .last()
+                .and_then(|last| last.chroma.as_ref());
+            if !failed && chroma.is_none_or(|chroma| chroma.error.is_none()) {
+                self.is_done(&name, now);
             }
         }
         shared.warn_of_left_out();

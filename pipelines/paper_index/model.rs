@@ -167,16 +167,22 @@ pub(super) fn extractors(papers: &PapersConfig, memory: &Memory) -> Result<Extra
     })?;
     let options = ExtractOptions {
         children: memory.extractors,
-        limits: Limits {
-            file_bytes: papers.largest.as_u64(),
-            text_characters: papers.text_characters,
-            time: papers.timeout,
-            memory_bytes: memory.extractor_bytes,
-            ..Limits::default()
-        },
+        limits: limits(papers, memory),
         pdf: pdf_backend(papers.pdf),
     };
     Ok(Extractors::new(program, options))
+}
+
+/// What one document may cost: what the user says, and no more than a worker has memory
+/// for.
+pub(super) fn limits(papers: &PapersConfig, memory: &Memory) -> Limits {
+    Limits {
+        file_bytes: papers.largest.as_u64().min(memory.ahead_bytes),
+        text_characters: papers.text_characters,
+        time: papers.timeout,
+        memory_bytes: memory.extractor_bytes,
+        ..Limits::default()
+    }
 }
 
 /// Answers `model pull` and `model check`.

@@ -129,7 +129,7 @@ impl Publisher {
                 files.extend(open.files);
             }
             let group = self.groups.get(*number);
-            removed.extend(group.and_then(|group| group.replaces.clone()));
+            removed.extend(group.into_iter().flat_map(|group| group.replaces.clone()));
         }
         (complete.len(), removed, files)
     }

@@ -47,8 +47,9 @@ pub struct Piece {
 /// is no file yet each piece is a group of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// The path of the file that goes, as the log has it.
-    pub replaces: Option<String>,
+    /// The paths of the files that go, as the log has them: several where a document lies
+    /// in more than one.
+    pub replaces: Vec<String>,
     /// The pieces, in the order of keys.
     pub pieces: Vec<Piece>,
 }
@@ -89,13 +90,11 @@ pub async fn find_changes(
         found.documents += look.documents;
         found.bytes += look.bytes;
         let pieces = look.pieces(number, &range, each);
-        match sides.chunks.path(number) {
-            Some(path) => found.groups.push(Group {
-                replaces: Some(path.to_owned()),
-                pieces,
-            }),
-            None => found.groups.extend(pieces.into_iter().map(|piece| Group {
-                replaces: None,
+        let replaces: Vec<String> = sides.chunks.paths(number).map(str::to_owned).collect();
+        match replaces.is_empty() {
+            false => found.groups.push(Group { replaces, pieces }),
+            true => found.groups.extend(pieces.into_iter().map(|piece| Group {
+                replaces: Vec::new(),
                 pieces: vec![piece],
             })),
         }

@@ -11,6 +11,7 @@ use super::old::{OldDocument, OldDocuments};
 use super::rows::{State, TOO_LARGE};
 use crate::ingest::objects::{Cursor, is_same, unreadable};
 use crate::lake::all_rows;
+use crate::transform::extract::Reason;
 
 /// What becomes of one document.
 #[derive(Debug)]
@@ -45,17 +46,14 @@ impl<'a> Merge<'a> {
         wanted: &SchemaRef,
         rows_at_once: usize,
     ) -> Result<Self, ObjectError> {
-        let batches = match sides.chunks.path(number) {
-            None => stream::empty().boxed(),
-            Some(_) => {
-                let file = sides.chunks.open_file(number, wanted).await;
-                all_rows(file.map_err(|error| unreadable("", &error))?, rows_at_once)
-            }
-        };
+        let files = sides.chunks.open_files(number, wanted).await;
+        let files = files.map_err(|error| unreadable("", &error))?;
+        let batches = stream::iter(files).flat_map(move |file| all_rows(file, rows_at_once));
+        let batches = batches.boxed();
         let pages = sides.source.pages(range.clone());
         Ok(Self {
             sides,
-            source: Cursor::new(pages, sides.retries.clone()),
+            source: Cursor::new(pages, sides.retries.clone()).past_unreadable(),
             old: OldDocuments::new(batches, range.clone()),
             range,
             refused: Vec::new(),
@@ -87,18 +85,28 @@ impl<'a> Merge<'a> {
                     return Ok(Some(Step::Same(old)));
                 }
                 (Some(object), old) => return Ok(Some(Step::Read(object, old))),
+                // What cannot be looked at is not gone.
+                (None, Some(old)) if self.is_refused(&old.state.object.key) => {
+                    return Ok(Some(Step::Same(old)));
+                }
                 (None, Some(old)) => return Ok(Some(Step::Goes(old))),
                 (None, None) => {}
             }
         }
     }
 
+    fn is_refused(&self, key: &str) -> bool {
+        self.sides.filter.takes(key) && self.source.refuses(key)
+    }
+
     /// Whether rows were made of this object, in the way in which they would be now.
     fn is_current(&self, object: &Listed, state: &State) -> bool {
         let note = state.note.as_deref().unwrap_or_default();
+        let limits = &self.sides.limits;
         // It was too large, and is no longer.
-        let let_in = note.starts_with(TOO_LARGE) && object.bytes <= self.sides.largest_bytes;
-        !let_in
+        let is_let_in = note.starts_with(TOO_LARGE) && object.bytes <= limits.file_bytes;
+        !is_let_in
+            && !Reason::is_overcome(note, limits)
             && is_same(object, &state.object)
             && *state.recipe == *self.sides.recipe
             && *state.model == *self.sides.model

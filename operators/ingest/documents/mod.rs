@@ -35,6 +35,7 @@ use highwater::telemetry::objects::ObjectTally;
 
 use super::objects::KeyFilter;
 use crate::lake::KeyedTable;
+use crate::transform::extract::Limits;
 
 pub use find::{Found, Group, Piece, find_changes};
 pub use prepare::Preparing;
@@ -59,8 +60,9 @@ pub struct DocumentSides {
     pub recipe: Arc<str>,
     /// The model whose vectors the table holds.
     pub model: Arc<str>,
-    /// The greatest document that is read, in bytes.
-    pub largest_bytes: u64,
+    /// What one document may cost: larger ones are not read, and those that were set
+    /// aside by a limit are tried again once it is wider.
+    pub limits: Limits,
     /// How listings are repeated.
     pub retries: Retries,
     /// Where documents are counted.

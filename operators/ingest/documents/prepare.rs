@@ -18,9 +18,6 @@ use crate::sink::objects::{Body, BodyReader};
 use crate::transform::chunk::{self, Chunk, ChunkError, ChunkOptions, TokenCounter};
 use crate::transform::extract::{Document, Extractors};
 
-/// How often a document is begun anew that changes while it is read.
-const MOST_CHANGES: u32 = 5;
-
 /// What a document takes beside what depends on its size, in bytes. An estimate.
 const DOCUMENT_BYTES: u64 = 64 << 10;
 
@@ -69,7 +66,7 @@ pub struct Preparing {
 impl Preparing {
     /// What a document takes while it is prepared, in bytes. An estimate.
     pub(super) fn bytes(&self, sides: &DocumentSides, object: &Listed) -> u64 {
-        if object.bytes > sides.largest_bytes {
+        if object.bytes > sides.limits.file_bytes {
             return DOCUMENT_BYTES;
         }
         let unpacked = match is_packed(&object.key) {
@@ -140,10 +137,10 @@ impl Preparing {
             model: sides.model.to_string(),
             note: None,
         };
-        let read = match object.bytes > sides.largest_bytes {
+        let read = match object.bytes > sides.limits.file_bytes {
             true => Err(format!(
-                "{TOO_LARGE}: {} bytes, {} at most",
-                object.bytes, sides.largest_bytes
+                "{TOO_LARGE} {} bytes, {} at most",
+                object.bytes, sides.limits.file_bytes
             )),
             false => {
                 let body = self.body(sides, &mut state.object, paid_bytes).await?;
@@ -159,7 +156,11 @@ impl Preparing {
             }
         };
         let document = match read {
-            Ok(document) => document,
+            Ok(mut document) => {
+                // The child is not trusted to have done it.
+                document.keep_it_short();
+                document
+            }
             Err(reason) => {
                 tally.quarantine(&state.object.key, &reason);
                 state.note = Some(reason);
@@ -218,22 +219,8 @@ impl Preparing {
     ) -> Result<Body, Trouble> {
         // What takes more than there is has paid for all that there is.
         let estimated = self.bytes(sides, object).max(paid_bytes);
-        for _ in 0..MOST_CHANGES {
-            match self.reader.read(object, None).await {
-                Ok(body) => return Ok(body),
-                Err(error) if error.kind == ObjectErrorKind::Changed => {
-                    *object = self.reader.look_again(&object.key).await?;
-                    if self.bytes(sides, object) > estimated {
-                        let what = "it has grown while it was read; run again";
-                        let error = ObjectError::new(ObjectErrorKind::Failed, &object.key, what);
-                        return Err(error.into());
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let what = "it changed each time while it was read; run again when it rests";
-        Err(ObjectError::new(ObjectErrorKind::Failed, &object.key, what).into())
+        let fits = |object: &Listed| self.bytes(sides, object) <= estimated;
+        Ok(self.reader.read_as_it_is(object, fits).await?)
     }
 }
 

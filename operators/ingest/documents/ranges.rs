@@ -1,6 +1,7 @@
 //! [`DocumentRanges`]: ranges of the table as they are to be.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -22,6 +23,9 @@ const MOST_AHEAD: usize = 16;
 
 /// Rows of the table decoded at once.
 const ROWS_AT_ONCE: usize = 256;
+
+/// How often it is looked whether the run is asked to end while nothing comes.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Chunks without a vector that go to the model together, at least: a window in which
 /// texts of like length find each other.
@@ -109,7 +113,7 @@ impl RangePlan {
                 }
             };
             let permit = loop {
-                match ahead.room(bytes).await.map_err(told)? {
+                match self.unless_stopped(ahead.room(bytes)).await? {
                     Next::Room(permit) => break permit,
                     Next::First(paid) => rows.push(paid, self.vector_bytes, out).await?,
                     Next::Nothing => rows.flush(out).await?,
@@ -131,7 +135,7 @@ impl RangePlan {
                 Step::Goes(_) => {}
             }
         }
-        while let Some(paid) = ahead.next().await.map_err(told)? {
+        while let Some(paid) = self.unless_stopped(ahead.next()).await? {
             rows.push(paid, self.vector_bytes, out).await?;
         }
         if self.sides.tally.is_stopped() {
@@ -139,6 +143,24 @@ impl RangePlan {
             return Err(interrupted());
         }
         rows.flush(out).await
+    }
+
+    /// What comes, unless the run is asked to end before: a document may take minutes, and
+    /// nobody who gave up waits for it.
+    async fn unless_stopped<T>(
+        &self,
+        coming: impl Future<Output = Result<T, ObjectError>>,
+    ) -> Result<T, SourceError> {
+        let stopped = async {
+            while !self.sides.tally.is_stopped() {
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            come = coming => come.map_err(|error| self.failed(error)),
+            () = stopped => Err(interrupted()),
+        }
     }
 
     fn failed(&self, error: ObjectError) -> SourceError {

@@ -19,8 +19,8 @@ use crate::transform::chunk::Chunk;
 pub const KEY: &str = "document";
 
 /// How the note of a document begins that was too large to be read: another limit may
-/// let it in.
-pub(super) const TOO_LARGE: &str = "too large";
+/// let it in. What is too large only when it is unpacked begins otherwise.
+pub(super) const TOO_LARGE: &str = "too large:";
 
 /// The column of ids; NULL where a document has no text.
 pub const ID: &str = "id";

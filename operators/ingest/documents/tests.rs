@@ -18,6 +18,7 @@ use super::old::OldDocuments;
 use super::rows::{About, KnownVectors, State, document_rows, text, without_vector};
 use super::*;
 use crate::transform::chunk::{Chunk, ChunkOptions, Document, TokenCounter, chunks};
+use crate::transform::extract::Limits;
 
 struct Words;
 
@@ -168,14 +169,15 @@ impl Sides {
 
     async fn find(&self, wanted: usize) -> (Found, Arc<ObjectTally>) {
         let tally = Arc::new(ObjectTally::new(None));
-        let table = KeyedTable::open(Arc::clone(&self.folder), self.files.clone(), KEY).await;
+        let table =
+            KeyedTable::open_sharing(Arc::clone(&self.folder), self.files.clone(), KEY).await;
         let sides = DocumentSides {
             source: Arc::new(FolderObjects::new(self.home.path())),
             chunks: Arc::new(table.unwrap()),
             filter: KeyFilter::new(&[], &["*.skip".to_owned()]).unwrap(),
             recipe: "r".into(),
             model: "m".into(),
-            largest_bytes: 1 << 30,
+            limits: Limits::default(),
             retries: Retries::new(RetryPolicy::default()),
             tally: Arc::clone(&tally),
         };
@@ -214,9 +216,9 @@ async fn only_ranges_with_a_change_are_found() {
     let replaced: Vec<_> = found
         .groups
         .iter()
-        .map(|group| group.replaces.as_deref())
+        .flat_map(|group| &group.replaces)
         .collect();
-    assert_eq!(replaced, [Some("one.parquet"), Some("two.parquet")]);
+    assert_eq!(replaced, ["one.parquet", "two.parquet"]);
     assert_eq!(found.documents, 2);
 }
 
@@ -229,10 +231,7 @@ async fn what_was_made_in_another_way_is_made_anew() {
     sides.index("two.parquet", &["b"], "an older recipe").await;
     let (found, tally) = sides.find(1).await;
     assert_eq!(counts(&tally), [0, 1, 0, 1]);
-    assert_eq!(
-        found.groups.first().unwrap().replaces.as_deref(),
-        Some("two.parquet")
-    );
+    assert_eq!(found.groups.first().unwrap().replaces, ["two.parquet"]);
 }
 
 #[tokio::test]
@@ -247,6 +246,6 @@ async fn a_first_load_is_divided_and_each_piece_stands_alone() {
         found
             .groups
             .iter()
-            .all(|group| group.replaces.is_none() && group.pieces.len() == 1)
+            .all(|group| group.replaces.is_empty() && group.pieces.len() == 1)
     );
 }

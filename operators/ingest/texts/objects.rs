@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use highwater::store::objects::{
     Describe, Got, KeyRange, Listed, ObjectError, ObjectErrorKind, Objects, Page, Pages, Parts,
-    Written,
+    Refused, Written,
 };
 use http::HeaderMap;
 
@@ -70,15 +70,25 @@ impl Objects for TextObjects {
             .places()
             .partition_point(|place| *place.key <= *range.after);
         let texts = Arc::clone(&self.texts);
+        // No range holds the name that is none.
+        let mut refused = Vec::from_iter(
+            texts
+                .places()
+                .first()
+                .filter(|place| place.key.is_empty() && range.after.is_empty())
+                .map(|_| Refused {
+                    key: String::new(),
+                    reason: "the key of a row is empty, which names no document".to_owned(),
+                }),
+        );
         let pages = stream::unfold(from, move |from| {
             let left = texts.places().get(from..).unwrap_or_default();
             let inside = left.iter().take_while(|place| !range.is_beyond(&place.key));
             let objects: Vec<Listed> = inside.take(PAGE_TEXTS).map(listed).collect();
+            let refused = std::mem::take(&mut refused);
             let next = from + objects.len();
-            let page = (!objects.is_empty()).then(|| {
-                let refused = Vec::new();
-                (Ok(Page { objects, refused }), next)
-            });
+            let is_page = !objects.is_empty() || !refused.is_empty();
+            let page = is_page.then_some((Ok(Page { objects, refused }), next));
             async move { page }
         });
         pages.boxed()

@@ -2,7 +2,7 @@
 //! counted while it is, so that a bomb ends at the limit.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use flate2::read::MultiGzDecoder;
 
@@ -20,7 +20,13 @@ pub(super) fn gunzip(contents: &[u8], limits: &Limits) -> Result<Vec<u8>, Reason
     MultiGzDecoder::new(contents)
         .take(limit.saturating_add(1))
         .read_to_end(&mut unpacked)
-        .map_err(|error| Reason::Unsupported(format!("damaged gzip: {error}")))?;
+        .map_err(|error| match error.kind() {
+            // What it unpacks to may be allowed, and yet more than the child has.
+            ErrorKind::OutOfMemory => Reason::TooMuchMemory {
+                limit: limits.memory_bytes,
+            },
+            _ => Reason::Unsupported(format!("damaged gzip: {error}")),
+        })?;
     if unpacked.len() as u64 > limit {
         return Err(Reason::Unpacks { limit });
     }
@@ -44,9 +50,14 @@ pub(super) fn without_gz(key: &str) -> String {
 pub(super) fn untar(contents: &[u8], limits: &Limits) -> Result<BTreeMap<String, Vec<u8>>, Reason> {
     let mut files = BTreeMap::new();
     let mut left = limits.unpacked_bytes;
-    let damaged = |error: std::io::Error| Reason::Malformed {
-        format: Format::Latex,
-        what: format!("damaged tar archive: {error}"),
+    let damaged = |error: std::io::Error| match error.kind() {
+        ErrorKind::OutOfMemory => Reason::TooMuchMemory {
+            limit: limits.memory_bytes,
+        },
+        _ => Reason::Malformed {
+            format: Format::Latex,
+            what: format!("damaged tar archive: {error}"),
+        },
     };
     let mut archive = tar::Archive::new(contents);
     for entry in archive.entries().map_err(damaged)?.take(MOST_FILES) {

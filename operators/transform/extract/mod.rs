@@ -33,6 +33,12 @@ pub use child::{ARGUMENT, Confined, confine, serve, serve_with};
 pub use format::Format;
 pub use pool::{ExtractError, Extractors};
 
+/// The longest title and date, in bytes.
+const LINE_BYTES: usize = 1_000;
+
+/// The longest lists of authors and of categories together, in bytes.
+const LISTS_BYTES: usize = 4_000;
+
 /// The text of a document, and what it says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
@@ -60,6 +66,23 @@ pub struct Document {
     pub categories: Vec<String>,
     /// Whether the text was longer than [`Limits::text_characters`] and was cut.
     pub truncated: bool,
+}
+
+impl Document {
+    /// Cuts what it says of itself: each of its chunks says it again.
+    pub(crate) fn keep_it_short(&mut self) {
+        for line in [&mut self.title, &mut self.date].into_iter().flatten() {
+            line.truncate(line.floor_char_boundary(LINE_BYTES));
+        }
+        let mut left = LISTS_BYTES;
+        for list in [&mut self.authors, &mut self.categories] {
+            let fitting = list.iter().take_while(|item| {
+                left = left.saturating_sub(item.len() + 1);
+                left > 0
+            });
+            list.truncate(fitting.count());
+        }
+    }
 }
 
 /// Where a heading is.
@@ -190,6 +213,22 @@ pub enum Reason {
     Unsupported(String),
 }
 
+impl Reason {
+    /// Whether a document that was set aside by a limit of time or memory (`note`, as a
+    /// reason says it) has more of it under `limits`.
+    #[must_use]
+    pub fn is_overcome(note: &str, limits: &Limits) -> bool {
+        let number = |begin: &str, end: &str| {
+            let number = note.strip_prefix(begin)?.strip_suffix(end)?;
+            number.parse::<f64>().ok()
+        };
+        let seconds = number("too slow: ", " s");
+        let mib = number("too much memory: ", " MiB");
+        seconds.is_some_and(|seconds| limits.time.as_secs_f64() > seconds)
+            || mib.is_some_and(|mib| (limits.memory_bytes >> 20) as f64 > mib)
+    }
+}
+
 /// Bytes as a person writes them: `60 MB`.
 fn size(bytes: &u64) -> String {
     match *bytes {
@@ -217,7 +256,7 @@ pub fn read(
             limit: limits.file_bytes,
         });
     }
-    match format::detect(key, contents)? {
+    let mut document = match format::detect(key, contents)? {
         format::Kind::Gzip => {
             let unpacked = archive::gunzip(contents, limits)?;
             let key = archive::without_gz(key);
@@ -227,7 +266,9 @@ pub fn read(
             }
         }
         kind => read_as(kind, contents, limits, pdf),
-    }
+    }?;
+    document.keep_it_short();
+    Ok(document)
 }
 
 fn read_as(
@@ -249,5 +290,56 @@ fn read_as(
         (Format::Markdown, _) => Ok(markdown::read(&encoding::decode(contents), limits)),
         (Format::Plain, _) => Ok(plain::read(&encoding::decode(contents), limits)),
         (Format::Latex, _) => Ok(latex::read(&encoding::decode(contents), limits)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text::TextWriter;
+    use super::*;
+
+    #[test]
+    fn what_a_document_says_of_itself_is_kept_short() {
+        let mut document = TextWriter::new(&Limits::default()).finish(Format::Plain);
+        document.title = Some("é".repeat(1_000));
+        document.date = Some("2020-01-02".to_owned());
+        document.authors = vec!["Ann".to_owned(); 900];
+        document.categories = vec!["a".repeat(300); 3];
+        document.keep_it_short();
+        assert_eq!(document.title.as_ref().map(String::len), Some(LINE_BYTES));
+        assert_eq!(document.date.as_deref(), Some("2020-01-02"));
+        assert_eq!(
+            (document.authors.len(), document.categories.len()),
+            (900, 1)
+        );
+        document.authors = vec!["Ann".to_owned(); 9_000];
+        document.keep_it_short();
+        let bytes: usize = document.authors.iter().map(|author| author.len() + 1).sum();
+        assert!(bytes < LISTS_BYTES && bytes > LISTS_BYTES - 8, "{bytes}");
+        assert!(document.categories.is_empty());
+    }
+
+    #[test]
+    fn a_limit_is_overcome_by_a_wider_one() {
+        let limits = |seconds, mib: u64| Limits {
+            time: Duration::from_millis(seconds),
+            memory_bytes: mib << 20,
+            ..Limits::default()
+        };
+        let narrow = limits(1_500, 64);
+        let slow = Reason::TooSlow { limit: narrow.time }.to_string();
+        let much = Reason::TooMuchMemory {
+            limit: narrow.memory_bytes,
+        }
+        .to_string();
+        for note in [&slow, &much] {
+            assert!(!Reason::is_overcome(note, &narrow), "{note}");
+            assert!(Reason::is_overcome(note, &limits(1_501, 65)), "{note}");
+        }
+        assert!(!Reason::is_overcome(&slow, &limits(1_500, 65)));
+        assert!(!Reason::is_overcome(
+            &Reason::Encrypted.to_string(),
+            &limits(9_000, 999)
+        ));
     }
 }
