@@ -41,7 +41,7 @@ def options(arguments, target, peers):
     arguments.add_argument("--peers", default=peers)
     arguments.add_argument("--memory", default="128MiB", help="the limit of object-sync")
     arguments.add_argument("--ours", help="another object-sync than that of the release build")
-    arguments.add_argument("--server", default=target / "debug/examples/s3_server", help="the command of the S3 server")
+    arguments.add_argument("--server", default=target / "release/examples/s3_server", help="the command of the S3 server")
     arguments.add_argument("--venv", help="a Python environment with the peers that are packages")
 
 

@@ -2,7 +2,7 @@
 """`object-sync` beside `s5cmd`, `rclone` and `boto3`, on one S3 server of this machine.
 
     cargo build --workspace --release --locked --bin object-sync
-    cargo build --workspace --locked --example s3_server
+    cargo build --workspace --release --locked --example s3_server
     benches/objects.py --objects 20000 --rounds 5
     benches/objects.py --objects 100000 --bytes 2000 --rounds 5 --shapes again
 

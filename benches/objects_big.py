@@ -2,7 +2,7 @@
 """Large objects, and large ones among small ones: `object-sync` beside `s5cmd`.
 
     cargo build --workspace --release --locked --bin object-sync
-    cargo build --workspace --locked --example s3_server
+    cargo build --workspace --release --locked --example s3_server
     benches/objects_big.py --rounds 5 --sets 1x2GiB,40x256MiB,mixed
 
 A set is so many objects of so many bytes; `mixed` is 90% of 10 to 200 KB and 10% of 5 to

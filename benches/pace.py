@@ -2,7 +2,7 @@
 """How many requests at once `object-sync` finds, against a far server and a busy one.
 
     cargo build --workspace --release --locked --bin object-sync
-    cargo build --workspace --locked --example s3_server
+    cargo build --workspace --release --locked --example s3_server
     benches/pace.py --delay 50 --rounds 3     # every request takes 50 ms longer
     benches/pace.py --overload                # a server that more at once make slower, or that refuses
 

@@ -31,7 +31,8 @@ PACKAGES = [
     "lp-solve-doc", "nauty-doc", "r-cran-lme4", "r-bioc-limma", "r-bioc-edger", "asymptote-doc", "gap-doc",
     "glpk-doc", "fftw-docs", "groff", "apache2-doc", "cmake-doc",
 ]
-KINDS = {".html": 0.5, ".txt": 0.35, ".pdf": 0.15}
+# Of what there is not enough of, HTML takes the place.
+KINDS = {".txt": 0.35, ".pdf": 0.15, ".html": 0.5}
 
 
 def fetch():
@@ -59,7 +60,8 @@ def choose(home, count):
     for kind, share in KINDS.items():
         plain = {kind, kind + ".gz"} if kind == ".txt" else {kind}
         of_kind = [path for path in files if "".join(path.suffixes[-2:]) in plain or path.suffix in plain]
-        wanted = min(int(count * share), len(of_kind))
+        wanted = count - len(chosen) if kind == ".html" else int(count * share)
+        wanted = min(wanted, len(of_kind))
         chosen += [of_kind[n * len(of_kind) // wanted] for n in range(wanted)]
     return chosen
 
