@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use highwater::app::Failure;
+use highwater::cancel::Cancel;
 use highwater::flow::{Epoch, Event, Settle, Settled};
 use highwater::ledger::{
     Change, ChangeKind, DataFile, Ledger, LoggedFile, Rewrite, RewriteKind, Rewriter, delta_stats,
@@ -119,8 +120,8 @@ impl Record {
 
     /// Merges small files, where there are many: a run that compares with the record
     /// reads them side by side. A run that cannot is as good.
-    pub(super) async fn merge_small_or_warn(&mut self) {
-        if let Err(failure) = self.merge_small().await {
+    pub(super) async fn merge_small_or_warn(&mut self, cancel: &Cancel) {
+        if let Err(failure) = self.merge_small(cancel).await {
             tracing::warn!("the record of copies stays in many files: {failure}");
         }
     }
@@ -128,8 +129,11 @@ impl Record {
     /// # Errors
     /// A file cannot be read, written or published; another run has published meanwhile.
     /// What was there is as good as before.
-    async fn merge_small(&mut self) -> Result<(), Failure> {
+    async fn merge_small(&mut self, cancel: &Cancel) -> Result<(), Failure> {
         while let Some(small) = many_small(self.ledger.files().await?) {
+            if cancel.is_cancelled() {
+                break;
+            }
             let mut merged = RecordFile::new("merged")?;
             let mut rows = MergedRecord::new(self.store.objects(), &small);
             while let Some(batch) = rows.next().await.map_err(|error| unwritten(&error))? {

@@ -175,7 +175,8 @@ impl<'a> SyncRun<'a> {
         if let (None, Some(record)) = (&failure, &record)
             && doing == Doing::Copy
         {
-            let merge = async { record.lock().await.merge_small_or_warn().await };
+            let cancel = &self.context.cancel;
+            let merge = async { record.lock().await.merge_small_or_warn(cancel).await };
             self.context.runtime.block_on(merge);
         }
         let mut report = self.report(doing, &memory);
@@ -261,7 +262,7 @@ impl<'a> SyncRun<'a> {
             if doing == Doing::Copy {
                 record.begin().await?;
                 // A run that was killed has left a file for each of its epochs.
-                record.merge_small_or_warn().await;
+                record.merge_small_or_warn(&self.context.cancel).await;
             }
             Ok(Some(Arc::new(tokio::sync::Mutex::new(record))))
         })

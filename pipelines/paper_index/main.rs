@@ -161,7 +161,7 @@ fn only_instance(config: &mut Config) -> Result<&mut InstanceConfig, Failure> {
 
 /// What the clock and the jitter of a schedule may take off the time between two runs.
 fn slack(every: Duration) -> Duration {
-    (every / 10).max(Duration::from_secs(1))
+    (every / 10).clamp(Duration::from_secs(1), Duration::from_secs(60))
 }
 
 impl PaperIndex {

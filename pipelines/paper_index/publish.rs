@@ -153,8 +153,9 @@ impl Publisher {
             watermark: Watermark {
                 key: vec![KEY.to_owned()],
                 // Other ranges are still as the last run left them, or a document could not
-                // be read.
-                catching_up: self.left > 0 || self.tally.failed.get() > 0,
+                // be read. What was refused by its name is no better when it is looked at
+                // again.
+                catching_up: self.left > 0 || self.tally.failed.get() > self.tally.refused.get(),
                 set_aside: self.set_aside,
                 reading: self.reading.clone(),
                 ..Watermark::new(self.source.clone(), Mode::Mirror, self.bound.clone())

@@ -114,11 +114,7 @@ impl<'a> Merge<'a> {
 
     /// Tells of names that are no objects, once the range was merged.
     pub(super) fn tell_refused(&mut self) {
-        for Refused { key, reason } in self.refused.drain(..) {
-            if self.sides.filter.takes(&key) {
-                self.sides.tally.refused.add(1);
-                self.sides.tally.failed(&key, &reason);
-            }
-        }
+        let sides = self.sides;
+        sides.filter.tell(&mut self.refused, &sides.tally);
     }
 }

@@ -1,6 +1,8 @@
 //! Which keys are wanted.
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use highwater::store::objects::Refused;
+use highwater::telemetry::objects::ObjectTally;
 
 /// Globs of keys to take and to leave out.
 #[derive(Debug, Clone)]
@@ -28,6 +30,22 @@ impl KeyFilter {
     #[must_use]
     pub fn takes(&self, key: &str) -> bool {
         (self.all || self.include.is_match(key)) && !self.exclude.is_match(key)
+    }
+
+    /// Counts and names what was refused, as far as it is wanted. What cannot be read may
+    /// be a folder with wanted keys: only what is left out by name is not told.
+    pub(crate) fn tell(&self, refused: &mut Vec<Refused>, tally: &ObjectTally) {
+        for refused in refused.drain(..) {
+            let key = &refused.key;
+            let is_wanted = match refused.is_unreadable() {
+                true => !self.exclude.is_match(key),
+                false => self.takes(key),
+            };
+            if is_wanted {
+                tally.refused.add(1);
+                tally.failed(key, &refused.reason);
+            }
+        }
     }
 }
 
@@ -64,5 +82,25 @@ mod tests {
             assert_eq!(filter.takes(key), taken, "{key}");
         }
         assert!(KeyFilter::new(&[], &[]).unwrap().takes("anything"));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_told_whatever_is_asked_for() {
+        let filter = KeyFilter::new(&["*.csv".to_owned()], &["lost+found/*".to_owned()]).unwrap();
+        let tally = ObjectTally::new(None);
+        let refused = |key: &str, reason: &str| Refused {
+            key: key.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let unreadable = "it is there and cannot be read: no permission";
+        let mut all = vec![
+            refused("private/", unreadable),
+            refused("lost+found/", unreadable),
+            refused("link", "it is a symbolic link, which is not followed"),
+            refused("link.csv", "it is a symbolic link, which is not followed"),
+        ];
+        filter.tell(&mut all, &tally);
+        assert!(all.is_empty());
+        assert_eq!((tally.refused.get(), tally.failed.get()), (2, 2));
     }
 }

@@ -177,12 +177,7 @@ impl<'a> Merge<'a> {
     }
 
     fn refuse(&self, refused: &mut Vec<Refused>) {
-        for Refused { key, reason } in refused.drain(..) {
-            if self.plan.filter.takes(&key) {
-                self.plan.tally.refused.add(1);
-                self.plan.tally.failed(&key, &reason);
-            }
-        }
+        self.plan.filter.tell(refused, &self.plan.tally);
     }
 }
 

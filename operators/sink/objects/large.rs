@@ -81,39 +81,13 @@ impl CopyObjects {
 
     /// The ranges of an object's parts.
     pub(super) fn parts_of(&self, object: &Listed) -> Result<Vec<Range<u64>>, ObjectError> {
-        let (sizes, most) = self.target.parts_limits();
-        let wanted = self.large.buffers.bytes() as u64;
-        let needed = object.bytes.div_ceil(most);
-        // Files are written in whole blocks.
-        let bytes = wanted.max(needed).next_multiple_of(BLOCK_BYTES as u64);
-        if bytes >= sizes.end {
-            let what = format!(
-                "{:?} is too large for {}: more than {most} parts of the greatest size",
-                object.key,
-                self.target.url()
-            );
-            return Err(ObjectError::new(
-                ObjectErrorKind::Impossible,
-                &object.key,
-                what,
-            ));
-        }
-        let lane_bytes = self.large.budget.total_bytes();
-        if bytes > lane_bytes {
-            let what = format!(
-                "{:?} needs parts of {} MiB, as {} takes no more than {most} of them, and there \
-                 is memory for {} MiB; give more --memory",
-                object.key,
-                bytes >> 20,
-                self.target.url(),
-                lane_bytes >> 20
-            );
-            return Err(ObjectError::new(
-                ObjectErrorKind::Impossible,
-                &object.key,
-                what,
-            ));
-        }
+        let (wanted, lane) = (self.large.buffers.bytes(), &self.large.budget);
+        let limits = self.target.parts_limits();
+        let bytes = part_bytes(object.bytes, limits, wanted as u64, lane.total_bytes());
+        let bytes = bytes.map_err(|why| {
+            let what = format!("{:?} cannot go to {}: {why}", object.key, self.target.url());
+            ObjectError::new(ObjectErrorKind::Impossible, &object.key, what)
+        })?;
         Ok(cut(object.bytes, bytes))
     }
 
@@ -241,6 +215,33 @@ fn over<T>(done: Result<Result<T, Trouble>, tokio::task::JoinError>) -> Result<T
     })
 }
 
+/// How large the parts of an object are, in bytes: as large as is `wanted`, and larger where
+/// the store, which takes parts of some sizes and so many of them, would have too many. An
+/// error says why it cannot be cut: larger ones than the lane has memory for would pass the
+/// memory limit.
+fn part_bytes(
+    bytes: u64,
+    (sizes, most): (Range<u64>, u64),
+    wanted: u64,
+    lane_bytes: u64,
+) -> Result<u64, String> {
+    let needed = bytes.div_ceil(most.max(1));
+    // Files are written in whole blocks.
+    let part = wanted.max(needed).next_multiple_of(BLOCK_BYTES as u64);
+    if part >= sizes.end {
+        return Err(format!("it is more than {most} parts of the greatest size"));
+    }
+    if needed > wanted && part > lane_bytes {
+        return Err(format!(
+            "as {most} parts, which is the most, each has {} MiB, and there is memory for {} MiB; \
+             give more --memory",
+            part >> 20,
+            lane_bytes >> 20
+        ));
+    }
+    Ok(part)
+}
+
 /// Ranges of `each` bytes that make up `bytes`.
 fn cut(bytes: u64, each: u64) -> Vec<Range<u64>> {
     let begins = (0..bytes.div_ceil(each.max(1))).map(|number| number * each);
@@ -254,6 +255,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn parts_grow_with_the_object_and_never_beyond_memory() {
+        let limits = || (5 * MIB..5 * 1024 * MIB, 10_000);
+        let cut = |bytes, lane| part_bytes(bytes, limits(), 8 * MIB, lane);
+        assert_eq!(cut(50 * MIB, 66 * MIB), Ok(8 * MIB));
+        assert_eq!(cut(200_000 * MIB, 66 * MIB), Ok(20 * MIB));
+        let beyond = cut(700_000 * MIB, 66 * MIB);
+        assert!(beyond.is_err_and(|why| why.contains("70 MiB") && why.contains("66 MiB")));
+        // The least that a store takes may pass alone, however little memory there is.
+        assert_eq!(cut(50 * MIB, MIB), Ok(8 * MIB));
+        assert!(cut(u64::MAX / 2, u64::MAX).is_err());
+    }
 
     proptest! {
         #[test]

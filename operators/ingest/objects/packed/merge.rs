@@ -197,11 +197,7 @@ impl<'a, S: Side> Merge<'a, S> {
 
     /// Tells of names that are no objects.
     pub(super) fn tell_refused(&mut self) {
-        for Refused { key, reason } in self.refused.drain(..) {
-            if self.plan.filter.takes(&key) {
-                self.plan.tally.refused.add(1);
-                self.plan.tally.failed(&key, &reason);
-            }
-        }
+        let plan = self.plan;
+        plan.filter.tell(&mut self.refused, &plan.tally);
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::super::Refused;
 
-/// How the reason begins where nothing is known but the name.
+/// What the reason says where nothing is known but the name.
 const UNREADABLE: &str = "it is there and cannot be read";
 
 impl Refused {
@@ -25,7 +25,7 @@ impl Refused {
     /// Whether nothing is known of it but its name.
     #[must_use]
     pub fn is_unreadable(&self) -> bool {
-        self.reason.starts_with(UNREADABLE)
+        self.reason.contains(UNREADABLE)
     }
 
     /// Whether another range of keys tells of it, so that it is not counted twice.
