@@ -30,7 +30,7 @@ use highwater::run::stages::Stages;
 use highwater::run::status::lake_status;
 use highwater::run::{Config, Secret};
 use highwater_operators::transform::extract;
-use index::Shared;
+use index::{Indexed, Shared};
 use instance::Instance;
 use memory::Memory;
 use model::Model;
@@ -176,19 +176,20 @@ impl PaperIndex {
 
     /// Takes note of an instance that is as it should be since a run that began at `now`:
     /// one that failed is due again.
-    fn is_done(&self, name: &str, now: Instant) {
+    fn remember_done(&self, name: &str, now: Instant) {
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.insert(name.to_owned(), now);
     }
 
-    /// One instance, into the report; its failure is its own, and the others go on.
+    /// One instance, into the report; its failure is its own, and the others go on. Whether
+    /// it and its collection are as they should be.
     fn index(
         &self,
         shared: &mut Shared<'_>,
         name: &str,
         config: &InstanceConfig,
         report: &mut RunReport,
-    ) {
+    ) -> bool {
         let context = shared.context;
         let indexed = Instance::open(name, config, shared.config, context).and_then(|instance| {
             let mut indexed = shared.index(&instance)?;
@@ -199,11 +200,17 @@ impl PaperIndex {
             Ok(indexed)
         });
         match indexed {
-            Ok(indexed) => {
-                report.tables.push(indexed.table);
-                report.documents.push(indexed.documents);
+            Ok(Indexed { table, documents }) => {
+                let behind = documents.chroma.as_ref().and_then(|it| it.error.as_ref());
+                let is_done = table.error.is_none() && behind.is_none();
+                report.tables.push(table);
+                report.documents.push(documents);
+                is_done
             }
-            Err(failure) => report.tables.push(TableReport::failed(name, failure)),
+            Err(failure) => {
+                report.tables.push(TableReport::failed(name, failure));
+                false
+            }
         }
     }
 
@@ -278,20 +285,12 @@ impl Pipeline for PaperIndex {
             if !self.is_due(&name, &one, now) {
                 continue;
             }
-            self.index(&mut shared, &name, &one, &mut report);
+            let is_done = self.index(&mut shared, &name, &one, &mut report);
             if context.cancel.is_cancelled() {
                 break;
             }
-            let failed = report
-                .tables
-                .last()
-                .is_some_and(|table| table.error.is_some());
-            let chroma = report
-                .documents
-                .last()
-                .and_then(|last| last.chroma.as_ref());
-            if !failed && chroma.is_none_or(|chroma| chroma.error.is_none()) {
-                self.is_done(&name, now);
+            if is_done {
+                self.remember_done(&name, now);
             }
         }
         shared.warn_of_left_out();
