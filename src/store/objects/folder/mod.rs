@@ -3,6 +3,16 @@
 //! Symbolic links are not followed, in either direction: a link in a source is
 //! reported, and nothing is written through one, so that nothing leaves the
 //! folder. Files are written under a name of ours and renamed when whole.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `root` | the folder itself, and whether it is still there |
+//! | `walk` | its files in the order of keys |
+//! | `look` | what a walk asks the system for |
+//! | `refused` | what is there and cannot be listed |
+//! | `names` | from keys to paths, and names of files that are not whole |
+//! | `parts` | a large file, written in parts |
+//! | `direct` | writing past the system's cache |
 
 mod direct;
 mod look;
