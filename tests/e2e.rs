@@ -34,6 +34,7 @@ mod object_cluster;
 mod object_ends;
 mod object_memory;
 mod object_pack;
+mod object_record;
 mod object_sync;
 mod paper_chroma;
 mod paper_endpoint;

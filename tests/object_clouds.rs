@@ -94,15 +94,26 @@ fn there_and_back(whose: Whose) {
         puts,
         "the record, too, is as it was"
     );
-    // One is other, one is gone, one is new.
+    // One is other, some are gone, one is new.
     from.put("a.b", "changed");
-    from.remove("a0");
+    let gone = ["a0", "a!", "-rf"];
+    for key in gone {
+        from.remove(key);
+    }
     from.put("new", "new");
+    let plan = start("plan", &from, &to, &["--delete"]).wait().exits(0);
+    // Each takes a request of its own.
+    plan.says(&["\"delete\":3"]);
     for (source, target) in [(&from, &to), (&to, &back)] {
         let again = sync(source, target, &["--delete"]).exits(0);
         assert_eq!(number(&again, "copied"), 2, "{}", again.said());
-        assert_eq!(number(&again, "deleted"), 1, "{}", again.said());
+        let deleted = number(&again, "deleted");
+        assert_eq!(deleted, gone.len() as u64, "{}", again.said());
         assert_equal(source, target);
+        if let Side::Cloud(..) = target {
+            let asked = &again.report()["objects"]["requests"]["delete"];
+            assert_eq!(*asked, json!(deleted));
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use highwater::ledger::{
     hex,
 };
 use highwater::store::Store;
-use highwater::store::objects::Objects;
 use highwater::telemetry::objects::ObjectTally;
 use highwater::watermark::{Bound, Identity, Mode, Watermark};
 use highwater_operators::ingest::objects::{MergedRecord, recorded_schema};
@@ -226,21 +225,15 @@ impl RecordFile {
     }
 }
 
-/// Publishes each epoch, when its objects are written.
+/// Publishes each epoch. What it records is written, and durable.
 pub(super) struct Keeper {
     pub(super) record: Option<Arc<tokio::sync::Mutex<Record>>>,
-    pub(super) target: Arc<dyn Objects>,
-    pub(super) durable: bool,
     pub(super) tally: Arc<ObjectTally>,
     pub(super) failure: Arc<Mutex<Option<Failure>>>,
 }
 
 impl Keeper {
     async fn keep(&self, files: Vec<DataFile>) -> Result<(), Failure> {
-        if self.durable {
-            // What is recorded must outlive a power cut.
-            self.target.make_durable().await?;
-        }
         match &self.record {
             Some(record) => record.lock().await.add(files).await,
             None => Ok(()),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use highwater::app::{Failure, RunContext};
 use highwater::run::config::ObjectsConfig;
 use highwater::telemetry::objects::ObjectTally;
-use highwater_operators::ingest::objects::{Extras, Record as Row};
+use highwater_operators::ingest::objects::{Extras, Record as Row, RecordClock};
 
 use highwater::store::objects::{ObjectError, Objects};
 use highwater::store::pace::Retries;
@@ -13,8 +13,8 @@ use highwater::store::pace::Retries;
 use super::record::Record;
 use super::sync::Doing;
 
-/// Objects that are removed by one request: what S3 takes.
-const OBJECTS_OF_A_REQUEST: usize = 1000;
+/// Objects that are removed at once: what S3 takes in one request.
+const OBJECTS_AT_ONCE: usize = 1000;
 
 fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
@@ -27,6 +27,8 @@ pub(super) struct Removal {
     pub(super) tally: Arc<ObjectTally>,
     pub(super) retries: Retries,
     pub(super) record: Option<Arc<tokio::sync::Mutex<Record>>>,
+    /// What rows of the record are stamped with.
+    pub(super) clock: RecordClock,
     /// Whether it takes requests.
     pub(super) remote: bool,
 }
@@ -60,7 +62,7 @@ impl Removal {
         if doing == Doing::Compare {
             self.tally.deleted.add(extra);
             if self.remote {
-                let requests = extra.div_ceil(OBJECTS_OF_A_REQUEST as u64);
+                let requests = extra.div_ceil(self.target.deletes_at_once() as u64);
                 self.tally.would_ask("delete", requests);
             }
             return Ok(());
@@ -68,13 +70,12 @@ impl Removal {
         let unreadable = |error: std::io::Error| {
             Failure::failed("cannot read back which objects to remove").caused_by(&error)
         };
-        self.extras
-            .in_groups(OBJECTS_OF_A_REQUEST, unreadable, |keys| {
-                if context.cancel.is_cancelled() {
-                    return Ok(());
-                }
-                context.runtime.block_on(self.remove(keys))
-            })
+        self.extras.in_groups(OBJECTS_AT_ONCE, unreadable, |keys| {
+            if context.cancel.is_cancelled() {
+                return Ok(());
+            }
+            context.runtime.block_on(self.remove(keys))
+        })
     }
 
     /// Removes keys; those that could not be, for a reason that does not pass. Where one
@@ -119,8 +120,7 @@ impl Removal {
             key,
             ..Row::default()
         });
-        let now = chrono::Utc::now().timestamp_micros();
-        let rows = Row::rows(rows.collect(), now, true);
+        let rows = Row::rows(rows.collect(), self.clock.now_us(), true);
         let rows = rows.map_err(|error| Failure::failed(error.to_string()))?;
         if rows.num_rows() > 0 {
             record.lock().await.add_rows(&rows).await?;

@@ -9,7 +9,9 @@ use highwater::ledger::Ledger;
 use highwater::run::config::ObjectsConfig;
 use highwater::run::{Config, Secret};
 use highwater::store::Store;
-use highwater::store::objects::{Caps, Carry, Counted, Objects, RequestCounts, open_objects};
+use highwater::store::objects::{
+    Caps, Carry, Counted, FolderObjects, Objects, RequestCounts, open_objects,
+};
 use highwater::store::pace::{Rate, Retries, RetryPolicy};
 use highwater_operators::ingest::objects::PackedObjects;
 use highwater_operators::lake::KeyedTable;
@@ -150,7 +152,10 @@ impl Sides {
             let what = format!("there is nothing packed at {}", from.store.url());
             return Err(Failure::usage(what).hint("pack something: run SOURCE pack:TARGET"));
         }
-        let to = Place::open(&config.lake, &to, context)?;
+        let mut to = Place::open(&config.lake, &to, context)?;
+        if let (Some(folder), None, false) = (to.store.folder(), &to.packed, objects.durable) {
+            to.objects = Arc::new(FolderObjects::not_durable(folder));
+        }
         let (source_store, target_store) = (from.store, to.store);
         let requests = Arc::new(RequestCounts::default());
         let limit = objects.requests_per_second.map(Rate::new);
@@ -166,11 +171,21 @@ impl Sides {
             is_remote(&target_store, to.packed.is_some()),
         );
         let paced = |place: Arc<dyn Objects>, remote: bool, tags: bool| -> Arc<dyn Objects> {
-            if !remote {
-                return place;
+            match (remote, objects.bandwidth) {
+                (false, None) => place,
+                // It takes no requests; its bytes keep to the rate all the same.
+                (false, Some(_)) => {
+                    let caps = Caps {
+                        requests: None,
+                        ..caps.clone()
+                    };
+                    Arc::new(Counted::new(place, Arc::default(), caps))
+                }
+                (true, _) => {
+                    let counted = Counted::new(place, Arc::clone(&requests), caps.clone());
+                    Arc::new(counted.with_tags(tags))
+                }
             }
-            let counted = Counted::new(place, Arc::clone(&requests), caps.clone());
-            Arc::new(counted.with_tags(tags))
         };
         let kept = to.packed.is_some() || to.objects.keeps_tags();
         let source = paced(from.objects, remote.0, objects.tags && kept);

@@ -10,13 +10,13 @@ use highwater::run::report::ObjectsReport;
 use highwater::store::pace::{Hedges, Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
 use highwater_operators::ingest::objects::{
-    CompareObjects, Extras, KeyFilter, Recording, RequestsOf, Rules, find_ranges,
+    CompareObjects, Extras, KeyFilter, RecordClock, Recording, RequestsOf, Rules, find_ranges,
 };
 use highwater_operators::sink::objects::CopyObjects;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use super::flow::{Flow, sink, tick};
+use super::flow::{Flow, TICK, sink};
 use super::memory::Memory;
 use super::pack::Packing;
 use super::record::{Keeper, Record};
@@ -139,8 +139,6 @@ impl<'a> SyncRun<'a> {
         let failure = Arc::new(Mutex::new(None));
         let keeper = Keeper {
             record: record.clone().filter(|_| doing == Doing::Copy),
-            target: Arc::clone(&self.sides.target),
-            durable: self.objects.durable,
             tally: Arc::clone(&self.tally),
             failure: Arc::clone(&failure),
         };
@@ -152,7 +150,6 @@ impl<'a> SyncRun<'a> {
             Some(Box::new(keeper)),
             self.context.cancel_flag(),
         )?;
-        self.make_durable(&order)?;
         let others = self.context.replies::<FlowReply>()?;
         let took = began.elapsed();
         for other in &others {
@@ -167,7 +164,7 @@ impl<'a> SyncRun<'a> {
             failure.or_else(|| others.iter().find_map(|other| other.report.error.clone()));
         let failure = match (failure, extras) {
             (None, Some(extras)) => {
-                let removed = self.remove(doing, extras, record.clone());
+                let removed = self.remove(doing, extras, record.clone(), order.clock());
                 removed.err().or_else(|| self.ended()).map(Into::into)
             }
             (failure, _) => failure,
@@ -205,20 +202,9 @@ impl<'a> SyncRun<'a> {
         let extras = self.extras()?;
         let flow = self.flow(order, &memory, extras.clone())?;
         flow.run(self.context, None, self.context.cancel_flag())?;
-        self.make_durable(order)?;
         let mut report = self.report(order.doing, &memory);
         report.error = self.ended().map(Into::into);
         Ok((FlowReply { report }, extras))
-    }
-
-    /// What is recorded was made durable on the way.
-    fn make_durable(&self, order: &FlowOrder) -> Result<(), Failure> {
-        if order.doing == Doing::Copy && self.objects.durable && !order.recorded {
-            self.context
-                .runtime
-                .block_on(self.sides.target.make_durable())?;
-        }
-        Ok(())
     }
 
     fn memory(&self) -> Memory {
@@ -309,6 +295,7 @@ impl<'a> SyncRun<'a> {
             filter: KeyFilter::new(&objects.include, &objects.exclude).map_err(Failure::usage)?,
             rules: Rules {
                 compare: objects.compare,
+                target_keeps_times: self.sides.target.keeps_times(),
             },
             // Without a record of this source nothing is known but by a listing.
             against: match files {
@@ -325,11 +312,11 @@ impl<'a> SyncRun<'a> {
             retries: self.retries.clone(),
             budget: memory.listing.clone(),
             at_once: RANGES_AT_ONCE,
-            tick: tick(self.sides.remote.1),
+            tick: TICK,
             process: self.context.crew.place().process,
             runtime: self.runtime(),
         };
-        let copy = (order.doing == Doing::Copy).then(|| self.copy(memory));
+        let copy = (order.doing == Doing::Copy).then(|| self.copy(memory, order.clock()));
         let shown = self.context.progress.table("objects", 0, 0);
         let sink = match order.recorded {
             true => Some(sink(self.context, &self.sides.record, memory, &shown)?),
@@ -344,7 +331,7 @@ impl<'a> SyncRun<'a> {
 
     /// Which requests a run would send for an object; folders take none.
     fn requests_of(&self, memory: &Memory) -> RequestsOf {
-        let (copy, remote) = (self.copy(memory), self.sides.remote);
+        let (copy, remote) = (self.copy(memory, RecordClock::default()), self.sides.remote);
         Arc::new(move |object| {
             let asked = copy.requests_of(object).into_iter();
             let sent = asked.filter(|(kind, _)| match *kind {
@@ -355,7 +342,7 @@ impl<'a> SyncRun<'a> {
         })
     }
 
-    fn copy(&self, memory: &Memory) -> CopyObjects {
+    fn copy(&self, memory: &Memory, clock: RecordClock) -> CopyObjects {
         CopyObjects {
             source: Arc::clone(&self.sides.source),
             target: Arc::clone(&self.sides.target),
@@ -364,6 +351,9 @@ impl<'a> SyncRun<'a> {
             large_from_bytes: memory.large_from_bytes,
             carry: carry(&self.objects),
             by_store: self.objects.server_side_copy,
+            durable: self.objects.durable,
+            tick: TICK,
+            clock,
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
             write_retries: self.retries.of_another_place(),
@@ -377,6 +367,7 @@ impl<'a> SyncRun<'a> {
         doing: Doing,
         extras: Arc<Extras>,
         record: Option<Shared<Record>>,
+        clock: RecordClock,
     ) -> Result<(), Failure> {
         self.gather(&extras)?;
         let removal = Removal {
@@ -385,6 +376,7 @@ impl<'a> SyncRun<'a> {
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
             record,
+            clock,
             remote: self.sides.remote.1,
         };
         removal.run(doing, &self.objects, self.context)

@@ -8,7 +8,7 @@ use highwater::ledger::LoggedFile;
 use highwater::run::Config;
 use highwater::run::report::ObjectsReport;
 use highwater::store::objects::KeyRange;
-use highwater_operators::ingest::objects::ExtraKeys;
+use highwater_operators::ingest::objects::{ExtraKeys, RecordClock};
 use serde::{Deserialize, Serialize};
 
 use super::sync::{Doing, SyncRun};
@@ -36,6 +36,13 @@ pub(super) struct FlowOrder {
     pub(super) record: Option<Vec<LoggedFile>>,
     /// Whether what is copied is recorded.
     pub(super) recorded: bool,
+}
+
+impl FlowOrder {
+    /// What rows of the record are stamped with.
+    pub(super) fn clock(&self) -> RecordClock {
+        RecordClock::after(self.record.as_deref().unwrap_or_default())
+    }
 }
 
 /// What one process did.

@@ -10,6 +10,9 @@ use super::recorded::Record;
 pub struct Rules {
     /// The policy.
     pub compare: Compare,
+    /// Whether the target gives what is written the time of its source, as a folder
+    /// does; a bucket has the time of the writing.
+    pub target_keeps_times: bool,
 }
 
 /// What is known so far.
@@ -31,7 +34,7 @@ impl Rules {
             // What comes out of the record of a bucket has no time.
             return match target.modified_ns {
                 0 => Verdict::AskRecord,
-                _ => by_time(source, target),
+                _ => self.by_time(source, target),
             };
         }
         match (source.md5(), target.md5()) {
@@ -54,9 +57,33 @@ impl Rules {
             Some(record) if is_as_recorded(source, target, record) => Verdict::Same,
             Some(_) => Verdict::Differs,
             None if both_tagged || self.compare == Compare::Checksum => Verdict::Differs,
-            None => by_time(source, target),
+            None => self.by_time(source, target),
         }
     }
+
+    fn by_time(self, source: &Listed, target: &Listed) -> Verdict {
+        let (source, target) = (source.modified_ns, target.modified_ns);
+        // Where times are kept, a later one is that of another content: of a source that
+        // was changed in place while it was copied, or of who wrote the target.
+        let same = match self.target_keeps_times {
+            true => is_kept(source, target),
+            false => target >= source,
+        };
+        match same {
+            true => Verdict::Same,
+            false => Verdict::Differs,
+        }
+    }
+}
+
+/// Units of the times that file systems keep, in nanoseconds: of the last one two
+/// seconds (FAT), a second, ..., 100 ns (NTFS, SMB).
+const UNITS_NS: [i64; 6] = [1, 100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000];
+
+/// Whether a time is what a file system makes of another.
+fn is_kept(source: i64, target: i64) -> bool {
+    let kept = |unit| target == source - source.rem_euclid(unit);
+    UNITS_NS.into_iter().any(kept)
 }
 
 fn is_as_recorded(source: &Listed, target: &Listed, record: &Record) -> bool {
@@ -64,13 +91,6 @@ fn is_as_recorded(source: &Listed, target: &Listed, record: &Record) -> bool {
     // Some stores do not tell what they call a new object.
     let untouched = record.target_version.is_empty() || record.target_version == target.version();
     copied && untouched
-}
-
-fn by_time(source: &Listed, target: &Listed) -> Verdict {
-    match target.modified_ns >= source.modified_ns {
-        true => Verdict::Same,
-        false => Verdict::Differs,
-    }
 }
 
 #[cfg(test)]
@@ -92,7 +112,10 @@ mod tests {
         target: &Listed,
         record: Option<&Record>,
     ) -> Verdict {
-        let rules = Rules { compare };
+        let rules = Rules {
+            compare,
+            target_keeps_times: false,
+        };
         match rules.by_listings(source, target) {
             Verdict::AskRecord => rules.by_record(source, target, record),
             verdict => verdict,
@@ -172,6 +195,23 @@ mod tests {
         record.source_version = "@8".to_owned();
         let found = verdict(by_time, &source, &target, Some(&record));
         assert_eq!(found, Verdict::Differs);
+    }
+
+    #[test]
+    fn where_times_are_kept_a_later_one_is_of_another_content() {
+        let rules = Rules {
+            compare: Compare::Etag,
+            target_keeps_times: true,
+        };
+        let at = 1_700_000_001_123_456_789;
+        let by_time =
+            |target| rules.by_record(&listed(1, at, None), &listed(1, target, None), None);
+        for kept in [at, at - 89, at - 789, at - 123_456_789, at - 1_123_456_789] {
+            assert_eq!(by_time(kept), Verdict::Same, "{kept}");
+        }
+        for other in [at + 1, at - 1, at + 123_456_789, at - 2_000_000_000] {
+            assert_eq!(by_time(other), Verdict::Differs, "{other}");
+        }
     }
 
     #[test]

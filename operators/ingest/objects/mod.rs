@@ -43,4 +43,4 @@ pub use filter::KeyFilter;
 pub use operator::{CompareObjects, Recording, RequestsOf, compare_objects};
 pub use packed::{PackPlan, PackRanges, PackedObjects, packed_schema};
 pub use ranges::find_ranges;
-pub use recorded::{MergedRecord, Record, recorded_schema};
+pub use recorded::{MergedRecord, Record, RecordClock, recorded_schema};

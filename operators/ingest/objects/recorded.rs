@@ -84,6 +84,37 @@ impl Record {
     }
 }
 
+/// What rows of a record are stamped with. It is never behind those that are there: of a
+/// key the newest row counts, whichever host's clock was ahead when it was written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RecordClock {
+    least_us: i64,
+}
+
+/// Statistics tell times in milliseconds, rounded in either direction.
+const STATISTICS_US: i64 = 2_000;
+
+impl RecordClock {
+    /// The clock for rows that come after those of these files.
+    #[must_use]
+    pub fn after(files: &[LoggedFile]) -> Self {
+        let newest = |file: &LoggedFile| {
+            let at = file.stats.as_ref()?.get("maxValues")?.get("at")?.as_str()?;
+            let at = chrono::DateTime::parse_from_rfc3339(at).ok()?;
+            Some(at.timestamp_micros().saturating_add(STATISTICS_US))
+        };
+        Self {
+            least_us: files.iter().filter_map(newest).max().unwrap_or_default(),
+        }
+    }
+
+    /// Microseconds since 1970.
+    #[must_use]
+    pub fn now_us(self) -> i64 {
+        chrono::Utc::now().timestamp_micros().max(self.least_us)
+    }
+}
+
 /// A row, and how new it is.
 #[derive(Debug, Clone)]
 struct Row {
@@ -400,6 +431,29 @@ mod tests {
             merged.push(put(store.as_ref(), 1000 + merged.len(), &batch).await);
         }
         merged
+    }
+
+    #[test]
+    fn the_clock_is_never_behind_what_is_there() {
+        let file = |at: &str| LoggedFile {
+            path: "f".to_owned(),
+            bytes: 1,
+            sha256: None,
+            stats: Some(serde_json::json!({"maxValues": {"at": at}})),
+            partition: BTreeMap::new(),
+            order: None,
+            deleted_rows: 0,
+        };
+        let now = chrono::Utc::now().timestamp_micros();
+        let past = RecordClock::after(&[file("2001-01-01T00:00:00.000Z")]);
+        assert!((now..now + 60_000_000).contains(&past.now_us()));
+        // A host whose clock is ahead has written.
+        let ahead = RecordClock::after(&[
+            file("2101-01-01T00:00:00.001Z"),
+            file("2001-01-01T00:00:00.000Z"),
+        ]);
+        let at = chrono::DateTime::from_timestamp_micros(ahead.now_us()).unwrap();
+        assert_eq!(at.to_rfc3339(), "2101-01-01T00:00:00.003+00:00");
     }
 
     proptest! {

@@ -1,14 +1,14 @@
 //! One object, from the first attempt to its outcome.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use highwater::budget::MemoryBudget;
 use highwater::store::objects::{Buffers, Carry, Listed, ObjectError, ObjectErrorKind, Objects};
 use highwater::store::pace::{Hedges, Pace, Retries};
 use highwater::telemetry::objects::ObjectTally;
 
-use crate::ingest::objects::Record;
+use crate::ingest::objects::{Record, RecordClock};
 
 /// How often an object is begun anew that changes while it is read.
 const MOST_CHANGES: u32 = 5;
@@ -48,6 +48,12 @@ pub struct CopyObjects {
     pub carry: Carry,
     /// Whether the store may copy by itself where it can.
     pub by_store: bool,
+    /// Whether what was written is safe from a power cut before it is recorded.
+    pub durable: bool,
+    /// How often what was written is recorded.
+    pub tick: Duration,
+    /// What records are stamped with.
+    pub clock: RecordClock,
     /// Where everything is counted.
     pub tally: Arc<ObjectTally>,
     /// How requests to the source are repeated.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use highwater::budget::Permit;
-use highwater::flow::{Epoch, Sender};
+use highwater::flow::Sender;
 use highwater::store::objects::Listed;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::copier::{CopyObjects, Outcome};
-use crate::ingest::objects::Record;
+use super::operator::Mail;
 
 /// Large objects that are copied side by side; their parts share the lane.
 const LARGE_AT_ONCE: usize = 4;
@@ -20,14 +20,7 @@ pub(super) type Share = Arc<Permit>;
 /// An object that waits for its turn.
 pub(super) struct Entry {
     pub(super) object: Listed,
-    pub(super) epoch: Epoch,
     pub(super) share: Share,
-}
-
-/// What became of an object of an epoch: its record, if it was copied.
-pub(super) struct Done {
-    pub(super) epoch: Epoch,
-    pub(super) record: Option<Record>,
 }
 
 /// Copies what comes until no more comes.
@@ -35,7 +28,7 @@ pub(super) async fn copy_all(
     plan: CopyObjects,
     mut entries: mpsc::UnboundedReceiver<Entry>,
     again: mpsc::WeakUnboundedSender<Entry>,
-    mail: Sender<Done>,
+    mail: Sender<Mail>,
 ) {
     let (small, waiting_small) = mpsc::unbounded_channel();
     let (large, waiting_large) = mpsc::unbounded_channel();
@@ -61,7 +54,7 @@ pub(super) async fn copy_all(
 struct Waiting {
     plan: CopyObjects,
     again: mpsc::WeakUnboundedSender<Entry>,
-    mail: Sender<Done>,
+    mail: Sender<Mail>,
 }
 
 impl Waiting {
@@ -74,7 +67,7 @@ impl Waiting {
                 let bytes = cost.max(paid.bytes());
                 let outcome = waiting.plan.copy(entry.object, Some(bytes)).await;
                 drop(paid);
-                waiting.over(entry.epoch, entry.share, outcome).await;
+                waiting.over(entry.share, outcome).await;
             });
         }
     }
@@ -87,29 +80,25 @@ impl Waiting {
             tokio::spawn(async move {
                 let outcome = waiting.plan.copy(entry.object, None).await;
                 drop(turn);
-                waiting.over(entry.epoch, entry.share, outcome).await;
+                waiting.over(entry.share, outcome).await;
             });
         }
     }
 
-    async fn over(&self, epoch: Epoch, share: Share, outcome: Outcome) {
+    async fn over(&self, share: Share, outcome: Outcome) {
         let record = match outcome {
             Outcome::Copied(record) => Some(record),
             Outcome::Over => None,
             Outcome::Again(object) => {
                 // The operator waits for this object, so it still listens.
                 if let Some(again) = self.again.upgrade() {
-                    let _ = again.send(Entry {
-                        object,
-                        epoch,
-                        share,
-                    });
+                    let _ = again.send(Entry { object, share });
                 }
                 return;
             }
         };
         drop(share);
         // Without the operator the run is already over.
-        let _ = self.mail.send(Done { epoch, record }).await;
+        let _ = self.mail.send(Mail::Done(record)).await;
     }
 }

@@ -1,22 +1,28 @@
 //! Copies the objects of batches, and emits what was copied, for the record.
+//!
+//! Epochs are ticks of a clock here, as where differences come from: what was written
+//! within one tick is made durable and then recorded at its end, in whichever tick it
+//! was found. One large object that takes an hour holds nothing back but itself.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use highwater::batch::Batch;
 use highwater::budget::Permit;
-use highwater::flow::{Batches, Epoch, mailbox};
+use highwater::flow::{Batches, Epoch, Sender, mailbox};
 use highwater::run::Failure;
+use highwater::store::objects::ObjectError;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::Antichain;
 use tokio::sync::mpsc;
 
 use super::copier::CopyObjects;
-use super::lanes::{Done, Entry, copy_all};
+use super::lanes::{Entry, copy_all};
 use crate::ingest::objects::{Record, listed_of};
 
 /// Outcomes that wait for the operator.
@@ -28,96 +34,140 @@ const BATCH_ROWS: usize = 4096;
 /// Records of copies on their way to the sink that keeps them.
 pub type Copied<'scope> = Batches<'scope>;
 
-/// An epoch with objects that are being copied.
-struct Open {
-    capability: Capability<Epoch>,
-    /// Objects that are on their way or wait.
-    left: usize,
-    records: Vec<Record>,
+/// What the tasks tell their operator.
+pub(super) enum Mail {
+    /// An object's turn is over: its record, if it was copied.
+    Done(Option<Record>),
+    /// What was written before the last tick is safe from a power cut, or it is not.
+    Safe(Result<(), ObjectError>),
 }
 
-/// Adds the operator. An epoch's records come in the order of keys, when all its
-/// objects are written.
+/// What was written and is not recorded yet.
+struct Written {
+    /// The clock: what is written now is recorded at its time.
+    now: Capability<Epoch>,
+    /// Since the last tick.
+    records: Vec<Record>,
+    /// Of the last tick, until the disk has it.
+    saving: Option<(Capability<Epoch>, Vec<Record>)>,
+}
+
+impl Written {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.saving.is_none()
+    }
+
+    /// Takes the clock on; whether there is something to save. While the disk is busy
+    /// with what was written before, the rest waits for the next tick.
+    fn tick(&mut self, epoch: Epoch, at_once: bool) -> bool {
+        if self.saving.is_some() || (!at_once && *self.now.time() >= epoch) {
+            return false;
+        }
+        if !self.records.is_empty() {
+            let records = std::mem::take(&mut self.records);
+            self.saving = Some((self.now.clone(), records));
+        }
+        if *self.now.time() < epoch {
+            self.now.downgrade(&epoch);
+        }
+        self.saving.is_some()
+    }
+}
+
+/// Adds the operator. The records of a tick come in the order of keys, when all its
+/// objects are written and durable.
 pub fn copy_objects<'scope>(
     scope: Scope<'scope, Epoch>,
     batches: Batches<'scope>,
     plan: CopyObjects,
 ) -> Copied<'scope> {
     let mut builder = OperatorBuilder::new("copy_objects".to_owned(), scope);
-    let mut batches = builder.new_input(batches, Pipeline);
-    let (output, records) = builder.new_output();
+    let unconnected: [(usize, Antichain<Epoch>); 0] = [];
+    let mut batches = builder.new_input_connection(batches, Pipeline, unconnected);
+    let (output, records) = builder.new_output_connection::<Vec<Batch>, _>([]);
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Batch>>>::from(output);
-    let address = builder.operator_info().address.to_vec();
-    let activator = scope.worker().sync_activator_for(address);
+    let address = builder.operator_info().address;
+    let again = scope.activator_for(std::rc::Rc::clone(&address));
+    let activator = scope.worker().sync_activator_for(address.to_vec());
     let (mail, mut mailbox) = mailbox(activator, MAILBOX_OUTCOMES);
     let (to_copier, entries) = mpsc::unbounded_channel();
-    let tally = Arc::clone(&plan.tally);
-    let runtime = plan.runtime.clone();
-    runtime.spawn(copy_all(plan, entries, to_copier.downgrade(), mail));
+    let copier = copy_all(plan.clone(), entries, to_copier.downgrade(), mail.clone());
+    plan.runtime.spawn(copier);
 
-    builder.build(move |_| {
+    builder.build(move |mut capabilities| {
+        let mut written = capabilities.pop().map(|now| Written {
+            now,
+            records: Vec::new(),
+            saving: None,
+        });
         let mut to_copier = Some(to_copier);
-        let mut open: BTreeMap<Epoch, Open> = BTreeMap::new();
+        let (began, mut left) = (Instant::now(), 0_usize);
         move |frontiers| {
-            batches.for_each(|capability, arrived| {
-                let epoch = *capability.time();
-                let here = open.entry(epoch).or_insert_with(|| Open {
-                    capability: capability.retain(0),
-                    left: 0,
-                    records: Vec::new(),
-                });
+            batches.for_each(|_, arrived| {
                 for batch in arrived.drain(..) {
-                    here.left += hand_over(batch, epoch, to_copier.as_ref());
+                    left += hand_over(batch, to_copier.as_ref());
                 }
             });
-            while let Some(Done { epoch, record }) = mailbox.take() {
-                if let Some(here) = open.get_mut(&epoch) {
-                    here.left -= 1;
-                    here.records.extend(record);
-                }
-            }
-            let Some(frontier) = frontiers.first() else {
+            let Some(here) = &mut written else {
                 return;
             };
             let mut output = output.activate();
-            let complete =
-                |(epoch, here): &(&Epoch, &Open)| here.left == 0 && !frontier.less_equal(epoch);
-            let over: Vec<Epoch> = open
-                .iter()
-                .filter(complete)
-                .map(|(epoch, _)| *epoch)
-                .collect();
-            for here in over.iter().filter_map(|epoch| open.remove(epoch)) {
-                match batches_of(here.records) {
-                    Ok(records) => {
-                        output
-                            .session(&here.capability)
-                            .give_iterator(records.into_iter());
+            while let Some(mail) = mailbox.take() {
+                match (mail, &mut here.saving) {
+                    (Mail::Done(record), _) => {
+                        left -= 1;
+                        here.records.extend(record);
                     }
-                    Err(error) => tally.end(Failure::failed(error.to_string())),
+                    (Mail::Safe(safe), saving) => {
+                        let Some((capability, records)) = saving.take() else {
+                            continue;
+                        };
+                        match safe
+                            .map_err(Failure::from)
+                            .and_then(|()| plan.rows(records))
+                        {
+                            Ok(records) => output
+                                .session(&capability)
+                                .give_iterator(records.into_iter()),
+                            Err(failure) => plan.tally.end(failure),
+                        }
+                    }
                 }
             }
-            if frontier.is_empty() && open.is_empty() {
+            let no_more = frontiers.first().is_none_or(|frontier| frontier.is_empty());
+            let over = no_more && left == 0;
+            if here.tick(plan.epoch(began.elapsed()), over) {
+                plan.runtime.spawn(save(plan.clone(), mail.clone()));
+            }
+            if over && here.is_empty() {
                 // No more objects will come: the copying tasks may end.
+                written = None;
                 to_copier = None;
+            } else {
+                again.activate_after(plan.tick / 4);
             }
         }
     });
     records
 }
 
+/// Waits for the disk, where that is wanted.
+async fn save(plan: CopyObjects, mail: Sender<Mail>) {
+    let safe = match plan.durable {
+        true => plan.target.make_durable().await,
+        false => Ok(()),
+    };
+    // Without the operator the run is already over.
+    let _ = mail.send(Mail::Safe(safe)).await;
+}
+
 /// Hands the objects of a batch to the copier; how many they are.
-fn hand_over(
-    batch: Batch,
-    epoch: Epoch,
-    to_copier: Option<&mpsc::UnboundedSender<Entry>>,
-) -> usize {
+fn hand_over(batch: Batch, to_copier: Option<&mpsc::UnboundedSender<Entry>>) -> usize {
     let objects = listed_of(&batch.rows);
     let (count, share) = (objects.len(), Arc::new(batch.permit));
     for object in objects {
         let entry = Entry {
             object,
-            epoch,
             share: Arc::clone(&share),
         };
         if let Some(to_copier) = to_copier {
@@ -128,20 +178,29 @@ fn hand_over(
     count
 }
 
-/// Records as batches for the sink, in the order of keys.
-fn batches_of(mut records: Vec<Record>) -> Result<Vec<Batch>, arrow::error::ArrowError> {
-    records.sort_unstable();
-    let now = chrono::Utc::now().timestamp_micros();
-    let groups = records.chunks(BATCH_ROWS);
-    let batches = groups.map(|rows| {
-        Ok(Batch {
-            table: 0,
-            split: 0,
-            source_bytes: 0,
-            rows: Record::rows(rows.to_vec(), now, false)?,
-            // As small as the text that they were made of, which was free, too.
-            permit: Permit::free(),
-        })
-    });
-    batches.collect()
+impl CopyObjects {
+    /// The tick after so much time.
+    fn epoch(&self, elapsed: std::time::Duration) -> Epoch {
+        let ticks = elapsed.as_millis() / self.tick.as_millis().max(1);
+        Epoch::try_from(ticks).unwrap_or(Epoch::MAX)
+    }
+
+    /// Records as batches for the sink, in the order of keys.
+    fn rows(&self, mut records: Vec<Record>) -> Result<Vec<Batch>, Failure> {
+        records.sort_unstable();
+        let now = self.clock.now_us();
+        let groups = records.chunks(BATCH_ROWS);
+        let batches = groups.map(|rows| {
+            let rows = Record::rows(rows.to_vec(), now, false);
+            Ok(Batch {
+                table: 0,
+                split: 0,
+                source_bytes: 0,
+                rows: rows.map_err(|error| Failure::failed(error.to_string()))?,
+                // As small as the text that they were made of, which was free, too.
+                permit: Permit::free(),
+            })
+        });
+        batches.collect()
+    }
 }

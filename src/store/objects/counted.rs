@@ -13,8 +13,8 @@ use http::HeaderValue;
 
 use super::carry::TAGGING;
 use super::{
-    Carry, Checksum, Describe, Got, Home, KeyRange, Listed, ObjectError, Objects, Pages, Parts,
-    Written,
+    Buffers, Carry, Checksum, Describe, Got, Home, KeyRange, Listed, ObjectError, Objects, Pages,
+    Parts, Written,
 };
 use crate::store::pace::Rate;
 
@@ -153,12 +153,21 @@ impl Objects for Counted {
     }
 
     async fn get(&self, object: &Listed, range: Option<Range<u64>>) -> Result<Got, ObjectError> {
+        self.get_within(object, range, &Buffers::used_once()).await
+    }
+
+    async fn get_within(
+        &self,
+        object: &Listed,
+        range: Option<Range<u64>>,
+        buffers: &Buffers,
+    ) -> Result<Got, ObjectError> {
         let bytes = range
             .as_ref()
             .map_or(object.bytes, |range| range.end - range.start);
         let first = range.as_ref().is_none_or(|range| range.start == 0);
         self.asked.ask(Kind::Get, bytes, 0).await;
-        let mut got = self.inner.get(object, range).await?;
+        let mut got = self.inner.get_within(object, range, buffers).await?;
         if self.tags
             && first
             && got.tags > 0
@@ -203,8 +212,18 @@ impl Objects for Counted {
     }
 
     async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError> {
-        self.asked.ask(Kind::Delete, 0, 0).await;
+        for _ in 0..keys.len().div_ceil(self.inner.deletes_at_once()) {
+            self.asked.ask(Kind::Delete, 0, 0).await;
+        }
         self.inner.delete(keys).await
+    }
+
+    fn deletes_at_once(&self) -> usize {
+        self.inner.deletes_at_once()
+    }
+
+    fn keeps_times(&self) -> bool {
+        self.inner.keeps_times()
     }
 
     fn home(&self) -> Option<&Home> {

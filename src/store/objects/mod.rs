@@ -261,6 +261,17 @@ pub trait Objects: Send + Sync + std::fmt::Debug {
     /// gone already is no failure.
     async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError>;
 
+    /// Objects that one request removes, at least 1.
+    fn deletes_at_once(&self) -> usize {
+        1
+    }
+
+    /// Whether an object here gets the time of what it is a copy of, rather than that of
+    /// the writing.
+    fn keeps_times(&self) -> bool {
+        false
+    }
+
     /// Whether objects here may have tags.
     fn keeps_tags(&self) -> bool {
         false

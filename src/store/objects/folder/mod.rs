@@ -58,17 +58,31 @@ struct Shared {
     root: Root,
     url: String,
     names: Names,
+    /// Whether large files are on the disk before they have their names.
+    durable: bool,
 }
 
 impl FolderObjects {
     /// The files below `root`, which need not exist yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
+        Self::open(root, true)
+    }
+
+    /// The same where nobody waits for the disk: large files go through the system's
+    /// cache as small ones do, and have their names before the disk has their contents.
+    #[must_use]
+    pub fn not_durable(root: &Path) -> Self {
+        Self::open(root, false)
+    }
+
+    fn open(root: &Path, durable: bool) -> Self {
         Self {
             shared: Arc::new(Shared {
                 root: Root::new(root),
                 url: format!("file:{}", root.display()),
                 names: Names::new(root),
+                durable,
             }),
         }
     }
@@ -257,8 +271,11 @@ impl Drop for Unfinished {
 const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 
 fn time_of(ns: i64) -> Option<SystemTime> {
-    let since = Duration::from_nanos(u64::try_from(ns).ok()?);
-    SystemTime::UNIX_EPOCH.checked_add(since)
+    let distance = Duration::from_nanos(ns.unsigned_abs());
+    match ns < 0 {
+        true => SystemTime::UNIX_EPOCH.checked_sub(distance),
+        false => SystemTime::UNIX_EPOCH.checked_add(distance),
+    }
 }
 
 #[async_trait]
@@ -362,6 +379,10 @@ impl Objects for FolderObjects {
             Ok(each.collect())
         })
         .await
+    }
+
+    fn keeps_times(&self) -> bool {
+        true
     }
 
     async fn make_durable(&self) -> Result<(), ObjectError> {
