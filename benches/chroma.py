@@ -92,7 +92,10 @@ def main():
     if not ours:
         subprocess.run(["cargo", "build", "--release", "--workspace", "--example", "chroma_write"], check=True, cwd=ROOT)
         ours = TARGET / "release/examples/chroma_write"
-    python = usage.python_with(TARGET, "chroma", PACKAGES)
+    # What `scripts/test` has installed does.
+    python = TARGET / "chroma/bin/python"
+    if not python.exists():
+        python = usage.python_with(TARGET, "chroma", PACKAGES)
     results = {"highwater": [], "chromadb": []}
     log = pathlib.Path(tempfile.mkstemp(prefix="highwater-bench-")[1])
     with Server(python.parent / "chroma") as server:

@@ -3,7 +3,7 @@
 
 use crate::kit;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kit::Random;
@@ -59,8 +59,37 @@ fn vector_files(papers: &Papers) -> Vec<PathBuf> {
     files
 }
 
-fn name(path: &std::path::Path) -> String {
+fn name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+/// How many documents [`put_some`] puts there.
+const SOME: u64 = 8;
+
+/// A few documents, whose texts it returns.
+fn put_some(papers: &Papers, random: &mut Random) -> Vec<String> {
+    let texts: Vec<String> = (0..SOME).map(|_| document(random, 4)).collect();
+    for (n, text) in texts.iter().enumerate() {
+        papers.docs().put(&format!("n{n:02}.md"), text.as_bytes());
+    }
+    texts
+}
+
+/// The configuration, with other words in place of some.
+#[track_caller]
+fn instead(papers: &Papers, words: &[(&str, &str)]) -> PathBuf {
+    let config = papers.config();
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    for (old, new) in words {
+        assert!(text.contains(*old), "no {old} in {text}");
+        text = text.replace(*old, new);
+    }
+    std::fs::write(&config, text).unwrap();
+    config
+}
+
+fn runs(config: &Path) -> Outcome {
+    start("run", config, &[]).wait().exits(0)
 }
 
 /// Where no answer is lost or of no use; of those that are, all texts are paid for once
@@ -265,4 +294,180 @@ fn vectors_that_cannot_be_read_are_made_again() {
         assert!(damaged.said().contains(&name(file)), "{damaged}");
     }
     papers.holds_as(&json!({"endpoint": service.url(), "key": KEY, "model": MODEL}));
+}
+
+/// What a run was to do and has not done is not told as done: guards the counts of
+/// `Shared::report_of_run` (`pipelines/paper_index/index.rs`), by groups that are published
+/// and others of the same run that are not.
+#[test]
+fn the_report_of_a_run_that_fails_tells_what_the_lake_has() {
+    let mut random = Random::seeded();
+    let service = Embeddings::start(&[Does::Well, Does::Well, Does::Refuses]);
+    let papers = papers_by(&service, KEY);
+    let mut texts: Vec<String> = (0..60).map(|_| document(&mut random, 4)).collect();
+    let put = |n: usize, text: &str| papers.docs().put(&format!("n{n:02}.md"), text.as_bytes());
+    for (n, text) in texts.iter().enumerate() {
+        put(n, text);
+        if n % 6 == 0 {
+            let broken = format!("n{n:02}x.pdf");
+            papers
+                .docs()
+                .put(&broken, "%PDF-1.7\nthis is no PDF at all");
+        }
+    }
+    let all = 70;
+    let failed = papers.run().exits(1).says(&["check the key"]);
+    let found = papers.holds();
+    let count = |what: &str| found[what].as_object().unwrap().len() as u64;
+    let (held, broken) = (count("documents"), count("notes"));
+    assert!(0 < held && held < all, "{held} of {all}");
+    let names = ["new", "changed", "deleted", "quarantined"];
+    assert_eq!(
+        names.map(|name| number(&failed, name)),
+        [held, 0, 0, broken]
+    );
+    let report = failed.report();
+    assert_eq!(report["tables"][0]["inserted"], json!(held));
+    let named = report["documents"][0]["set_aside"].as_array();
+    assert_eq!(named.map_or(0, Vec::len) as u64, broken);
+    // What it did not do the next one does.
+    let rest = papers.run().cleanly();
+    assert_eq!(number(&rest, "new"), all - held);
+    assert_eq!(number(&rest, "quarantined"), 10 - broken);
+
+    // Some change, some go, and it fails again.
+    service.does(&[Does::Well, Does::Well, Does::Refuses]);
+    for (n, text) in texts.iter_mut().enumerate() {
+        match n % 5 {
+            0 => papers.docs().remove(&format!("n{n:02}.md")),
+            1 => {
+                *text += &paragraph(&mut random);
+                put(n, text);
+            }
+            _ => {}
+        }
+    }
+    let failed = papers.run().exits(1);
+    let found = papers.holds();
+    let is_gone = |n: &usize| found["documents"][format!("n{n:02}.md")].is_null();
+    let gone = (0..60).filter(is_gone).count() as u64;
+    let changed = number(&failed, "changed");
+    assert!(gone > 0 && changed > 0 && changed < 12, "{gone}, {changed}");
+    assert_eq!(number(&failed, "deleted"), gone);
+    assert_eq!(number(&failed, "new"), 0);
+    let rest = papers.run().exits(0);
+    assert_eq!(number(&rest, "deleted"), 12 - gone);
+    assert_eq!(number(&rest, "changed"), 12 - changed);
+    papers.holds();
+}
+
+/// Two services may have one name for two models: neither in a document's rows nor in the
+/// table of vectors are those of one taken for those of the other. Guards `Endpoint::name_of`
+/// in `names` (`pipelines/paper_index/model.rs`).
+#[test]
+fn a_service_does_not_take_over_what_another_one_has_made() {
+    let mut random = Random::seeded();
+    let (one, other) = (Embeddings::start(&[]), Embeddings::start(&[]));
+    let papers = papers_by(&one, KEY);
+    put_some(&papers, &mut random);
+    papers.run().exits(0);
+    let (texts, requests) = one.asked(|asked| (asked.texts.clone(), asked.requests));
+    let moved = runs(&instead(&papers, &[(one.url(), other.url())]));
+    assert_eq!(number(&moved, "changed"), SOME);
+    other.asked(|asked| assert_eq!(asked.texts, texts));
+    assert_eq!(one.asked(|asked| asked.requests), requests);
+    papers.holds();
+}
+
+/// The control arm of the test above: a model with a name is that model wherever it is. One
+/// that had none is named after what the lake calls it.
+#[test]
+fn a_model_that_has_a_name_moves_with_its_vectors() {
+    let mut random = Random::seeded();
+    for is_named_at_first in [true, false] {
+        let (one, other) = (Embeddings::start(&[]), Embeddings::start(&[]));
+        let place = one.url().trim_start_matches("http://");
+        let name = format!(", name = \"{MODEL} at {place}\"");
+        let (at_first, later) = match is_named_at_first {
+            true => (name.clone(), String::new()),
+            false => (String::new(), name),
+        };
+        let papers = papers_with(&one, KEY, &at_first);
+        let texts = put_some(&papers, &mut random);
+        papers.run().exits(0);
+        let requests = one.asked(|asked| asked.requests);
+        papers.docs().put("new.md", "One new text.");
+        papers.docs().put("z/copy.md", texts[0].as_bytes());
+        let url = format!("url = \"{}\"", one.url());
+        let elsewhere = format!("url = \"{}\"{later}", other.url());
+        let moved = runs(&instead(&papers, &[(url.as_str(), elsewhere.as_str())]));
+        let counts = ["new", "changed", "embedded"].map(|name| number(&moved, name));
+        assert_eq!(counts, [2, 0, 1], "{is_named_at_first}");
+        assert_eq!(other.asked(|asked| asked.texts.len()), 1);
+        assert_eq!(one.asked(|asked| asked.requests), requests);
+        papers.holds();
+    }
+}
+
+/// What was made before a name said which service a model is of looks as if the model had its
+/// own name for a name. Where nothing has changed nothing is embedded again; the service that
+/// comes first has it, and no other one. Guards `Model::called`, and `has_moved` in
+/// `Shared::compare`: a run that has nothing else to do writes down whose it is.
+#[test]
+fn a_table_of_before_keeps_its_vectors_and_is_one_services() {
+    let mut random = Random::seeded();
+    let (one, other) = (Embeddings::start(&[]), Embeddings::start(&[]));
+    let before = format!(", name = \"{MODEL}\"");
+    let papers = papers_with(&one, KEY, &before);
+    let mut texts = put_some(&papers, &mut random);
+    papers.run().exits(0);
+    let requests = one.asked(|asked| asked.requests);
+    let since = instead(&papers, &[(before.as_str(), "")]);
+    let first = runs(&since);
+    let names = ["unchanged", "changed", "embedded"];
+    assert_eq!(names.map(|name| number(&first, name)), [SOME, 0, 0]);
+    assert_eq!(one.asked(|asked| asked.requests), requests);
+
+    let moved = instead(&papers, &[(before.as_str(), ""), (one.url(), other.url())]);
+    let plan = start("plan", &moved, &[]).wait().exits(0);
+    plan.says(&[&format!("\"changed\":{SOME}")]);
+
+    // The first one goes on with it.
+    let since = instead(&papers, &[(before.as_str(), "")]);
+    texts[3] += &paragraph(&mut random);
+    papers.docs().put("n03.md", texts[3].as_bytes());
+    let next = runs(&since);
+    assert_eq!(number(&next, "changed"), 1);
+    assert!(number(&next, "kept") > 0, "{next}");
+    let hit = start("search", &since, &["a river", "--top", "1"]).wait();
+    hit.exits(0).says(&[".md"]);
+
+    let moved = instead(&papers, &[(before.as_str(), ""), (one.url(), other.url())]);
+    assert_eq!(number(&runs(&moved), "changed"), SOME);
+    let hit = start("search", &moved, &["a river", "--top", "1"]).wait();
+    hit.exits(0).says(&[".md"]);
+    papers.holds();
+}
+
+/// This is how vectors of models go that nobody uses any more, as docs/papers.md says: what
+/// the lake has of documents is not embedded again for it.
+#[test]
+fn the_table_of_vectors_may_be_removed() {
+    let mut random = Random::seeded();
+    let service = Embeddings::start(&[]);
+    let papers = papers_by(&service, KEY);
+    let mut texts = put_some(&papers, &mut random);
+    papers.run().exits(0);
+    let vectors = papers.home().join("lake/_highwater/vectors");
+    std::fs::remove_dir_all(&vectors).unwrap();
+    let unchanged = papers.run().exits(0);
+    assert_eq!(number(&unchanged, "unchanged"), SOME);
+    texts[3] += &paragraph(&mut random);
+    papers.docs().put("n03.md", texts[3].as_bytes());
+    papers.docs().put("new.md", "One new text.");
+    let next = papers.run().exits(0);
+    assert_eq!((number(&next, "new"), number(&next, "changed")), (1, 1));
+    service.asked(|asked| assert_eq!(asked.again(), 0));
+    assert!(!vector_files(&papers).is_empty());
+    papers.holds();
 }

@@ -118,6 +118,39 @@ fn a_table_that_is_made_anew_is_read_anew() {
     papers.holds();
 }
 
+/// What was set aside for want of memory is read when there is more of it, although the table
+/// has not moved; before and after that nothing is read. Guards the limits in
+/// `Reading::still_holds` (`pipelines/paper_index/reading.rs`).
+#[test]
+fn more_memory_lets_rows_in_that_have_not_changed() {
+    let database = Database::create();
+    database.sql(
+        "create table pages (id int primary key, body text);
+insert into pages values (1, 'A short text.'), (2, '<html><!-- ' || repeat('no text ', 2000000)
+  || ' --><body><p>A page with little to say.</p></body></html>');",
+    );
+    let lake = Lake::local(database.url());
+    lake.run().exits(0);
+    let papers = Papers::new()
+        .from(&format!("table:{}/public/pages", lake.place().url()))
+        .with("memory = \"512MiB\"")
+        .of_instance("text_column = \"body\"\nkey_columns = [\"id\"]");
+    let names = ["new", "changed", "unchanged", "quarantined"];
+    let counts = |run: &Outcome| names.map(|name| number(run, name));
+    let first = papers.run().exits(3);
+    assert_eq!(counts(&first), [2, 0, 0, 1]);
+    first.says(&["too large: 16000"]);
+    assert_eq!(counts(&papers.run().exits(0)), [0, 0, 0, 0]);
+    let config = papers.config();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("512MiB", "3GiB")).unwrap();
+    let run = || start("run", &config, &[]).wait().exits(0);
+    assert_eq!(counts(&run()), [0, 1, 1, 0]);
+    let found = papers.holds();
+    assert!(found["documents"]["2"].as_u64() > Some(0), "{found:#}");
+    assert_eq!(counts(&run()), [0, 0, 0, 0]);
+}
+
 #[test]
 fn columns_that_are_not_there_are_refused_by_name() {
     let database = Database::create();

@@ -1,26 +1,20 @@
 //! [`join_small`]: many small files of the table become few. Each tick of a run leaves
 //! some, and each costs whoever opens the table a request or two.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::TryStreamExt as _;
 use highwater::cancel::Cancel;
-use highwater::ledger::{DataFile, LoggedFile, delta_stats, hex};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
-use parquet::arrow::ArrowWriter;
+use highwater::ledger::{DataFile, LoggedFile, SmallFile, SmallFileError};
+use object_store::ObjectStore;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
-use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use super::rows::vectors_schema;
 use crate::lake::{LakeReadError, TableFile, all_rows};
+use crate::sink::lake::{lake_options, lake_properties};
 
 /// A file below this size is small, in bytes.
 const SMALL_BYTES: u64 = 4 << 20;
@@ -29,10 +23,10 @@ const SMALL_BYTES: u64 = 4 << 20;
 const MOST_SMALL: usize = 100;
 
 /// A joined file is completed at about this size, in bytes: until then it is in memory.
-const JOINED_BYTES: usize = 16 << 20;
+const JOINED_BYTES: u64 = 16 << 20;
 
 /// A row group of it is completed at this size, in bytes.
-const GROUP_BYTES: usize = 4 << 20;
+const GROUP_BYTES: u64 = 4 << 20;
 
 /// Rows decoded at once.
 const ROWS_AT_ONCE: usize = 256;
@@ -52,17 +46,9 @@ pub enum JoinError {
     /// The store does not answer now.
     #[error(transparent)]
     Read(#[from] LakeReadError),
-    /// Rows are no Parquet: an error of ours.
-    #[error("cannot encode vectors: {0}")]
-    Encode(#[from] ParquetError),
-    /// A file cannot be written.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// The file.
-        path: Path,
-        /// Why.
-        source: object_store::Error,
-    },
+    /// A joined file cannot be written.
+    #[error(transparent)]
+    Write(#[from] SmallFileError),
 }
 
 /// Joins the small ones of `files`, which are those of the table in `folder`; `None` where
@@ -115,38 +101,8 @@ async fn rows_of(
 /// Rows on their way into joined files.
 struct Joining {
     folder: Arc<dyn ObjectStore>,
-    open: Option<OpenFile>,
+    open: Option<SmallFile>,
     joined: Joined,
-}
-
-/// A file that is not complete yet.
-struct OpenFile {
-    writer: ArrowWriter<Vec<u8>>,
-    rows: u64,
-}
-
-impl OpenFile {
-    fn new() -> Result<Self, ParquetError> {
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties())
-            // Delta's schema rules; a second one inside the file only confuses.
-            .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), vectors_schema(), options)?;
-        Ok(Self { writer, rows: 0 })
-    }
-
-    fn write(&mut self, rows: &RecordBatch) -> Result<(), ParquetError> {
-        self.writer.write(rows)?;
-        self.rows += rows.num_rows() as u64;
-        if self.writer.in_progress_size() >= GROUP_BYTES {
-            self.writer.flush()?;
-        }
-        Ok(())
-    }
-
-    fn is_full(&self) -> bool {
-        self.writer.bytes_written() + self.writer.in_progress_size() >= JOINED_BYTES
-    }
 }
 
 impl Joining {
@@ -154,10 +110,13 @@ impl Joining {
         for rows in rows {
             let open = match &mut self.open {
                 Some(open) => open,
-                none => none.insert(OpenFile::new()?),
+                none => none.insert(SmallFile::new(vectors_schema(), options())?),
             };
             open.write(rows)?;
-            if open.is_full() {
+            if open.row_group_bytes() >= GROUP_BYTES {
+                open.flush()?;
+            }
+            if open.file_bytes() >= JOINED_BYTES {
                 self.complete().await?;
             }
         }
@@ -167,37 +126,19 @@ impl Joining {
 
     /// Writes the open file, under a name that is never used again.
     async fn complete(&mut self) -> Result<(), JoinError> {
-        let Some(mut open) = self.open.take() else {
+        let Some(open) = self.open.take() else {
             return Ok(());
         };
-        let metadata = open.writer.finish()?;
-        let bytes = std::mem::take(open.writer.inner_mut());
-        let path = Path::from(format!("part-{}.parquet", Uuid::now_v7()));
-        let file = DataFile {
-            path: path.to_string(),
-            rows: open.rows,
-            bytes: bytes.len() as u64,
-            sha256: hex(&Sha256::digest(&bytes)),
-            partition: BTreeMap::new(),
-            stats: delta_stats(&vectors_schema(), &metadata),
-        };
-        let written = self.folder.put(&path, PutPayload::from(bytes)).await;
-        written.map_err(|source| JoinError::Write { path, source })?;
+        let file = open.put(&self.folder, "part").await?;
         self.joined.added.push(file);
         Ok(())
     }
 }
 
 /// Numbers and hashes hardly repeat, the model's name does.
-fn properties() -> WriterProperties {
-    WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_created_by(concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_max_row_group_row_count(None)
+fn options() -> ArrowWriterOptions {
+    let properties = lake_properties(Compression::ZSTD(ZstdLevel::default()))
         .set_dictionary_enabled(false)
-        .set_column_dictionary_enabled(ColumnPath::from("model"), true)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        // Lists with the element name that Delta readers expect.
-        .set_coerce_types(true)
-        .build()
+        .set_column_dictionary_enabled(ColumnPath::from("model"), true);
+    lake_options(properties.build())
 }

@@ -2,8 +2,14 @@
 //!
 //! A vector that was made stays in memory until its epoch is over and its file published.
 //! How long an epoch lasts the user says; how much may be in memory, the memory limit. So
-//! an epoch also ends when it has made half of what there is room for: the other half is
-//! for what is made while its files are written.
+//! an epoch also ends when it has made half of what there is room for: the rest is for what
+//! is made while its files are written.
+//!
+//! A service is asked for a window of vectors at once, and for the same price in requests it
+//! gives few or many: so windows should be large. All workers may have looked for room
+//! before any of them has got its window, and then all windows come together: what is held
+//! is at most that up to which anybody looks, three quarters, and all windows, one half. To
+//! look up to the whole of it would take windows of half the size for the same sum.
 
 /// What a vector takes beside its numbers, in bytes: its hash, its place in a table of
 /// hashes, what counts who holds it. An estimate.
@@ -56,10 +62,11 @@ impl Room {
         self.held_bytes = 0;
     }
 
-    /// Whether there is none left. More than half of what is held is then of epochs that
-    /// are over: whoever waits does not wait for himself.
+    /// Whether nothing more is to be begun. A part of what is held is then of epochs that are
+    /// over, because one that is not has made less than half: whoever waits does not wait
+    /// for himself.
     pub(super) fn is_full(&self) -> bool {
-        self.held_bytes >= self.most_bytes
+        self.held_bytes >= self.most_bytes / 4 * 3
     }
 
     /// How many epochs ended because of what they have made.
@@ -68,9 +75,9 @@ impl Room {
     }
 
     /// How many vectors of so many numbers one of so many workers may make before it looks
-    /// again whether there is room: all together a quarter of it, but one at least.
+    /// again whether there is room: all together half of it, but one at least.
     pub(super) fn window(&self, numbers: usize, workers: usize) -> usize {
-        let of_worker = self.most_bytes / 4 / workers.max(1) as u64;
+        let of_worker = self.most_bytes / 2 / workers.max(1) as u64;
         let vectors = usize::try_from(of_worker / bytes_of(numbers));
         vectors.unwrap_or(usize::MAX).max(1)
     }
@@ -91,17 +98,48 @@ mod tests {
             .collect();
         assert_eq!(ends, [0, 0, 0, 0, 1, 1, 1, 1, 1, 2]);
         assert!(room.is_full());
+        (0..2).for_each(|_| room.give_back(3));
+        assert!(room.is_full(), "eight of ten");
         room.give_back(3);
-        assert!(!room.is_full());
+        assert!(!room.is_full(), "seven of ten");
         room.take(3);
         room.clear();
         assert!(!room.is_full());
     }
 
     #[test]
-    fn windows_of_all_workers_are_a_quarter_and_never_nothing() {
+    fn windows_of_all_workers_are_half_and_never_nothing() {
         let room = Room::of(80 * bytes_of(3072));
-        assert_eq!(room.window(3072, 2), 10);
+        assert_eq!(room.window(3072, 2), 20);
         assert_eq!(room.window(3072, 1000), 1);
+    }
+
+    /// What `paper-index` leaves for new vectors under the least memory that it takes: the
+    /// windows are nearly what a service takes at once, 128 texts.
+    #[test]
+    fn with_little_memory_a_request_is_still_of_many_texts() {
+        let of_a_worker = (40 << 20) / 16;
+        for workers in [1, 2, 8] {
+            let room = Room::of(workers as u64 * of_a_worker);
+            assert!(room.window(1536, workers) > 100, "{workers}");
+        }
+    }
+
+    /// Each worker looks for room, then makes a window; all of them at the worst moment.
+    /// Guards that windows and the mark of `is_full` are chosen together, and that one who
+    /// waits does so for an epoch that is over.
+    #[test]
+    fn windows_stay_within_a_quarter_more_than_there_is_room_for() {
+        let (numbers, workers) = (8, 4);
+        let most_bytes = 1000 * bytes_of(numbers);
+        for before in 0..1000 {
+            let mut room = Room::of(most_bytes);
+            (0..before).for_each(|_| room.take(numbers));
+            let looking = (0..workers).filter(|_| !room.is_full());
+            let windows = looking.count() * room.window(numbers, workers);
+            (0..windows).for_each(|_| room.take(numbers));
+            assert!(room.held_bytes <= most_bytes / 4 * 5, "{before}");
+            assert!(!room.is_full() || room.held_bytes > room.since_bytes);
+        }
     }
 }

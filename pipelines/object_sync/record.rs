@@ -9,19 +9,15 @@ use highwater::app::Failure;
 use highwater::cancel::Cancel;
 use highwater::flow::{Epoch, Event, Settle, Settled};
 use highwater::ledger::{
-    Change, ChangeKind, DataFile, Ledger, LoggedFile, Rewrite, RewriteKind, Rewriter, delta_stats,
-    hex,
+    Change, ChangeKind, DataFile, Ledger, LoggedFile, Rewrite, RewriteKind, Rewriter, SmallFile,
 };
 use highwater::store::Store;
 use highwater::telemetry::objects::ObjectTally;
 use highwater::watermark::{Bound, Identity, Mode, Watermark};
 use highwater_operators::ingest::objects::{MergedRecord, recorded_schema};
-use object_store::path::Path;
-use object_store::{ObjectStoreExt as _, PutPayload};
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// The record of one target.
@@ -111,9 +107,10 @@ impl Record {
     /// # Errors
     /// It cannot be written or published.
     pub(super) async fn add_rows(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
-        let mut file = RecordFile::new("removed")?;
-        file.write(rows)?;
-        let file = file.put(&self.store).await?;
+        let mut file = record_file()?;
+        file.write(rows).map_err(|error| unwritten(&error))?;
+        let file = file.put(&self.store.objects(), "removed").await;
+        let file = file.map_err(|error| unwritten(&error))?;
         self.add(vec![file]).await
     }
 
@@ -133,15 +130,17 @@ impl Record {
             if cancel.is_cancelled() {
                 break;
             }
-            let mut merged = RecordFile::new("merged")?;
+            let mut merged = record_file()?;
             let mut rows = MergedRecord::new(self.store.objects(), &small);
             while let Some(batch) = rows.next().await.map_err(|error| unwritten(&error))? {
-                merged.write(&batch)?;
+                merged.write(&batch).map_err(|error| unwritten(&error))?;
             }
+            let merged = merged.put(&self.store.objects(), "merged").await;
+            let merged = merged.map_err(|error| unwritten(&error))?;
             let rewrite = Rewrite {
                 run: self.run,
                 removed: small.into_iter().map(|file| file.path).collect(),
-                added: vec![merged.put(&self.store).await?],
+                added: vec![merged],
                 order: None,
                 kind: RewriteKind::Newest,
                 partition_columns: None,
@@ -181,48 +180,13 @@ fn unwritten(error: &dyn std::error::Error) -> Failure {
     Failure::failed("cannot write a file of the record").because(error.to_string())
 }
 
-/// A file of the record that is being written, in memory.
-struct RecordFile {
-    name: String,
-    rows: u64,
-    writer: ArrowWriter<Vec<u8>>,
-}
-
-impl RecordFile {
-    fn new(what: &str) -> Result<Self, Failure> {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .build();
-        let writer = ArrowWriter::try_new(Vec::new(), recorded_schema(), Some(properties));
-        Ok(Self {
-            name: format!("{what}-{}.parquet", Uuid::now_v7()),
-            rows: 0,
-            writer: writer.map_err(|error| unwritten(&error))?,
-        })
-    }
-
-    fn write(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
-        self.rows += rows.num_rows() as u64;
-        self.writer.write(rows).map_err(|error| unwritten(&error))
-    }
-
-    /// Completes it and makes it durable.
-    async fn put(mut self, store: &Store) -> Result<DataFile, Failure> {
-        let metadata = self.writer.finish().map_err(|error| unwritten(&error))?;
-        let bytes = std::mem::take(self.writer.inner_mut());
-        let file = DataFile {
-            path: self.name.clone(),
-            rows: self.rows,
-            bytes: bytes.len() as u64,
-            sha256: hex(&Sha256::digest(&bytes)),
-            partition: std::collections::BTreeMap::new(),
-            stats: delta_stats(&recorded_schema(), &metadata),
-        };
-        let (path, body) = (Path::from(self.name), PutPayload::from(bytes));
-        let put = store.objects().put(&path, body).await;
-        put.map_err(|error| unwritten(&error))?;
-        Ok(file)
-    }
+/// A file of the record, to be written.
+fn record_file() -> Result<SmallFile, Failure> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .build();
+    let options = ArrowWriterOptions::new().with_properties(properties);
+    SmallFile::new(recorded_schema(), options).map_err(|error| unwritten(&error))
 }
 
 /// Publishes each epoch. What it records is written, and durable.

@@ -7,7 +7,6 @@ use highwater::app::{Failure, RunContext};
 use highwater::flow::Settler;
 use highwater::ledger::Ledger;
 use highwater::run::Config;
-use highwater::run::config::InstanceConfig;
 use highwater::run::report::{
     DocumentsReport, ObjectsReport, TableError, TableOutcome, TableReport,
 };
@@ -15,9 +14,9 @@ use highwater::run::stages::Stages;
 use highwater::store::objects::Buffers;
 use highwater::store::pace::{Bounds, Pace};
 use highwater::telemetry::objects::ObjectTally;
-use highwater::watermark::Mode;
+use highwater::watermark::{Mode, Watermark};
 use highwater_operators::ingest::documents::{
-    ChunkTally, DocumentSides, Found, Preparing, RangePlan, find_changes,
+    ChunkTally, DocumentCounts, DocumentSides, Found, Preparing, RangePlan, find_changes,
 };
 use highwater_operators::sink::objects::BodyReader;
 use highwater_operators::transform::chunk::ChunkOptions;
@@ -28,6 +27,7 @@ use super::instance::Instance;
 use super::memory::Memory;
 use super::model::{Model, extractors, limits};
 use super::publish::{Outcome, Publisher};
+use super::reading::Reading;
 use super::shown::show;
 use super::source::Documents;
 use super::vectors::Vectors;
@@ -63,8 +63,10 @@ struct Compared {
     /// The log of the table as it was compared: what is published follows it, or nothing.
     ledger: Option<Ledger>,
     is_new: bool,
-    /// Whether the source is where the last run left it, or cannot tell.
+    /// Whether the log is to say something else than it does, although no document differs.
     has_moved: bool,
+    /// How the table is made.
+    reading: Reading,
     documents: Documents,
     /// `None` where nothing can have changed.
     sides: Option<DocumentSides>,
@@ -80,9 +82,7 @@ impl Shared<'_> {
     /// One side cannot be read.
     pub(super) fn plan(&self, instance: &Instance) -> Result<DocumentsReport, Failure> {
         let compared = self.compare(instance)?;
-        let mut report = self.report(instance, &compared, Instant::now());
-        report.dry_run = true;
-        Ok(report)
+        Ok(self.report(instance, &compared, Instant::now()))
     }
 
     /// Makes the table of an instance equal to its documents.
@@ -93,20 +93,24 @@ impl Shared<'_> {
         let began = Instant::now();
         let mut compared = self.compare(instance)?;
         let outcome = Arc::new(Mutex::new(Outcome::default()));
+        let mut written = Ok(());
         if !compared.found.groups.is_empty() || compared.is_new || compared.has_moved {
-            self.write(instance, &mut compared, &outcome)?;
+            // Whatever it fails of, what was published before is to be told.
+            written = self.write(instance, &mut compared, &outcome);
         }
         let outcome = std::mem::take(&mut *outcome.lock().unwrap_or_else(PoisonError::into_inner));
-        let documents = self.report(instance, &compared, began);
-        let is_whole = outcome.published.groups >= compared.found.groups.len() as u64;
-        let failure = match self.context.cancel.is_cancelled() && !is_whole {
-            true => Some(Failure::interrupted("the run was asked to end")),
-            false => compared.tally.ended_by().or(outcome.failure),
-        };
+        let documents = self.report_of_run(instance, &compared, began);
         let head = self
             .context
             .runtime
-            .block_on(Ledger::open(instance.store.clone()))?;
+            .block_on(Ledger::open(instance.store.clone()));
+        let (version, unread) = match head {
+            Ok(head) => (head.head().map(|head| head.version), None),
+            Err(error) => (None, Some(Failure::from(error))),
+        };
+        let failure = written.err();
+        let failure = failure.or_else(|| self.failure(&compared, &outcome));
+        let failure = failure.or(unread);
         let published = outcome.published;
         let table = TableReport {
             name: instance.name.clone(),
@@ -116,7 +120,7 @@ impl Shared<'_> {
                 (None, 0, 0) if !compared.is_new => TableOutcome::Unchanged,
                 _ => TableOutcome::Committed,
             },
-            version: head.head().map(|head| head.version),
+            version,
             rows: published.rows,
             source_bytes: documents.read_bytes,
             files: published.files,
@@ -128,6 +132,15 @@ impl Shared<'_> {
             ..TableReport::default()
         };
         Ok(Indexed { table, documents })
+    }
+
+    /// Why not everything is published, where that is so.
+    fn failure(&self, compared: &Compared, outcome: &Outcome) -> Option<Failure> {
+        let is_whole = outcome.published.groups >= compared.found.groups.len() as u64;
+        match self.context.cancel.is_cancelled() && !is_whole {
+            true => Some(Failure::interrupted("the run was asked to end")),
+            false => compared.tally.ended_by().or(outcome.failure.clone()),
+        }
     }
 
     fn compare(&self, instance: &Instance) -> Result<Compared, Failure> {
@@ -147,10 +160,14 @@ impl Shared<'_> {
             if is_other && documents.objects.is_none() {
                 documents = self.documents(instance, None).await?;
             }
+            let said = then.map_or("", |then| then.reading.as_str());
+            let model = self.model.called(said);
+            let limits = limits(&instance.papers, &self.memory);
             let mut compared = Compared {
                 ledger: None,
                 is_new: ledger.head().is_none(),
-                has_moved: false,
+                has_moved: model.is_to_be_claimed,
+                reading: Reading::of(instance, &model.watermark, &limits),
                 sides: None,
                 found: Found::default(),
                 tally,
@@ -158,21 +175,20 @@ impl Shared<'_> {
                 documents,
             };
             if let Some(objects) = compared.documents.objects.clone() {
-                let (model, limits) = (self.model.name(), limits(&instance.papers, &self.memory));
-                let sides = instance.sides(objects, &ledger, model, limits, &compared.tally);
+                let sides = instance.sides(objects, &ledger, &model.rows, limits, &compared.tally);
                 let sides = sides.await?;
                 compared.found = find_changes(&sides, &compared.chunks, wanted).await?;
                 compared.sides = Some(sides);
-                let then = ledger.head().map(|head| &head.watermark);
                 let now = &compared.documents.bound.position;
-                let reading = self.reading(instance);
-                compared.has_moved = instance.source.has_positions()
-                    && then.is_some_and(|then| {
+                let reading = compared.reading.text(compared.chunks.waiting.get() > 0);
+                compared.has_moved |= instance.source.has_positions()
+                    && ledger.head().is_some_and(|head| {
+                        let then = &head.watermark;
                         then.bound.position != *now
                             || then.catching_up
                             || then.reading != reading
                             || is_other
-                            || ledger.head().is_some_and(|head| head.changed_by_others)
+                            || head.changed_by_others
                     });
             }
             compared.ledger = Some(ledger);
@@ -206,28 +222,15 @@ impl Shared<'_> {
         // What another program has done to the table is seen by comparing.
         let head = ledger.head().filter(|head| !head.changed_by_others);
         let head = head.map(|head| &head.watermark);
-        let known = head.filter(|then| !then.catching_up && then.reading == self.reading(instance));
+        let known = head.filter(|then| !then.catching_up && self.still_holds(instance, then));
         Ok(known.map(|then| then.bound.position.clone()))
     }
 
-    /// How tables are made, and of what, for the watermark.
-    fn reading(&self, instance: &Instance) -> String {
-        let InstanceConfig {
-            include,
-            exclude,
-            key_columns,
-            text_column,
-            ..
-        } = &instance.config;
-        let papers = &instance.papers;
-        format!(
-            "{}; {}; {include:?} {exclude:?} {key_columns:?} {text_column:?} {} {:?} {:?}",
-            instance.recipe,
-            self.model.name(),
-            papers.largest,
-            papers.timeout,
-            papers.extractor_memory,
-        )
+    /// Whether a table would be made now as it was made then.
+    fn still_holds(&self, instance: &Instance, then: &Watermark) -> bool {
+        let model = self.model.called(&then.reading);
+        let limits = limits(&instance.papers, &self.memory);
+        Reading::of(instance, &model.watermark, &limits).still_holds(&then.reading)
     }
 
     fn stop_when_asked(&self, tally: &Arc<ObjectTally>) {
@@ -253,10 +256,10 @@ impl Shared<'_> {
                 compared.documents.identity.clone(),
                 compared.documents.bound.clone(),
             ),
-            self.reading(instance),
+            compared.reading.clone(),
             self.context.run,
             compared.found.groups.clone(),
-            Arc::clone(&compared.tally),
+            (Arc::clone(&compared.tally), Arc::clone(&compared.chunks)),
             Arc::clone(outcome),
         );
         self.context.runtime.block_on(publisher.begin())?;
@@ -311,7 +314,7 @@ impl Shared<'_> {
     fn open_vectors(&mut self) -> Result<(), Failure> {
         if self.vectors.is_none() {
             let lake = highwater::run::lake::open_lake(self.config)?;
-            let most = self.memory.index_bytes;
+            let most = self.memory.known_bytes + self.memory.new_bytes;
             let opened = Vectors::open(&lake, self.model.name(), most, self.context);
             self.vectors = Some(self.context.runtime.block_on(opened)?);
         }
@@ -384,10 +387,34 @@ impl Shared<'_> {
         })
     }
 
+    /// What was done. Of documents: what the lake has of it, also where the run failed; of
+    /// chunks, tokens and bytes: what was read, embedded and paid for, also in vain.
+    fn report_of_run(
+        &self,
+        instance: &Instance,
+        compared: &Compared,
+        began: Instant,
+    ) -> DocumentsReport {
+        let mut report = self.report(instance, compared, began);
+        report.dry_run = false;
+        let DocumentCounts {
+            new,
+            changed,
+            deleted,
+            quarantined,
+            truncated,
+        } = compared.chunks.documents();
+        (report.new, report.changed, report.deleted) = (new, changed, deleted);
+        (report.quarantined, report.truncated) = (quarantined, truncated);
+        let in_lake = |key: &str| compared.chunks.is_published(key);
+        report.set_aside.retain(|one| in_lake(&one.key));
+        report
+    }
+
+    /// What is to be done, and what has been counted so far.
     fn report(&self, instance: &Instance, compared: &Compared, began: Instant) -> DocumentsReport {
         let mut objects = ObjectsReport {
             source: instance.source.url(),
-            // What is to be done, of which a run that did not fail has done all.
             dry_run: true,
             ..ObjectsReport::default()
         };
@@ -397,7 +424,6 @@ impl Shared<'_> {
             ..DocumentsReport::default()
         };
         report.take(objects);
-        report.dry_run = false;
         report.read_bytes = compared.tally.copied_bytes.get();
         let chunks = &compared.chunks;
         report.quarantined = chunks.quarantined.get();

@@ -13,7 +13,7 @@ use highwater::store::objects::Objects;
 use highwater::store::pace::{Retries, RetryPolicy};
 use highwater::telemetry::objects::ObjectTally;
 use highwater::watermark::Identity;
-use highwater_operators::ingest::documents::{DocumentSides, KEY};
+use highwater_operators::ingest::documents::{DocumentSides, EXTRACTION, KEY};
 use highwater_operators::ingest::objects::KeyFilter;
 use highwater_operators::lake::KeyedTable;
 use highwater_operators::transform::extract::Limits;
@@ -23,7 +23,8 @@ use super::source::Source;
 /// The instance that stands for the whole configuration where none is named.
 const ONLY: &str = "documents";
 
-/// Rows are made anew when this number changes: text is made or cut in another way.
+/// Rows are made anew when this number changes: text is made or cut in another way. What
+/// only fails no longer needs no new number: see `EXTRACTION`.
 const RECIPE: u32 = 1;
 
 /// The instances of a configuration by name, those that are wanted.
@@ -155,6 +156,7 @@ impl Instance {
             filter: filter.map_err(Failure::usage)?,
             recipe: self.recipe.as_str().into(),
             model: model.into(),
+            extraction: EXTRACTION.into(),
             limits,
             retries: self.retries.clone(),
             tally: Arc::clone(tally),

@@ -12,6 +12,7 @@ mod instance;
 mod memory;
 mod model;
 mod publish;
+mod reading;
 mod search;
 mod shown;
 mod source;

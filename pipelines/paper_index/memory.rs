@@ -44,9 +44,11 @@ pub(super) struct Memory {
     pub(super) extractors: usize,
     /// What each of them may take, in bytes.
     pub(super) extractor_bytes: u64,
-    /// What the index of known vectors may take, and new ones until the lake has them, in
-    /// bytes; see [`fresh_bytes`].
-    pub(super) index_bytes: u64,
+    /// What the index of the vectors takes that the lake has already, in bytes.
+    pub(super) known_bytes: u64,
+    /// What vectors may take that the run makes, in bytes: themselves until the lake has
+    /// them, and then in the index. See [`fresh_bytes`].
+    pub(super) new_bytes: u64,
     /// What the keys of a text column may take, in bytes.
     pub(super) keys_bytes: u64,
     /// How files are encoded.
@@ -116,7 +118,8 @@ impl Memory {
             batch_bytes: (reading / workers / 3).clamp(MIB / 4, 4 * MIB),
             extractors,
             extractor_bytes,
-            index_bytes: known + new,
+            known_bytes: known,
+            new_bytes: new,
             keys_bytes: keys,
             format: FileFormat::within(writing / workers, columns as u64, lake, &config.files),
         })

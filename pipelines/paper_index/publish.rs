@@ -10,8 +10,10 @@ use highwater::flow::{Epoch, Event, Settle, Settled, TableFailure};
 use highwater::ledger::{Change, ChangeKind, DataFile, Ledger};
 use highwater::telemetry::objects::ObjectTally;
 use highwater::watermark::{Bound, Identity, Mode, Watermark};
-use highwater_operators::ingest::documents::{Group, KEY, chunks_schema};
+use highwater_operators::ingest::documents::{ChunkTally, Group, KEY, chunks_schema};
 use uuid::Uuid;
+
+use super::reading::Reading;
 
 /// What was published.
 #[derive(Debug, Clone, Default)]
@@ -34,8 +36,8 @@ pub(super) struct Publisher {
     ledger: Ledger,
     source: Identity,
     bound: Bound,
-    /// How the table is made: where it differs, all of it is made anew.
-    reading: String,
+    /// How the table is made.
+    reading: Reading,
     run: Uuid,
     groups: Vec<Group>,
     /// Groups that are begun, by number.
@@ -45,6 +47,7 @@ pub(super) struct Publisher {
     left: usize,
     set_aside: bool,
     tally: Arc<ObjectTally>,
+    chunks: Arc<ChunkTally>,
     outcome: Arc<Mutex<Outcome>>,
 }
 
@@ -58,10 +61,10 @@ impl Publisher {
     pub(super) fn new(
         ledger: Ledger,
         (source, bound): (Identity, Bound),
-        reading: String,
+        reading: Reading,
         run: Uuid,
         groups: Vec<Group>,
-        tally: Arc<ObjectTally>,
+        (tally, chunks): (Arc<ObjectTally>, Arc<ChunkTally>),
         outcome: Arc<Mutex<Outcome>>,
     ) -> Self {
         Self {
@@ -76,6 +79,7 @@ impl Publisher {
             failed: BTreeSet::new(),
             set_aside: false,
             tally,
+            chunks,
             outcome,
         }
     }
@@ -113,8 +117,8 @@ impl Publisher {
         self.tally.stop();
     }
 
-    /// Takes out what is complete: paths that go, and files.
-    fn complete(&mut self) -> (usize, Vec<String>, Vec<DataFile>) {
+    /// Takes out what is complete: the numbers of groups, paths that go, and files.
+    fn complete(&mut self) -> (Vec<usize>, Vec<String>, Vec<DataFile>) {
         let is_complete = |(number, open): (&usize, &Open)| {
             let pieces = self
                 .groups
@@ -131,7 +135,7 @@ impl Publisher {
             let group = self.groups.get(*number);
             removed.extend(group.into_iter().flat_map(|group| group.replaces.clone()));
         }
-        (complete.len(), removed, files)
+        (complete, removed, files)
     }
 
     async fn commit(&mut self, removed: Vec<String>, files: Vec<DataFile>) -> Result<(), Failure> {
@@ -157,7 +161,9 @@ impl Publisher {
                 // again.
                 catching_up: self.left > 0 || self.tally.failed.get() > self.tally.refused.get(),
                 set_aside: self.set_aside,
-                reading: self.reading.clone(),
+                // When the last group is complete, all that waits has been counted; before
+                // that the next run looks anyway.
+                reading: self.reading.text(self.chunks.waiting.get() > 0),
                 ..Watermark::new(self.source.clone(), Mode::Mirror, self.bound.clone())
             },
             from: self.ledger.head().map_or(0, |head| head.commit),
@@ -178,14 +184,15 @@ impl Settle for Publisher {
             self.hear(event);
         }
         let (groups, removed, files) = self.complete();
-        if groups == 0 {
+        if groups.is_empty() {
             return Settled::default();
         }
-        self.left = self.left.saturating_sub(groups);
+        self.left = self.left.saturating_sub(groups.len());
         match self.commit(removed, files).await {
             Ok(()) => {
+                self.chunks.published(&groups);
                 let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-                outcome.published.groups += groups as u64;
+                outcome.published.groups += groups.len() as u64;
             }
             Err(failure) => {
                 self.fail(failure);

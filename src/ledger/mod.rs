@@ -23,6 +23,7 @@
 //! | `schema` | Arrow schemas as Delta schemas |
 //! | `files` | the data files that the log references |
 //! | `stats` | Delta statistics out of Parquet metadata |
+//! | `small_file` | [`SmallFile`]: a data file that is put together in memory |
 //! | `executor` | runs the kernel's I/O on the caller's runtime |
 //! | `load_log`, `load_state` | [`LoadLog`] and what its entries add up to |
 //! | `lake_file` | [`LakeFile`]: a data file, read by ranges |
@@ -47,6 +48,7 @@ mod record;
 mod rewrite;
 mod schema;
 mod seal;
+mod small_file;
 mod stats;
 mod table;
 #[cfg(test)]
@@ -65,6 +67,7 @@ pub use load_state::{Attempt, Begin, Epoch, LoadState, Writer};
 pub use past::{At, PastTable};
 pub use record::{CommitRecord, RewriteKind};
 pub use rewrite::{Rewrite, Rewriter, Rewritten};
+pub use small_file::{SmallFile, SmallFileError};
 pub use stats::delta_stats;
 pub use table::Ledger;
 pub use view::Head;

@@ -169,6 +169,8 @@ pub struct Usage {
 #[derive(Debug)]
 pub struct Endpoint {
     options: EndpointOptions,
+    /// Of the model, for those who keep vectors.
+    name: String,
     http: JsonClient,
     runtime: Handle,
     requests: Option<Rate>,
@@ -188,6 +190,16 @@ struct Request<'a> {
 
 /// Bytes of a token, at least, in most texts: estimates are rather too high.
 const TOKEN_BYTES: usize = 3;
+
+/// Host, port and path of an address.
+fn place(base_url: &str) -> Option<String> {
+    let url = Url::parse(base_url).ok()?;
+    let (host, path) = (url.host_str()?, url.path().trim_end_matches('/'));
+    Some(match url.port() {
+        Some(port) => format!("{host}:{port}{path}"),
+        None => format!("{host}{path}"),
+    })
+}
 
 fn estimated_tokens(text: &str) -> usize {
     text.len().div_ceil(TOKEN_BYTES)
@@ -226,6 +238,7 @@ impl Endpoint {
             source,
         })?;
         Ok(Self {
+            name: Self::name_of(&options.model, &options.base_url),
             http,
             runtime,
             requests: options.requests_per_minute.map(Rate::per_minute),
@@ -245,9 +258,20 @@ impl Endpoint {
         self.dimensions.get().copied()
     }
 
-    /// The model, by the name that the service knows.
-    pub(super) fn model_name(&self) -> &str {
-        &self.options.model
+    /// The name of a model of the service at `base_url`, by which its vectors may be known:
+    /// two services may have one name for two models. Of the address it says host, port and
+    /// path, and nothing that may be secret; of what is none, nothing.
+    #[must_use]
+    pub fn name_of(model: &str, base_url: &str) -> String {
+        match place(base_url) {
+            Some(place) => format!("{model} at {place}"),
+            None => model.to_owned(),
+        }
+    }
+
+    /// The model and the service.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// What was used so far.

@@ -8,7 +8,7 @@ use crate::embed::{EmbedError, Embedded, Embedder, Part};
 
 impl Embedder for Endpoint {
     fn model(&self) -> &str {
-        self.model_name()
+        self.name()
     }
 
     fn dimensions(&self) -> usize {

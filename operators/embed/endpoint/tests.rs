@@ -522,6 +522,25 @@ fn rates_are_kept() {
     }
 }
 
+/// Two services may have one name for two models. No secret gets into a name, whatever the
+/// address is.
+#[test]
+fn a_name_says_where_the_model_is_and_no_secret() {
+    for (url, name) in [
+        ("https://api.example/v1", "m at api.example/v1"),
+        ("https://API.example:443/v1/", "m at api.example/v1"),
+        ("http://localhost:8080", "m at localhost:8080"),
+        ("https://user:canary@a/v1?key=canary#canary", "m at a/v1"),
+        ("canary", "m"),
+    ] {
+        assert_eq!(Endpoint::name_of("m", url), name, "{url}");
+    }
+    let (runtime, server) = (runtime(), Server::that(Vec::new()));
+    let endpoint = Endpoint::new(options(&server), runtime.handle().clone()).unwrap();
+    assert_eq!(endpoint.model(), Endpoint::name_of("m", &server.url));
+    assert_ne!(endpoint.model(), "m");
+}
+
 #[test]
 fn addresses_that_are_none_are_refused() {
     let runtime = runtime();

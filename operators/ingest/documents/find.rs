@@ -3,13 +3,14 @@
 //!
 //! Names are compared with names, all ranges of the table, a few at once; nothing is
 //! read but listings and the columns that say of which states rows were made. What is
-//! counted here is what a run will do, and all that a plan needs.
+//! counted here is what a run is to do, and all that a plan needs; what has been done is
+//! counted by whoever does it.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use highwater::store::objects::{KeyRange, ObjectError};
 
 use super::merge::{Merge, Step};
-use super::rows::states_schema;
+use super::rows::{is_waiting, states_schema};
 use super::{ChunkTally, DocumentSides};
 
 /// Ranges that are compared at once.
@@ -99,6 +100,7 @@ pub async fn find_changes(
             })),
         }
     }
+    chunks.divide(&found.groups);
     Ok(found)
 }
 
@@ -193,9 +195,12 @@ async fn look(
             Step::Same(old) => {
                 tally.source_objects.add(1);
                 tally.unchanged.add(1);
+                let note = old.state.note.as_deref();
                 // One of which the beginning was taken has a note, too, and text.
-                let has_nothing = old.state.note.is_some() && old.row_count() == 1;
+                let has_nothing = note.is_some() && old.row_count() == 1;
                 chunks.still_quarantined.add(has_nothing.into());
+                let is_waiting = note.is_some_and(is_waiting);
+                chunks.waiting.add(is_waiting.into());
             }
             Step::Read(object, old) => {
                 tally.source_objects.add(1);

@@ -108,7 +108,7 @@ impl<'a> Merge<'a> {
         !is_let_in
             && !Reason::is_overcome(note, limits)
             && is_same(object, &state.object)
-            && *state.recipe == *self.sides.recipe
+            && *state.recipe == *self.sides.recipe_of(note)
             && *state.model == *self.sides.model
     }
 

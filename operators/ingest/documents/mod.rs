@@ -15,7 +15,7 @@
 //! | `find` | which ranges differ, and where it is best to divide the work on them |
 //! | `prepare` | from an object to the rows of a document |
 //! | `ranges` | [`DocumentRanges`]: ranges of the table as they are to be |
-//! | `tally` | what becomes of chunks, counted |
+//! | `tally` | what becomes of chunks and documents, counted |
 
 mod find;
 mod merge;
@@ -27,6 +27,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use highwater::store::objects::{KeyRange, Objects};
@@ -41,7 +42,13 @@ pub use find::{Found, Group, Piece, find_changes};
 pub use prepare::Preparing;
 pub use ranges::{DocumentRanges, RangePlan};
 pub use rows::{ID, KEY, chunks_schema, columns};
-pub use tally::ChunkTally;
+pub use tally::{ChunkTally, DocumentCounts};
+
+use rows::{State, is_fault_of_ours};
+
+/// The version of what makes text of documents. Where a document made one version fail,
+/// another one tries again.
+pub const EXTRACTION: &str = env!("CARGO_PKG_VERSION");
 
 /// Smaller files are written anew rather than joined by another one.
 const SMALL_FILE_BYTES: u64 = 8 << 20;
@@ -60,6 +67,9 @@ pub struct DocumentSides {
     pub recipe: Arc<str>,
     /// The model whose vectors the table holds.
     pub model: Arc<str>,
+    /// What makes text of documents, by its version: those at which another one failed are
+    /// tried again.
+    pub extraction: Arc<str>,
     /// What one document may cost: larger ones are not read, and those that were set
     /// aside by a limit are tried again once it is wider.
     pub limits: Limits,
@@ -87,5 +97,20 @@ impl DocumentSides {
             });
         }
         ranges
+    }
+
+    /// What the rows of a document with this note say of how they were made: where what
+    /// makes text failed at it, also which version of it that was.
+    fn recipe_of(&self, note: &str) -> Cow<'_, str> {
+        match is_fault_of_ours(note) {
+            true => format!("{}; failed in version {}", self.recipe, self.extraction).into(),
+            false => Cow::Borrowed(&*self.recipe),
+        }
+    }
+
+    /// A document has no text, and why.
+    fn set_aside(&self, state: &mut State, reason: String) {
+        state.recipe = self.recipe_of(&reason).into_owned();
+        state.note = Some(reason);
     }
 }

@@ -12,7 +12,7 @@ use highwater::store::objects::{Listed, ObjectError, ObjectErrorKind};
 
 use super::old::OldDocument;
 use super::ranges::Paid;
-use super::rows::{About, KnownVectors, State, TOO_LARGE, document_rows, rows_bytes};
+use super::rows::{About, KnownVectors, State, TOO_LARGE, document_rows, is_waiting, rows_bytes};
 use super::{ChunkTally, DocumentSides};
 use crate::sink::objects::{Body, BodyReader};
 use crate::transform::chunk::{self, Chunk, ChunkError, ChunkOptions, TokenCounter};
@@ -94,6 +94,10 @@ impl Preparing {
                 sides
                     .tally
                     .copied(&object.key, object.bytes, began.elapsed());
+                chunks.count(&object.key, |of| match old {
+                    None => of.new += 1,
+                    Some(_) => of.changed += 1,
+                });
                 permit.shrink_to(rows_bytes(&rows));
                 Some(Paid {
                     rows: vec![rows],
@@ -103,6 +107,9 @@ impl Preparing {
             }
             Err(Trouble::Source(error)) if error.kind == ObjectErrorKind::Vanished => {
                 sides.tally.vanished.add(1);
+                // Its rows are not written again.
+                let had_rows = u64::from(old.is_some());
+                chunks.count(&object.key, |of| of.deleted += had_rows);
                 None
             }
             Err(Trouble::Source(error)) => {
@@ -163,13 +170,15 @@ impl Preparing {
             }
             Err(reason) => {
                 tally.quarantine(&state.object.key, &reason);
-                state.note = Some(reason);
+                tally.waiting.add(is_waiting(&reason).into());
+                sides.set_aside(&mut state, reason);
                 let (about, known) = (About::default(), KnownVectors::default());
                 return Ok(document_rows(&state, &about, &[], &known)?);
             }
         };
         if document.truncated {
             tally.truncated.add(1);
+            tally.count(&state.object.key, |of| of.truncated += 1);
             state.note = Some(format!(
                 "only the first {} bytes of its text",
                 document.text.len()

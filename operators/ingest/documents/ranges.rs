@@ -107,8 +107,10 @@ impl RangePlan {
                     let old = old.as_ref().map_or(0, super::old::OldDocument::bytes);
                     self.preparing.bytes(&self.sides, object) + old
                 }
-                Step::Goes(_) => {
+                Step::Goes(old) => {
                     self.sides.tally.deleted.add(1);
+                    let key = &old.state.object.key;
+                    self.chunks.count(key, |of| of.deleted += 1);
                     continue;
                 }
             };

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, Float32Builder, Int32Builder, Int64Array, Int64Builder,
@@ -14,6 +15,7 @@ use highwater::store::objects::Listed;
 
 use crate::ingest::objects::listed;
 use crate::transform::chunk::Chunk;
+use crate::transform::extract::{Limits, Reason};
 
 /// The column that the table is in the order of.
 pub const KEY: &str = "document";
@@ -21,6 +23,26 @@ pub const KEY: &str = "document";
 /// How the note of a document begins that was too large to be read: another limit may
 /// let it in. What is too large only when it is unpacked begins otherwise.
 pub(super) const TOO_LARGE: &str = "too large:";
+
+/// How the notes of documents begin at which what reads them failed: another version of it
+/// may not.
+const FAULTS_OF_OURS: [&str; 2] = ["crashed:", "panicked:"];
+
+/// Whether a note says that what makes text failed, rather than what is wrong with the
+/// document.
+pub(super) fn is_fault_of_ours(note: &str) -> bool {
+    FAULTS_OF_OURS.iter().any(|begin| note.starts_with(begin))
+}
+
+/// Whether a document with this note may have text in another run although it is the same.
+pub(super) fn is_waiting(note: &str) -> bool {
+    let widest = Limits {
+        time: Duration::MAX,
+        memory_bytes: u64::MAX,
+        ..Limits::default()
+    };
+    note.starts_with(TOO_LARGE) || is_fault_of_ours(note) || Reason::is_overcome(note, &widest)
+}
 
 /// The column of ids; NULL where a document has no text.
 pub const ID: &str = "id";

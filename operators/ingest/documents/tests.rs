@@ -15,10 +15,10 @@ use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
 use parquet::arrow::ArrowWriter;
 
 use super::old::OldDocuments;
-use super::rows::{About, KnownVectors, State, document_rows, text, without_vector};
+use super::rows::{About, KnownVectors, State, document_rows, is_waiting, text, without_vector};
 use super::*;
 use crate::transform::chunk::{Chunk, ChunkOptions, Document, TokenCounter, chunks};
-use crate::transform::extract::Limits;
+use crate::transform::extract::{Limits, Reason};
 
 struct Words;
 
@@ -138,16 +138,27 @@ impl Sides {
     /// A file of the table with the documents as they are now.
     async fn index(&mut self, name: &str, keys: &[&str], recipe: &str) {
         let source = FolderObjects::new(self.home.path());
+        let mut states = Vec::new();
+        for key in keys {
+            states.push(state(&source.head(key).await.unwrap(), recipe, None));
+        }
+        self.write(name, &states).await;
+    }
+
+    /// A file of the table with documents in these states; those with a note have no text.
+    async fn write(&mut self, name: &str, states: &[State]) {
         let mut bytes = Vec::new();
         let mut writer = ArrowWriter::try_new(&mut bytes, chunks_schema(), None).unwrap();
-        for key in keys {
-            let object = source.head(key).await.unwrap();
-            let body = std::fs::read_to_string(self.home.path().join(key)).unwrap();
+        for state in states {
+            let body = std::fs::read_to_string(self.home.path().join(&state.object.key)).unwrap();
             let about = About::default();
             let known = KnownVectors::default();
-            let state = state(&object, recipe, None);
+            let chunks = match state.note {
+                None => cut(&body),
+                Some(_) => Vec::new(),
+            };
             writer
-                .write(&document_rows(&state, &about, &cut(&body), &known).unwrap())
+                .write(&document_rows(state, &about, &chunks, &known).unwrap())
                 .unwrap();
         }
         writer.close().unwrap();
@@ -168,21 +179,26 @@ impl Sides {
     }
 
     async fn find(&self, wanted: usize) -> (Found, Arc<ObjectTally>) {
-        let tally = Arc::new(ObjectTally::new(None));
+        let sides = self.sides("1").await;
+        let found = find_changes(&sides, &ChunkTally::default(), wanted).await;
+        (found.unwrap(), sides.tally)
+    }
+
+    /// Both sides, where this version makes text of documents.
+    async fn sides(&self, version: &str) -> DocumentSides {
         let table =
             KeyedTable::open_sharing(Arc::clone(&self.folder), self.files.clone(), KEY).await;
-        let sides = DocumentSides {
+        DocumentSides {
             source: Arc::new(FolderObjects::new(self.home.path())),
             chunks: Arc::new(table.unwrap()),
             filter: KeyFilter::new(&[], &["*.skip".to_owned()]).unwrap(),
             recipe: "r".into(),
             model: "m".into(),
+            extraction: version.into(),
             limits: Limits::default(),
             retries: Retries::new(RetryPolicy::default()),
-            tally: Arc::clone(&tally),
-        };
-        let found = find_changes(&sides, &ChunkTally::default(), wanted).await;
-        (found.unwrap(), tally)
+            tally: Arc::new(ObjectTally::new(None)),
+        }
     }
 }
 
@@ -232,6 +248,79 @@ async fn what_was_made_in_another_way_is_made_anew() {
     let (found, tally) = sides.find(1).await;
     assert_eq!(counts(&tally), [0, 1, 0, 1]);
     assert_eq!(found.groups.first().unwrap().replaces, ["two.parquet"]);
+}
+
+/// Guards `recipe_of` in `Merge::is_current`, and in `DocumentSides::set_aside` that the
+/// version is recorded at all.
+#[tokio::test]
+async fn where_one_version_failed_another_one_tries_again() {
+    let notes = [
+        Reason::Encrypted,
+        Reason::Crashed("signal 11".to_owned()),
+        Reason::Panicked("index out of bounds".to_owned()),
+    ]
+    .map(|reason| reason.to_string());
+    let mut sides = Sides::new();
+    let source = FolderObjects::new(sides.home.path());
+    let first = sides.sides("1").await;
+    let mut states = Vec::new();
+    for (key, note) in ["a", "b", "c"].iter().zip(&notes) {
+        sides.put(key, LONG);
+        let mut state = state(&source.head(key).await.unwrap(), "r", None);
+        first.set_aside(&mut state, note.clone());
+        states.push(state);
+    }
+    sides.write("set_aside.parquet", &states).await;
+    // What was tried once is not tried again and again.
+    for (version, counted, waiting) in [("1", [0, 0, 0, 3], 2), ("2", [0, 2, 0, 1], 0)] {
+        let (sides, chunks) = (sides.sides(version).await, ChunkTally::default());
+        find_changes(&sides, &chunks, 1).await.unwrap();
+        assert_eq!(counts(&sides.tally), counted, "{version}");
+        assert_eq!(chunks.waiting.get(), waiting, "{version}");
+    }
+    // Tables of before did not say which version had failed.
+    let mut before = Sides {
+        home: sides.home,
+        folder: Arc::new(InMemory::new()),
+        files: Vec::new(),
+    };
+    for state in &mut states {
+        "r".clone_into(&mut state.recipe);
+    }
+    before.write("set_aside.parquet", &states).await;
+    let (_, tally) = before.find(1).await;
+    assert_eq!(counts(&tally), [0, 2, 0, 1]);
+}
+
+/// What is told of documents by whoever reads them is what `is_waiting` looks for.
+#[test]
+fn a_note_says_whether_another_run_may_do_better() {
+    let limits = Limits::default();
+    let waiting = [
+        Reason::TooLarge {
+            bytes: 20,
+            limit: 10,
+        },
+        Reason::TooSlow { limit: limits.time },
+        Reason::TooMuchMemory {
+            limit: limits.memory_bytes,
+        },
+        Reason::Crashed("signal 11".to_owned()),
+        Reason::Panicked("index out of bounds".to_owned()),
+    ];
+    for reason in waiting {
+        assert!(is_waiting(&reason.to_string()), "{reason}");
+    }
+    let others = [
+        Reason::Unpacks { limit: 10 },
+        Reason::Encrypted,
+        Reason::NoText { pages: 3 },
+        Reason::Unsupported("PNG image".to_owned()),
+    ];
+    for reason in others {
+        assert!(!is_waiting(&reason.to_string()), "{reason}");
+    }
+    assert!(!is_waiting("only the first 10 bytes of its text"));
 }
 
 #[tokio::test]

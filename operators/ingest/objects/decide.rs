@@ -106,6 +106,17 @@ mod tests {
         }
     }
 
+    /// What was recorded when the one was copied and became the other.
+    fn recorded(source: &Listed, target: &Listed) -> Record {
+        Record {
+            key: source.key.clone(),
+            bytes: source.bytes,
+            source_version: source.version(),
+            target_version: target.version(),
+            digest: None,
+        }
+    }
+
     fn verdict(
         compare: Compare,
         source: &Listed,
@@ -145,13 +156,7 @@ mod tests {
     #[test]
     fn else_the_record_and_then_the_time() {
         let (source, target) = (listed(1, 5, None), listed(1, 9, Some("a-2")));
-        let mut record = Record {
-            key: "k".to_owned(),
-            bytes: 1,
-            source_version: source.version(),
-            target_version: target.version(),
-            digest: None,
-        };
+        let mut record = recorded(&source, &target);
         let etag = Compare::Etag;
         assert_eq!(verdict(etag, &source, &target, None), Verdict::Same);
         assert_eq!(
@@ -182,13 +187,7 @@ mod tests {
     #[test]
     fn what_has_no_time_is_asked_of_the_record() {
         let (source, target) = (listed(1, 9, Some(A)), listed(1, 0, Some(B)));
-        let mut record = Record {
-            key: "k".to_owned(),
-            bytes: 1,
-            source_version: source.version(),
-            target_version: target.version(),
-            digest: None,
-        };
+        let mut record = recorded(&source, &target);
         let by_time = Compare::SizeTime;
         let found = verdict(by_time, &source, &target, Some(&record));
         assert_eq!(found, Verdict::Same);

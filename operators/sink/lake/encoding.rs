@@ -8,8 +8,9 @@ use arrow::datatypes::DataType;
 use highwater::run::Compression;
 use highwater::run::config::FilesConfig;
 use highwater::store::Store;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::ZstdLevel;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
 /// How files are encoded and how large their parts become.
@@ -80,23 +81,36 @@ const PAGE_BYTES: usize = 256 << 10;
 /// Rows looked at to decide whether a column repeats its values.
 const SAMPLE_ROWS: usize = 2048;
 
+/// What all files of a lake have in common, whatever is in them.
+pub(crate) fn lake_properties(codec: parquet::basic::Compression) -> WriterPropertiesBuilder {
+    WriterProperties::builder()
+        .set_compression(codec)
+        .set_created_by(concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned())
+        // Row groups are closed by this crate, by bytes.
+        .set_max_row_group_row_count(None)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        // Lists with the element name that Delta readers expect.
+        .set_coerce_types(true)
+}
+
+/// How a file of a lake with these properties is written.
+pub(crate) fn lake_options(properties: WriterProperties) -> ArrowWriterOptions {
+    ArrowWriterOptions::new()
+        .with_properties(properties)
+        // Delta's schema rules; a second one inside the file only confuses.
+        .with_skip_arrow_metadata(true)
+}
+
 /// Writer properties for files that begin with `first`.
 ///
 /// A dictionary pays where values repeat and costs where they do not: of the
 /// first rows of a column at least half must repeat an earlier one.
 pub(super) fn writer_properties(format: &FileFormat, first: &RecordBatch) -> WriterProperties {
-    let mut properties = WriterProperties::builder()
-        .set_compression(codec(format.compression))
-        .set_created_by(concat!("highwater ", env!("CARGO_PKG_VERSION")).to_owned())
-        // Row groups are closed by this crate, by bytes.
-        .set_max_row_group_row_count(None)
+    let mut properties = lake_properties(codec(format.compression))
         // Smaller than the default of 1 MiB: an open page is memory for each
         // column of each open file.
         .set_data_page_size_limit(PAGE_BYTES)
-        .set_dictionary_page_size_limit(PAGE_BYTES)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        // Lists with the element name that Delta readers expect.
-        .set_coerce_types(true);
+        .set_dictionary_page_size_limit(PAGE_BYTES);
     for (field, column) in first.schema().fields().iter().zip(first.columns()) {
         if !values_repeat(column) {
             let path = match field.data_type() {

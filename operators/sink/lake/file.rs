@@ -7,12 +7,11 @@ use arrow::datatypes::SchemaRef;
 use bytes::buf::Writer;
 use bytes::{BufMut, Bytes, BytesMut};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use tokio::sync::mpsc;
 
-use super::encoding::{FileFormat, writer_properties};
+use super::encoding::{FileFormat, lake_options, writer_properties};
 use super::upload::FileInFlight;
 
 /// A file whose row groups leave for the store as they are completed.
@@ -42,10 +41,7 @@ impl OpenFile {
         chunks: mpsc::UnboundedSender<Bytes>,
         in_flight: FileInFlight,
     ) -> Result<Self, ParquetError> {
-        let options = ArrowWriterOptions::new()
-            .with_properties(writer_properties(format, first))
-            // Delta's schema rules; a second one inside the file only confuses.
-            .with_skip_arrow_metadata(true);
+        let options = lake_options(writer_properties(format, first));
         let writer = ArrowWriter::try_new_with_options(BytesMut::new().writer(), schema, options)?;
         Ok(Self {
             writer,

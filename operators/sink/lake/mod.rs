@@ -34,6 +34,7 @@ use crate::transform::partition::Partitioning;
 use writers::{Uploaded, Writers};
 
 pub use encoding::FileFormat;
+pub(crate) use encoding::{lake_options, lake_properties};
 pub use file::PartitionValues;
 
 /// What [`lake_sink`] writes, and how; shared by all workers of a process.

@@ -90,6 +90,10 @@ pub struct EndpointConfig {
     pub url: Secret,
     /// The model, by the name that the service knows.
     pub model: String,
+    /// What its vectors are known by, and no longer by where the service is: for a model that
+    /// moves to another address, or is served at several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The key; none is sent when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Secret>,

@@ -149,6 +149,14 @@ fn check_papers(papers: &PapersConfig, found: &mut Vec<Problem>) {
             "write how many numbers a vector of the model has",
         ));
     }
+    let name = papers.endpoint.as_ref().and_then(|one| one.name.as_deref());
+    if name.is_some_and(|name| name.trim().is_empty()) {
+        found.push(Problem::at(
+            &["papers", "endpoint", "name"],
+            "`papers.endpoint.name` is empty",
+            "write what the model's vectors are to be known by, or leave it out",
+        ));
+    }
 }
 
 fn check_instance(name: &str, instance: &InstanceConfig, found: &mut Vec<Problem>) {

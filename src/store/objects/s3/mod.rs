@@ -3,11 +3,24 @@
 //! Credentials, signatures and connections are `object_store`'s; requests and
 //! keys are ours, because its paths cannot say every key. Each method is one
 //! request: who calls knows best when to repeat it.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `open` | a URL and options become a client of one bucket |
+//! | `dialect` | what Google says otherwise |
+//! | `listing` | one page of a listing, and what of it belongs to a range |
+//! | `parts` | a large object, written in parts |
+//! | `copy` | copies that the service makes by itself |
+//! | `remove` | objects removed, many by one request |
+//! | `answer` | what S3 answers in XML |
 
 mod answer;
+mod copy;
 mod dialect;
+mod listing;
 mod open;
 mod parts;
+mod remove;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,22 +30,18 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 use url::Url;
 
-use super::key::{problem_in_an_address, refused_prefix};
-use super::request::{Ask, Client, element, encoded, header_text, pages, remove_each};
+use super::key::problem_in_an_address;
+use super::request::{Ask, Client, header_text, pages};
 use super::{
     Carry, Checksum, Describe, Got, Home, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind,
-    Objects, Page, Pages, Parts, Written,
+    Objects, Pages, Parts, Written,
 };
 use crate::store::StoreError;
-use answer::ListAnswer;
 use dialect::Dialect;
 use parts::S3Parts;
 
 /// The longest key that S3 has, in bytes.
 const LONGEST_KEY_BYTES: usize = 1024;
-
-/// The largest object that is copied by one request, in bytes.
-const LARGEST_COPY_BYTES: u64 = 5 << 30;
 
 /// Objects and folders of a page.
 const PAGE_NAMES: u32 = 1000;
@@ -110,71 +119,6 @@ impl S3Objects {
         doing: &'static str,
     ) -> Ask<'a> {
         Ask::new(method, full, key, doing)
-    }
-
-    /// One page of the listing below `prefix` (a full one), of so many names.
-    async fn list(
-        &self,
-        prefix: &str,
-        after: &str,
-        token: Option<&str>,
-        by_folder: bool,
-        names: u32,
-    ) -> Result<ListAnswer, ObjectError> {
-        let mut ask = self
-            .ask(Method::GET, "", "", "list")
-            .query("list-type", "2")
-            .query("encoding-type", "url")
-            .query("max-keys", &names.to_string())
-            .query("prefix", prefix);
-        if by_folder {
-            ask = ask.query("delimiter", "/");
-        }
-        match token {
-            Some(token) => ask = ask.query("continuation-token", token),
-            None if !after.is_empty() => ask = ask.query("start-after", after),
-            None => {}
-        }
-        let answer = self.client.send(ask).await?;
-        ListAnswer::parse(&answer.text().await?, &self.url)
-    }
-
-    /// A range ends at the first key beyond it: what comes out of order would be in none.
-    fn check_order(&self, objects: &[Listed]) -> Result<(), ObjectError> {
-        let odd = objects.windows(2).find(|two| two[0].key >= two[1].key);
-        let Some([first, next]) = odd else {
-            return Ok(());
-        };
-        let what = format!(
-            "the listing of {} is not in the order of keys: {:?} comes after {:?}",
-            self.url, next.key, first.key
-        );
-        Err(ObjectError::new(ObjectErrorKind::Failed, &next.key, what))
-    }
-
-    fn page(&self, answer: &ListAnswer, range: &KeyRange) -> Result<(Page, bool), ObjectError> {
-        let mut page = Page::default();
-        let mut over = answer.next().is_none();
-        let objects = answer.objects()?;
-        self.check_order(&objects)?;
-        for object in objects {
-            let Some(key) = object.key.strip_prefix(&self.home.prefix) else {
-                continue;
-            };
-            if range.is_beyond(key) {
-                over = true;
-                break;
-            }
-            page.refused.extend(refused_prefix(&object, key, range));
-            if !range.holds(key) || key.starts_with(OUR_OWN) {
-                continue;
-            }
-            page.objects.push(Listed {
-                key: key.to_owned(),
-                ..object
-            });
-        }
-        Ok((page, over))
     }
 }
 
@@ -353,44 +297,14 @@ impl Objects for S3Objects {
     }
 
     async fn delete(&self, keys: &[String]) -> Result<Vec<(String, ObjectError)>, ObjectError> {
-        if self.dialect == Dialect::Google {
-            let failed = remove_each(keys, |key| async move { self.delete_one(&key).await });
-            return Ok(failed.await);
+        self.remove(keys).await
+    }
+
+    fn deletes_at_once(&self) -> usize {
+        match self.dialect {
+            Dialect::Google => 1,
+            Dialect::Amazon => remove::KEYS_AT_ONCE,
         }
-        let mut failed = Vec::new();
-        let mut xml = String::from("<Delete><Quiet>true</Quiet>");
-        for key in keys {
-            // In a document there is no address that could become another.
-            let full = self.full(key);
-            if full.chars().any(|c| c.is_control()) {
-                if let Err(error) = self.delete_one(key).await {
-                    failed.push((key.clone(), error));
-                }
-                continue;
-            }
-            xml += &format!(
-                "<Object><Key>{}</Key></Object>",
-                quick_xml::escape::escape(&full)
-            );
-        }
-        xml += "</Delete>";
-        if !xml.contains("<Object>") {
-            return Ok(failed);
-        }
-        let md5 = answer::md5_base64(xml.as_bytes());
-        let ask = self
-            .ask(Method::POST, "", "", "remove objects of")
-            .query("delete", "")
-            .header(HeaderName::from_static("content-md5"), &md5)
-            .header(http::header::CONTENT_TYPE, "application/xml")
-            .body(xml.into(), None);
-        let text = self.client.send(ask).await?.text().await?;
-        for (full, kind, why) in answer::delete_errors(&text)? {
-            let key = full.strip_prefix(&self.home.prefix).unwrap_or(&full);
-            let what = format!("cannot remove {key:?} of {}: {why}", self.url);
-            failed.push((key.to_owned(), ObjectError::new(kind, key, what)));
-        }
-        Ok(failed)
     }
 
     fn keeps_tags(&self) -> bool {
@@ -416,44 +330,6 @@ impl Objects for S3Objects {
         key: &str,
         carry: Carry,
     ) -> Result<Written, ObjectError> {
-        let full = self.address(key)?;
-        let from = encoded(&format!("/{}/{}{}", home.bucket, home.prefix, object.key));
-        if object.bytes > LARGEST_COPY_BYTES {
-            let what = format!("{key:?} is larger than S3 copies by one request");
-            return Err(ObjectError::new(ObjectErrorKind::Impossible, key, what));
-        }
-        let mut ask = self
-            .ask(Method::PUT, key, &full, "copy to")
-            .moving(object.bytes)
-            .header(HeaderName::from_static("x-amz-copy-source"), &from);
-        // By default both are copied. Stores that know no tags refuse even a word of
-        // them: where nobody asked, none is said.
-        if !carry.metadata {
-            let name = HeaderName::from_static("x-amz-metadata-directive");
-            ask = ask.header(name, "REPLACE");
-        }
-        if carry.tags {
-            let name = HeaderName::from_static("x-amz-tagging-directive");
-            ask = ask.header(name, "COPY");
-        }
-        if let Some(etag) = &object.etag {
-            let name = HeaderName::from_static("x-amz-copy-source-if-match");
-            ask = ask.header(name, &format!("\"{etag}\""));
-        }
-        let text = self.client.send(ask).await?.text().await?;
-        // The status was sent before the copy was done.
-        answer::fail_on_error_body(&text, key)?;
-        Ok(Written {
-            etag: element(&text, "ETag").map(|etag| etag.trim_matches('"').to_owned()),
-            modified_ns: None,
-        })
-    }
-}
-
-impl S3Objects {
-    async fn delete_one(&self, key: &str) -> Result<(), ObjectError> {
-        let full = self.address(key)?;
-        let ask = self.ask(Method::DELETE, key, &full, "remove");
-        self.client.send(ask).await.map(drop)
+        self.copy(home, object, key, carry).await
     }
 }
