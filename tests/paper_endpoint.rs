@@ -75,21 +75,14 @@ fn put_some(papers: &Papers, random: &mut Random) -> Vec<String> {
     texts
 }
 
-/// The configuration, with other words in place of some.
+/// A run with other words in place of some of the configuration.
 #[track_caller]
-fn instead(papers: &Papers, words: &[(&str, &str)]) -> PathBuf {
+fn runs_with(papers: &Papers, old: &str, new: &str) -> Outcome {
     let config = papers.config();
-    let mut text = std::fs::read_to_string(&config).unwrap();
-    for (old, new) in words {
-        assert!(text.contains(*old), "no {old} in {text}");
-        text = text.replace(*old, new);
-    }
-    std::fs::write(&config, text).unwrap();
-    config
-}
-
-fn runs(config: &Path) -> Outcome {
-    start("run", config, &[]).wait().exits(0)
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(text.contains(old), "no {old} in {text}");
+    std::fs::write(&config, text.replace(old, new)).unwrap();
+    start("run", &config, &[]).wait().exits(0)
 }
 
 /// Where no answer is lost or of no use; of those that are, all texts are paid for once
@@ -142,7 +135,7 @@ fn a_service_is_paid_once_for_each_text() {
     });
     // Search asks for the words.
     let hit = start("search", &papers.config(), &["a river", "--top", "1"]);
-    hit.wait().exits(0);
+    hit.wait().exits(0).says(&[".md"]);
     let times = service.asked(|asked| asked.texts.get("a river").copied());
     assert_eq!(times, Some(1));
     papers.holds_as(&json!({"endpoint": service.url(), "key": KEY, "model": MODEL}));
@@ -253,10 +246,7 @@ fn who_is_asked_to_end_pays_for_nothing_more() {
     assert!(took < Duration::from_secs(20), "{took:?}");
     assert_eq!(service.asked(|asked| asked.texts.len()), BATCH);
 
-    let config = papers.config();
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace(SLOWLY, "")).unwrap();
-    start("run", &config, &[]).wait().exits(0);
+    runs_with(&papers, SLOWLY, "");
     assert_eq!(service.asked(|asked| asked.again()), 0);
     papers.holds();
 }
@@ -362,8 +352,8 @@ fn the_report_of_a_run_that_fails_tells_what_the_lake_has() {
 }
 
 /// Two services may have one name for two models: neither in a document's rows nor in the
-/// table of vectors are those of one taken for those of the other. Guards `Endpoint::name_of`
-/// in `names` (`pipelines/paper_index/model.rs`).
+/// table of vectors are those of one taken for those of the other, nor by a search. Guards
+/// `Endpoint::name_of` in `name_of` (`pipelines/paper_index/model.rs`).
 #[test]
 fn a_service_does_not_take_over_what_another_one_has_made() {
     let mut random = Random::seeded();
@@ -372,10 +362,12 @@ fn a_service_does_not_take_over_what_another_one_has_made() {
     put_some(&papers, &mut random);
     papers.run().exits(0);
     let (texts, requests) = one.asked(|asked| (asked.texts.clone(), asked.requests));
-    let moved = runs(&instead(&papers, &[(one.url(), other.url())]));
+    let moved = runs_with(&papers, one.url(), other.url());
     assert_eq!(number(&moved, "changed"), SOME);
     other.asked(|asked| assert_eq!(asked.texts, texts));
     assert_eq!(one.asked(|asked| asked.requests), requests);
+    let search = start("search", &papers.config(), &["a river"]).wait();
+    search.exits(0).says(&["\"chunks_scanned\":0"]);
     papers.holds();
 }
 
@@ -400,53 +392,13 @@ fn a_model_that_has_a_name_moves_with_its_vectors() {
         papers.docs().put("z/copy.md", texts[0].as_bytes());
         let url = format!("url = \"{}\"", one.url());
         let elsewhere = format!("url = \"{}\"{later}", other.url());
-        let moved = runs(&instead(&papers, &[(url.as_str(), elsewhere.as_str())]));
+        let moved = runs_with(&papers, &url, &elsewhere);
         let counts = ["new", "changed", "embedded"].map(|name| number(&moved, name));
         assert_eq!(counts, [2, 0, 1], "{is_named_at_first}");
         assert_eq!(other.asked(|asked| asked.texts.len()), 1);
         assert_eq!(one.asked(|asked| asked.requests), requests);
         papers.holds();
     }
-}
-
-/// What was made before a name said which service a model is of looks as if the model had its
-/// own name for a name. Where nothing has changed nothing is embedded again; the service that
-/// comes first has it, and no other one. Guards `Model::called`, and `has_moved` in
-/// `Shared::compare`: a run that has nothing else to do writes down whose it is.
-#[test]
-fn a_table_of_before_keeps_its_vectors_and_is_one_services() {
-    let mut random = Random::seeded();
-    let (one, other) = (Embeddings::start(&[]), Embeddings::start(&[]));
-    let before = format!(", name = \"{MODEL}\"");
-    let papers = papers_with(&one, KEY, &before);
-    let mut texts = put_some(&papers, &mut random);
-    papers.run().exits(0);
-    let requests = one.asked(|asked| asked.requests);
-    let since = instead(&papers, &[(before.as_str(), "")]);
-    let first = runs(&since);
-    let names = ["unchanged", "changed", "embedded"];
-    assert_eq!(names.map(|name| number(&first, name)), [SOME, 0, 0]);
-    assert_eq!(one.asked(|asked| asked.requests), requests);
-
-    let moved = instead(&papers, &[(before.as_str(), ""), (one.url(), other.url())]);
-    let plan = start("plan", &moved, &[]).wait().exits(0);
-    plan.says(&[&format!("\"changed\":{SOME}")]);
-
-    // The first one goes on with it.
-    let since = instead(&papers, &[(before.as_str(), "")]);
-    texts[3] += &paragraph(&mut random);
-    papers.docs().put("n03.md", texts[3].as_bytes());
-    let next = runs(&since);
-    assert_eq!(number(&next, "changed"), 1);
-    assert!(number(&next, "kept") > 0, "{next}");
-    let hit = start("search", &since, &["a river", "--top", "1"]).wait();
-    hit.exits(0).says(&[".md"]);
-
-    let moved = instead(&papers, &[(before.as_str(), ""), (one.url(), other.url())]);
-    assert_eq!(number(&runs(&moved), "changed"), SOME);
-    let hit = start("search", &moved, &["a river", "--top", "1"]).wait();
-    hit.exits(0).says(&[".md"]);
-    papers.holds();
 }
 
 /// This is how vectors of models go that nobody uses any more, as docs/papers.md says: what

@@ -14,7 +14,7 @@ use highwater::run::stages::Stages;
 use highwater::store::objects::Buffers;
 use highwater::store::pace::{Bounds, Pace};
 use highwater::telemetry::objects::ObjectTally;
-use highwater::watermark::{Mode, Watermark};
+use highwater::watermark::Mode;
 use highwater_operators::ingest::documents::{
     ChunkTally, DocumentCounts, DocumentSides, Found, Preparing, RangePlan, find_changes,
 };
@@ -160,14 +160,11 @@ impl Shared<'_> {
             if is_other && documents.objects.is_none() {
                 documents = self.documents(instance, None).await?;
             }
-            let said = then.map_or("", |then| then.reading.as_str());
-            let model = self.model.called(said);
-            let limits = limits(&instance.papers, &self.memory);
             let mut compared = Compared {
                 ledger: None,
                 is_new: ledger.head().is_none(),
-                has_moved: model.is_to_be_claimed,
-                reading: Reading::of(instance, &model.watermark, &limits),
+                has_moved: false,
+                reading: self.reading(instance),
                 sides: None,
                 found: Found::default(),
                 tally,
@@ -175,13 +172,14 @@ impl Shared<'_> {
                 documents,
             };
             if let Some(objects) = compared.documents.objects.clone() {
-                let sides = instance.sides(objects, &ledger, &model.rows, limits, &compared.tally);
+                let (model, limits) = (self.model.name(), limits(&instance.papers, &self.memory));
+                let sides = instance.sides(objects, &ledger, model, limits, &compared.tally);
                 let sides = sides.await?;
                 compared.found = find_changes(&sides, &compared.chunks, wanted).await?;
                 compared.sides = Some(sides);
                 let now = &compared.documents.bound.position;
                 let reading = compared.reading.text(compared.chunks.waiting.get() > 0);
-                compared.has_moved |= instance.source.has_positions()
+                compared.has_moved = instance.source.has_positions()
                     && ledger.head().is_some_and(|head| {
                         let then = &head.watermark;
                         then.bound.position != *now
@@ -222,15 +220,15 @@ impl Shared<'_> {
         // What another program has done to the table is seen by comparing.
         let head = ledger.head().filter(|head| !head.changed_by_others);
         let head = head.map(|head| &head.watermark);
-        let known = head.filter(|then| !then.catching_up && self.still_holds(instance, then));
+        let now = self.reading(instance);
+        let known = head.filter(|then| !then.catching_up && now.still_holds(&then.reading));
         Ok(known.map(|then| then.bound.position.clone()))
     }
 
-    /// Whether a table would be made now as it was made then.
-    fn still_holds(&self, instance: &Instance, then: &Watermark) -> bool {
-        let model = self.model.called(&then.reading);
+    /// How the table of an instance is made now.
+    fn reading(&self, instance: &Instance) -> Reading {
         let limits = limits(&instance.papers, &self.memory);
-        Reading::of(instance, &model.watermark, &limits).still_holds(&then.reading)
+        Reading::of(instance, self.model.name(), &limits)
     }
 
     fn stop_when_asked(&self, tally: &Arc<ObjectTally>) {
@@ -406,6 +404,7 @@ impl Shared<'_> {
         } = compared.chunks.documents();
         (report.new, report.changed, report.deleted) = (new, changed, deleted);
         (report.quarantined, report.truncated) = (quarantined, truncated);
+        report.set_aside = compared.chunks.set_aside();
         let in_lake = |key: &str| compared.chunks.is_published(key);
         report.set_aside.retain(|one| in_lake(&one.key));
         report
@@ -426,9 +425,7 @@ impl Shared<'_> {
         report.take(objects);
         report.read_bytes = compared.tally.copied_bytes.get();
         let chunks = &compared.chunks;
-        report.quarantined = chunks.quarantined.get();
         report.still_quarantined = chunks.still_quarantined.get();
-        report.truncated = chunks.truncated.get();
         report.chunks = chunks.chunks.get();
         report.kept = chunks.kept.get();
         report.reused = chunks.reused.get();
@@ -437,7 +434,6 @@ impl Shared<'_> {
         report.padding = chunks.padding.get();
         report.tokens_per_second = report.tokens as f64 / began.elapsed().as_secs_f64().max(1e-3);
         report.cost = self.model.cost(report.tokens);
-        report.set_aside = chunks.set_aside();
         report
     }
 }

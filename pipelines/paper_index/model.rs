@@ -19,8 +19,6 @@ pub(super) type Tokens = Arc<dyn TokenCounter + Send + Sync>;
 /// A model that is opened when it is needed: reading and checking its files takes time.
 pub(super) struct Model {
     name: String,
-    /// What it was called before names said which service a model is of, if it is one's.
-    nameless: Option<String>,
     dimensions: usize,
     model_dir: Option<PathBuf>,
     endpoint: Option<EndpointConfig>,
@@ -36,16 +34,12 @@ struct Opened {
 impl Model {
     /// The model that a configuration names.
     pub(super) fn of(papers: &PapersConfig) -> Self {
-        let (name, nameless, dimensions) = match &papers.endpoint {
-            Some(endpoint) => {
-                let (name, nameless) = names(endpoint);
-                (name, nameless, endpoint.dimensions)
-            }
-            None => (minilm::name(), None, minilm::DIMENSIONS),
+        let (name, dimensions) = match &papers.endpoint {
+            Some(endpoint) => (name_of(endpoint), endpoint.dimensions),
+            None => (minilm::name(), minilm::DIMENSIONS),
         };
         Self {
             name,
-            nameless,
             dimensions,
             model_dir: papers.model_dir.clone(),
             endpoint: papers.endpoint.clone(),
@@ -56,31 +50,6 @@ impl Model {
     /// Its name: vectors of one name may be compared with each other.
     pub(super) fn name(&self) -> &str {
         &self.name
-    }
-
-    /// What a table calls it of whose making the watermark says `reading`.
-    ///
-    /// Rows of before do not say which service made their vectors. The first run that comes
-    /// takes them for its own, so that nothing is embedded again where nothing has changed,
-    /// and has the watermark say so: to another service they are those of another model.
-    pub(super) fn called(&self, reading: &str) -> Called {
-        let says = |name: &str| reading.contains(&format!("; {name}; "));
-        if let Some(nameless) = &self.nameless {
-            let ours = format!("{nameless}, which is {}", self.name);
-            let is_claimed = says(&ours);
-            if is_claimed || says(nameless) {
-                return Called {
-                    rows: nameless.clone(),
-                    watermark: ours,
-                    is_to_be_claimed: !is_claimed,
-                };
-            }
-        }
-        Called {
-            rows: self.name.clone(),
-            watermark: self.name.clone(),
-            is_to_be_claimed: false,
-        }
     }
 
     /// How many numbers a vector has.
@@ -136,29 +105,15 @@ impl Model {
     }
 }
 
-/// What a table calls a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Called {
-    /// The column `model` of its rows.
-    pub(super) rows: String,
-    /// The watermark, which also says of which service it is where rows do not.
-    pub(super) watermark: String,
-    /// Whether the watermark does not say so yet.
-    pub(super) is_to_be_claimed: bool,
-}
-
-/// What a model of a service is called, and what it was called before that named the
-/// service; where the configuration has a name, that and nothing else.
-fn names(endpoint: &EndpointConfig) -> (String, Option<String>) {
+/// The name of a model of a service: which model of which service, unless the configuration
+/// has a name for it.
+fn name_of(endpoint: &EndpointConfig) -> String {
+    let name = match &endpoint.name {
+        Some(name) => name.clone(),
+        None => Endpoint::name_of(&endpoint.model, endpoint.url.expose()),
+    };
     // Vectors of another length are those of another model.
-    let of_length = |name: &str| format!("{name} ({} dimensions)", endpoint.dimensions);
-    match &endpoint.name {
-        Some(name) => (of_length(name), None),
-        None => {
-            let name = Endpoint::name_of(&endpoint.model, endpoint.url.expose());
-            (of_length(&name), Some(of_length(&endpoint.model)))
-        }
-    }
+    format!("{name} ({} dimensions)", endpoint.dimensions)
 }
 
 fn open_minilm(model_dir: Option<&Path>) -> Result<Opened, Failure> {
@@ -295,37 +250,8 @@ mod tests {
         assert_ne!(one.name(), other.name());
         let moved = model("https://b/v1", Some("small at a/v1"));
         assert_eq!(moved.name(), one.name());
-        // What tables of before are called, and the cache of vectors.
-        let before = model("https://b/v1", Some("small"));
-        assert_eq!(before.name(), "small (3 dimensions)");
-    }
-
-    /// Guards the claim in `Model::called`: without it another service would take over what
-    /// the first one has made.
-    #[test]
-    fn a_table_of_before_is_taken_over_by_one_service() {
-        let (one, other) = (model("https://a/v1", None), model("https://b/v1", None));
-        let before = "1: 9 characters; small (3 dimensions); [] []";
-        let called = one.called(before);
-        assert_eq!(called.rows, "small (3 dimensions)");
-        assert!(called.is_to_be_claimed);
-        let claimed = format!("1: 9 characters; {}; [] []", called.watermark);
-        let again = one.called(&claimed);
-        assert_eq!(again.rows, called.rows);
-        assert!(!again.is_to_be_claimed);
-        for reading in [
-            claimed.as_str(),
-            "",
-            "1: 9 characters; tiny (3 dimensions); [] []",
-        ] {
-            let called = other.called(reading);
-            assert_eq!(called.rows, other.name(), "{reading}");
-            assert_eq!(called.watermark, other.name(), "{reading}");
-            assert!(!called.is_to_be_claimed);
-        }
-        // Who has named it wants what is called so, and claims nothing.
-        let named = model("https://b/v1", Some("small")).called(before);
-        assert_eq!(named.rows, "small (3 dimensions)");
-        assert_eq!(named.watermark, named.rows);
+        // For vectors that are called by the model alone, as docs/papers.md says.
+        let alone = model("https://b/v1", Some("small"));
+        assert_eq!(alone.name(), "small (3 dimensions)");
     }
 }

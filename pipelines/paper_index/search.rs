@@ -90,8 +90,6 @@ impl Nearest {
 /// A table that is searched.
 struct Searched {
     name: String,
-    /// What its rows call the model.
-    model: Arc<str>,
     store: Store,
     files: Vec<LoggedFile>,
 }
@@ -125,8 +123,8 @@ pub(super) fn search(
     let query = model.embed_one(words, context)?;
     let workers = context.workers();
     let (scanned, found) = context.runtime.block_on(async {
-        let tables = tables(config, &model).await?;
-        let (scanned, nearest) = scan(&tables, &query, top.max(1), workers).await?;
+        let tables = tables(config).await?;
+        let (scanned, nearest) = scan(&tables, &query, model.name(), top.max(1), workers).await?;
         Ok::<_, Failure>((scanned, read_rows(&tables, nearest).await?))
     })?;
     Ok(Answer {
@@ -140,19 +138,15 @@ pub(super) fn search(
     })
 }
 
-async fn tables(config: &Config, model: &Model) -> Result<Vec<Searched>, Failure> {
+async fn tables(config: &Config) -> Result<Vec<Searched>, Failure> {
     let lake = open_lake(config)?;
     let mut tables = Vec::new();
     for name in instances(config)?.into_keys() {
         let store = lake.child(&name);
         let ledger = Ledger::open(store.clone()).await?;
-        if let Some(head) = ledger.head() {
-            tables.push(Searched {
-                name,
-                model: model.called(&head.watermark.reading).rows.into(),
-                store,
-                files: ledger.files().await?,
-            });
+        if ledger.head().is_some() {
+            let files = ledger.files().await?;
+            tables.push(Searched { name, store, files });
         }
     }
     if tables.is_empty() {
@@ -175,17 +169,18 @@ fn only(places: &[usize]) -> SchemaRef {
 async fn scan(
     tables: &[Searched],
     query: &[f32],
+    model: &str,
     top: usize,
     cores: usize,
 ) -> Result<(u64, Nearest), Failure> {
     let query: Arc<[f32]> = query.into();
+    let model: Arc<str> = model.into();
     let files = tables.iter().enumerate().flat_map(|(table, of)| {
         let files = of.files.iter().enumerate();
-        files.map(move |(file, logged)| (table, of, file, logged.clone()))
+        files.map(move |(file, logged)| (table, file, of.store.objects(), logged.clone()))
     });
-    let looks = files.map(|(table, of, file, logged)| {
-        let (query, model) = (Arc::clone(&query), Arc::clone(&of.model));
-        let folder = of.store.objects();
+    let looks = files.map(|(table, file, folder, logged)| {
+        let (query, model) = (Arc::clone(&query), Arc::clone(&model));
         tokio::spawn(async move {
             let wanted = only(&[columns::VECTOR, columns::MODEL]);
             let opened = TableFile::open(folder, &logged, &wanted).await?;

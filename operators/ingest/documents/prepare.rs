@@ -177,7 +177,6 @@ impl Preparing {
             }
         };
         if document.truncated {
-            tally.truncated.add(1);
             tally.count(&state.object.key, |of| of.truncated += 1);
             state.note = Some(format!(
                 "only the first {} bytes of its text",

@@ -69,8 +69,6 @@ pub struct ChunkTally {
     pub waiting: Count,
     /// Documents that were set aside by this run, whatever is published of them.
     pub quarantined: Count,
-    /// Documents of which only the beginning was taken.
-    pub truncated: Count,
     named: Mutex<Vec<FailedObject>>,
     /// In the order of keys.
     pieces: Mutex<Vec<OfPiece>>,
