@@ -9,9 +9,7 @@ use highwater::ledger::Ledger;
 use highwater::run::config::ObjectsConfig;
 use highwater::run::{Config, Secret};
 use highwater::store::Store;
-use highwater::store::objects::{
-    Caps, Carry, Counted, FolderObjects, Objects, RequestCounts, open_objects,
-};
+use highwater::store::objects::{Caps, Carry, Counted, Objects, RequestCounts, open_objects};
 use highwater::store::pace::{Rate, Retries, RetryPolicy};
 use highwater_operators::ingest::objects::PackedObjects;
 use highwater_operators::lake::KeyedTable;
@@ -152,10 +150,7 @@ impl Sides {
             let what = format!("there is nothing packed at {}", from.store.url());
             return Err(Failure::usage(what).hint("pack something: run SOURCE pack:TARGET"));
         }
-        let mut to = Place::open(&config.lake, &to, context)?;
-        if let (Some(folder), None, false) = (to.store.folder(), &to.packed, objects.durable) {
-            to.objects = Arc::new(FolderObjects::not_durable(folder));
-        }
+        let to = Place::open(&config.lake, &to, context)?;
         let (source_store, target_store) = (from.store, to.store);
         let requests = Arc::new(RequestCounts::default());
         let limit = objects.requests_per_second.map(Rate::new);

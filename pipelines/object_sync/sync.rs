@@ -316,7 +316,8 @@ impl<'a> SyncRun<'a> {
             process: self.context.crew.place().process,
             runtime: self.runtime(),
         };
-        let copy = (order.doing == Doing::Copy).then(|| self.copy(memory, order.clock()));
+        let clock = order.recorded.then(|| order.clock());
+        let copy = (order.doing == Doing::Copy).then(|| self.copy(memory, clock));
         let shown = self.context.progress.table("objects", 0, 0);
         let sink = match order.recorded {
             true => Some(sink(self.context, &self.sides.record, memory, &shown)?),
@@ -331,7 +332,7 @@ impl<'a> SyncRun<'a> {
 
     /// Which requests a run would send for an object; folders take none.
     fn requests_of(&self, memory: &Memory) -> RequestsOf {
-        let (copy, remote) = (self.copy(memory, RecordClock::default()), self.sides.remote);
+        let (copy, remote) = (self.copy(memory, None), self.sides.remote);
         Arc::new(move |object| {
             let asked = copy.requests_of(object).into_iter();
             let sent = asked.filter(|(kind, _)| match *kind {
@@ -342,7 +343,7 @@ impl<'a> SyncRun<'a> {
         })
     }
 
-    fn copy(&self, memory: &Memory, clock: RecordClock) -> CopyObjects {
+    fn copy(&self, memory: &Memory, clock: Option<RecordClock>) -> CopyObjects {
         CopyObjects {
             source: Arc::clone(&self.sides.source),
             target: Arc::clone(&self.sides.target),

@@ -76,9 +76,17 @@ impl Rules {
     }
 }
 
-/// Units of the times that file systems keep, in nanoseconds: of the last one two
-/// seconds (FAT), a second, ..., 100 ns (NTFS, SMB).
-const UNITS_NS: [i64; 6] = [1, 100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000];
+/// Units of the times that file systems keep, in nanoseconds: among them 100 ns (NTFS,
+/// SMB), 10 ms (exFAT) and two seconds (FAT).
+const UNITS_NS: [i64; 7] = [
+    1,
+    100,
+    1_000,
+    1_000_000,
+    10_000_000,
+    1_000_000_000,
+    2_000_000_000,
+];
 
 /// Whether a time is what a file system makes of another.
 fn is_kept(source: i64, target: i64) -> bool {
@@ -205,7 +213,8 @@ mod tests {
         let at = 1_700_000_001_123_456_789;
         let by_time =
             |target| rules.by_record(&listed(1, at, None), &listed(1, target, None), None);
-        for kept in [at, at - 89, at - 789, at - 123_456_789, at - 1_123_456_789] {
+        for ago in [0, 89, 789, 456_789, 3_456_789, 123_456_789, 1_123_456_789] {
+            let kept = at - ago;
             assert_eq!(by_time(kept), Verdict::Same, "{kept}");
         }
         for other in [at + 1, at - 1, at + 123_456_789, at - 2_000_000_000] {

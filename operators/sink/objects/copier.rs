@@ -52,8 +52,8 @@ pub struct CopyObjects {
     pub durable: bool,
     /// How often what was written is recorded.
     pub tick: Duration,
-    /// What records are stamped with.
-    pub clock: RecordClock,
+    /// What records are stamped with; `None`: nothing is recorded.
+    pub clock: Option<RecordClock>,
     /// Where everything is counted.
     pub tally: Arc<ObjectTally>,
     /// How requests to the source are repeated.

@@ -8,13 +8,13 @@ use highwater::store::objects::Listed;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::copier::{CopyObjects, Outcome};
-use super::operator::Mail;
+use super::operator::{Mail, Unsaved};
 
 /// Large objects that are copied side by side; their parts share the lane.
 const LARGE_AT_ONCE: usize = 4;
 
-/// Stands for the batch that an object came in: when the last one is copied, the
-/// batch is paid for no more.
+/// Stands for the batch that an object came in: when the last one is copied and on its
+/// way into the record, the batch is paid for no more.
 pub(super) type Share = Arc<Permit>;
 
 /// An object that waits for its turn.
@@ -86,8 +86,11 @@ impl Waiting {
     }
 
     async fn over(&self, share: Share, outcome: Outcome) {
-        let record = match outcome {
-            Outcome::Copied(record) => Some(record),
+        let copied = match outcome {
+            Outcome::Copied(record) => Some(Unsaved {
+                record,
+                _share: share,
+            }),
             Outcome::Over => None,
             Outcome::Again(object) => {
                 // The operator waits for this object, so it still listens.
@@ -97,8 +100,7 @@ impl Waiting {
                 return;
             }
         };
-        drop(share);
         // Without the operator the run is already over.
-        let _ = self.mail.send(Mail::Done(record)).await;
+        let _ = self.mail.send(Mail::Done(copied)).await;
     }
 }

@@ -22,7 +22,7 @@ use timely::progress::Antichain;
 use tokio::sync::mpsc;
 
 use super::copier::CopyObjects;
-use super::lanes::{Entry, copy_all};
+use super::lanes::{Entry, Share, copy_all};
 use crate::ingest::objects::{Record, listed_of};
 
 /// Outcomes that wait for the operator.
@@ -31,46 +31,72 @@ const MAILBOX_OUTCOMES: usize = 1024;
 /// Rows of a batch of the record.
 const BATCH_ROWS: usize = 4096;
 
+/// So many records are not left until the tick ends: until they are on their way, the
+/// batches that their objects came in are paid for.
+const MOST_UNSAVED: usize = 4096;
+
 /// Records of copies on their way to the sink that keeps them.
 pub type Copied<'scope> = Batches<'scope>;
 
 /// What the tasks tell their operator.
 pub(super) enum Mail {
     /// An object's turn is over: its record, if it was copied.
-    Done(Option<Record>),
-    /// What was written before the last tick is safe from a power cut, or it is not.
+    Done(Option<Unsaved>),
+    /// What was written before it was asked for is safe from a power cut, or it is not.
     Safe(Result<(), ObjectError>),
+}
+
+/// The record of a copy, and what pays for it.
+pub(super) struct Unsaved {
+    pub(super) record: Record,
+    /// Paid for until this goes.
+    pub(super) _share: Share,
 }
 
 /// What was written and is not recorded yet.
 struct Written {
     /// The clock: what is written now is recorded at its time.
     now: Capability<Epoch>,
-    /// Since the last tick.
-    records: Vec<Record>,
-    /// Of the last tick, until the disk has it.
-    saving: Option<(Capability<Epoch>, Vec<Record>)>,
+    /// Since the last time.
+    unsaved: Vec<Unsaved>,
+    /// Of the last time, until the disk has it.
+    saving: Option<(Capability<Epoch>, Vec<Unsaved>)>,
+    /// Whether the last time is begun: nothing is written after it.
+    is_last: bool,
 }
 
 impl Written {
-    fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.saving.is_none()
+    fn new(now: Capability<Epoch>) -> Self {
+        Self {
+            now,
+            unsaved: Vec::new(),
+            saving: None,
+            is_last: false,
+        }
     }
 
-    /// Takes the clock on; whether there is something to save. While the disk is busy
-    /// with what was written before, the rest waits for the next tick.
-    fn tick(&mut self, epoch: Epoch, at_once: bool) -> bool {
-        if self.saving.is_some() || (!at_once && *self.now.time() >= epoch) {
+    /// Takes the clock on; whether to begin to save. While the disk is busy with what was
+    /// written before, the rest waits. A run that is over saves once whatever it copied: a
+    /// killed one may have left what nobody has waited for.
+    fn tick(&mut self, epoch: Epoch, is_urgent: bool, is_over: bool) -> bool {
+        let is_tick = *self.now.time() < epoch;
+        let is_last = is_over && !self.is_last;
+        if self.saving.is_some() || !(is_tick || is_urgent || is_last) {
             return false;
         }
-        if !self.records.is_empty() {
-            let records = std::mem::take(&mut self.records);
-            self.saving = Some((self.now.clone(), records));
+        self.is_last |= is_last;
+        let begins = is_last || !self.unsaved.is_empty();
+        if begins {
+            self.saving = Some((self.now.clone(), std::mem::take(&mut self.unsaved)));
         }
-        if *self.now.time() < epoch {
+        if is_tick {
             self.now.downgrade(&epoch);
         }
-        self.saving.is_some()
+        begins
+    }
+
+    fn has_ended(&self) -> bool {
+        self.is_last && self.saving.is_none()
     }
 }
 
@@ -95,13 +121,10 @@ pub fn copy_objects<'scope>(
     plan.runtime.spawn(copier);
 
     builder.build(move |mut capabilities| {
-        let mut written = capabilities.pop().map(|now| Written {
-            now,
-            records: Vec::new(),
-            saving: None,
-        });
+        let mut written = capabilities.pop().map(Written::new);
         let mut to_copier = Some(to_copier);
         let (began, mut left) = (Instant::now(), 0_usize);
+        let mut next_look = began;
         move |frontiers| {
             batches.for_each(|_, arrived| {
                 for batch in arrived.drain(..) {
@@ -114,18 +137,15 @@ pub fn copy_objects<'scope>(
             let mut output = output.activate();
             while let Some(mail) = mailbox.take() {
                 match (mail, &mut here.saving) {
-                    (Mail::Done(record), _) => {
+                    (Mail::Done(copied), _) => {
                         left -= 1;
-                        here.records.extend(record);
+                        here.unsaved.extend(copied.filter(|_| plan.clock.is_some()));
                     }
                     (Mail::Safe(safe), saving) => {
-                        let Some((capability, records)) = saving.take() else {
+                        let Some((capability, saved)) = saving.take() else {
                             continue;
                         };
-                        match safe
-                            .map_err(Failure::from)
-                            .and_then(|()| plan.rows(records))
-                        {
+                        match safe.map_err(Failure::from).and_then(|()| plan.rows(saved)) {
                             Ok(records) => output
                                 .session(&capability)
                                 .give_iterator(records.into_iter()),
@@ -135,16 +155,21 @@ pub fn copy_objects<'scope>(
                 }
             }
             let no_more = frontiers.first().is_none_or(|frontier| frontier.is_empty());
-            let over = no_more && left == 0;
-            if here.tick(plan.epoch(began.elapsed()), over) {
+            let is_over = no_more && left == 0;
+            let now = Instant::now();
+            // What comes next may wait until what was copied is paid for no more.
+            let is_idle = left == 0 && now >= next_look;
+            let is_much = here.unsaved.len() >= MOST_UNSAVED;
+            if here.tick(plan.epoch(began.elapsed()), is_idle || is_much, is_over) {
                 plan.runtime.spawn(save(plan.clone(), mail.clone()));
             }
-            if over && here.is_empty() {
+            if here.has_ended() {
                 // No more objects will come: the copying tasks may end.
                 written = None;
                 to_copier = None;
-            } else {
+            } else if now >= next_look {
                 again.activate_after(plan.tick / 4);
+                next_look = now + plan.tick / 4;
             }
         }
     });
@@ -186,9 +211,10 @@ impl CopyObjects {
     }
 
     /// Records as batches for the sink, in the order of keys.
-    fn rows(&self, mut records: Vec<Record>) -> Result<Vec<Batch>, Failure> {
+    fn rows(&self, saved: Vec<Unsaved>) -> Result<Vec<Batch>, Failure> {
+        let mut records: Vec<Record> = saved.into_iter().map(|saved| saved.record).collect();
         records.sort_unstable();
-        let now = self.clock.now_us();
+        let now = self.clock.unwrap_or_default().now_us();
         let groups = records.chunks(BATCH_ROWS);
         let batches = groups.map(|rows| {
             let rows = Record::rows(rows.to_vec(), now, false);

@@ -13,8 +13,10 @@
 //! | `names` | from keys to paths, and names of files that are not whole |
 //! | `parts` | a large file, written in parts |
 //! | `direct` | writing past the system's cache |
+//! | `durable` | waiting until the disk has what was written |
 
 mod direct;
+mod durable;
 mod look;
 mod names;
 mod parts;
@@ -40,6 +42,7 @@ use super::{
     BodyBuffer, Buffers, Describe, Got, KeyRange, Listed, OUR_OWN, ObjectError, ObjectErrorKind,
     Objects, Pages, Parts, Written,
 };
+use durable::Durable;
 use names::Names;
 use parts::FileParts;
 use root::Root;
@@ -58,31 +61,19 @@ struct Shared {
     root: Root,
     url: String,
     names: Names,
-    /// Whether large files are on the disk before they have their names.
-    durable: bool,
+    durable: Durable,
 }
 
 impl FolderObjects {
     /// The files below `root`, which need not exist yet.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self::open(root, true)
-    }
-
-    /// The same where nobody waits for the disk: large files go through the system's
-    /// cache as small ones do, and have their names before the disk has their contents.
-    #[must_use]
-    pub fn not_durable(root: &Path) -> Self {
-        Self::open(root, false)
-    }
-
-    fn open(root: &Path, durable: bool) -> Self {
         Self {
             shared: Arc::new(Shared {
                 root: Root::new(root),
                 url: format!("file:{}", root.display()),
                 names: Names::new(root),
-                durable,
+                durable: Durable::default(),
             }),
         }
     }
@@ -209,6 +200,9 @@ impl Shared {
         // and a rename cannot lead to another file system.
         let place = self.names.make_room(key)?;
         self.root.made();
+        self.durable
+            .begin(self.root.path())
+            .map_err(|error| self.failed(&error, key, "write"))?;
         Ok(Unfinished {
             path: place.with_file_name(names::unfinished_name()),
             kept: false,
@@ -391,9 +385,8 @@ impl Objects for FolderObjects {
             if !shared.root.is_there()? {
                 return Ok(());
             }
-            let root = File::open(shared.root.path());
-            let synced = root.and_then(|root| rustix::fs::syncfs(&root).map_err(io::Error::from));
-            synced.map_err(|error| shared.failed(&error, "", "write"))
+            let told = |error: &io::Error| shared.failed(error, "", "write");
+            shared.durable.wait(shared.root.path(), told)
         })
         .await
     }

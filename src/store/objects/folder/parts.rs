@@ -36,12 +36,9 @@ impl FileParts {
             .write(true)
             .create_new(true)
             .open(&unfinished.path)
-            .and_then(|file| reserve(&file, bytes, shared.durable).map(|()| file))
+            .and_then(|file| reserve(&file, bytes).map(|()| file))
             .map_err(|error| shared.failed(&error, &key, "write"))?;
-        let direct = match shared.durable {
-            true => Direct::open(&unfinished.path),
-            false => None,
-        };
+        let direct = Direct::open(&unfinished.path);
         Ok(Self {
             shared,
             key,
@@ -61,15 +58,9 @@ impl FileParts {
 }
 
 /// Takes the space that a file needs: where there is not enough, that is known before
-/// anything is read. A file that nobody waits for grows as it is written, so that a power
-/// cut leaves one that is too short, not one of the right size with zeros in it.
-fn reserve(file: &File, bytes: u64, durable: bool) -> io::Result<()> {
-    let flags = match durable {
-        true => FallocateFlags::empty(),
-        false => FallocateFlags::KEEP_SIZE,
-    };
-    match rustix::fs::fallocate(file, flags, 0, bytes) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) if !durable => Ok(()),
+/// anything is read.
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(bytes),
         taken => Ok(taken?),
     }
@@ -107,10 +98,8 @@ impl Parts for FileParts {
         let done = move || {
             // It has had its size from the beginning: without this a power cut after the
             // rename could leave zeros that look like the whole file for ever.
-            if shared.durable {
-                file.sync_data()
-                    .map_err(|error| shared.failed(&error, &key, "write"))?;
-            }
+            file.sync_data()
+                .map_err(|error| shared.failed(&error, &key, "write"))?;
             shared.finish(&key, &file, unfinished, modified)
         };
         let done = tokio::task::spawn_blocking(done).await;
