@@ -8,35 +8,28 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::super::ObjectError;
 
 /// The file system of a folder, as far as it has to write things down.
 #[derive(Debug, Default)]
 pub(super) struct Durable {
-    state: Mutex<State>,
+    /// Apart from what is locked while the disk is waited for: writing goes on meanwhile.
+    root: OnceLock<File>,
+    /// The first error; locked while one waits.
+    failed: Mutex<Option<ObjectError>>,
     /// How often it was asked to write everything down.
     begun: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    root: Option<File>,
-    failed: Option<ObjectError>,
-}
-
 impl Durable {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// To be called before anything is written below `root`, which is there. Only the
     /// first call does anything.
     pub(super) fn begin(&self, root: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        if state.root.is_none() {
-            state.root = Some(File::open(root)?);
+        if self.root.get().is_none() {
+            // Of two that come at once one is first.
+            let _ = self.root.set(File::open(root)?);
         }
         Ok(())
     }
@@ -53,21 +46,21 @@ impl Durable {
         told: impl FnOnce(&io::Error) -> ObjectError,
     ) -> Result<(), ObjectError> {
         let came = self.begun.load(Ordering::Acquire);
-        let mut state = self.state();
-        if let Some(failed) = &state.failed {
+        let mut first = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failed) = &*first {
             return Err(failed.clone());
         }
         if self.begun.load(Ordering::Acquire) > came {
             return Ok(());
         }
         self.begun.fetch_add(1, Ordering::AcqRel);
-        let synced = match &state.root {
+        let synced = match self.root.get() {
             Some(root) => sync(root),
             None => File::open(root).and_then(|root| sync(&root)),
         };
         synced.map_err(|error| {
             let failed = told(&error);
-            state.failed = Some(failed.clone());
+            *first = Some(failed.clone());
             failed
         })
     }
@@ -92,7 +85,7 @@ mod tests {
     #[test]
     fn what_failed_once_is_not_well_the_next_time() {
         let home = tempfile::tempdir().unwrap();
-        let durable = Durable::default();
+        let mut durable = Durable::default();
         let told =
             |error: &io::Error| ObjectError::new(ObjectErrorKind::Failed, "", error.to_string());
         durable.begin(home.path()).unwrap();
@@ -102,9 +95,9 @@ mod tests {
             .read(true)
             .custom_flags(PATH)
             .open(home.path());
-        durable.state().root = Some(path_only.unwrap());
+        durable.root = path_only.unwrap().into();
         durable.wait(home.path(), told).unwrap_err();
-        durable.state().root = Some(File::open(home.path()).unwrap());
+        durable.root = File::open(home.path()).unwrap().into();
         durable.wait(home.path(), told).unwrap_err();
     }
 }
