@@ -16,6 +16,7 @@ use http::HeaderMap;
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
 
+use super::crc;
 use crate::ledger::hex;
 
 /// A checksum of an object's whole content.
@@ -79,7 +80,7 @@ impl Checksum {
     pub fn and_then(self, next: Self, bytes: u64) -> Option<Self> {
         match (self, next) {
             (Self::Crc(algorithm, first), Self::Crc(other, second)) if algorithm == other => {
-                let both = crc_fast::checksum_combine(algorithm, first, second, bytes);
+                let both = crc::of_both(algorithm, first, second, bytes)?;
                 Some(Self::Crc(algorithm, both))
             }
             _ => None,

@@ -12,6 +12,7 @@
 //! | `error` | [`ObjectError`] |
 //! | `body` | [`Buffers`]: where bodies are put together |
 //! | `checksum` | [`Checksum`]: what a store keeps beside a content |
+//! | `crc` | the CRC of a whole out of those of its parts |
 //! | `request` | what requests to services have in common |
 //! | `s3` | [`S3Objects`]: one bucket of S3, of what speaks its protocol, of Google |
 //! | `azure` | [`AzureObjects`]: one container |
@@ -25,6 +26,7 @@ mod body;
 mod carry;
 mod checksum;
 mod counted;
+mod crc;
 mod error;
 mod folder;
 mod key;
