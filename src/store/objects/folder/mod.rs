@@ -14,6 +14,7 @@
 //! | `parts` | a large file, written in parts |
 //! | `direct` | writing past the system's cache |
 //! | `durable` | waiting until the disk has what was written |
+//! | `turns` | what blocks, done by few threads |
 
 mod direct;
 mod durable;
@@ -22,6 +23,7 @@ mod names;
 mod parts;
 mod refused;
 mod root;
+mod turns;
 mod walk;
 
 use std::fs::{self, File};
@@ -46,14 +48,20 @@ use durable::Durable;
 use names::Names;
 use parts::FileParts;
 use root::Root;
+use turns::Turns;
 
 /// Pages that are read ahead.
 const PAGES_AHEAD: usize = 2;
+
+/// What is read or written of files of at most so many bytes is soon over: others can
+/// wait for it.
+const SMALL_BYTES: u64 = 1 << 20;
 
 /// One local folder.
 #[derive(Debug, Clone)]
 pub struct FolderObjects {
     shared: Arc<Shared>,
+    turns: Turns,
 }
 
 #[derive(Debug)]
@@ -75,10 +83,11 @@ impl FolderObjects {
                 names: Names::new(root),
                 durable: Durable::default(),
             }),
+            turns: Turns::default(),
         }
     }
 
-    /// Runs what blocks on a thread for that.
+    /// Runs what blocks on a thread of its own.
     async fn blocking<T: Send + 'static>(
         &self,
         key: &str,
@@ -86,14 +95,29 @@ impl FolderObjects {
     ) -> Result<T, ObjectError> {
         let shared = Arc::clone(&self.shared);
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
-        done.unwrap_or_else(|error| {
-            Err(ObjectError::new(
-                ObjectErrorKind::Failed,
-                key,
-                error.to_string(),
-            ))
-        })
+        done.unwrap_or_else(|_| Err(ended_early(key)))
     }
+
+    /// Reads or writes so many bytes of a file: of a small one when its turn comes.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        key: &str,
+        bytes: u64,
+        work: impl FnOnce(&Shared) -> Result<T, ObjectError> + Send + 'static,
+    ) -> Result<T, ObjectError> {
+        if bytes > SMALL_BYTES {
+            return self.blocking(key, work).await;
+        }
+        let shared = Arc::clone(&self.shared);
+        let done = self.turns.run(move || work(&shared)).await;
+        done.unwrap_or_else(|| Err(ended_early(key)))
+    }
+}
+
+/// The thread that worked on an object has panicked.
+fn ended_early(key: &str) -> ObjectError {
+    let what = format!("the work on {key:?} ended early; please report this");
+    ObjectError::new(ObjectErrorKind::Failed, key, what)
 }
 
 /// Says what an I/O error means for an object.
@@ -316,7 +340,7 @@ impl Objects for FolderObjects {
         // disks would keep what is freed elsewhere.
         let buffer = buffers.take(usize::try_from(bytes).unwrap_or(usize::MAX));
         let read = move |shared: &Shared| shared.read(&listed, range, buffer);
-        let body = self.blocking(&object.key, read).await?;
+        let body = self.in_turn(&object.key, bytes, read).await?;
         Ok(Got {
             bytes,
             etag: None,
@@ -345,8 +369,10 @@ impl Objects for FolderObjects {
 
     async fn put(&self, key: &str, body: Bytes, told: &Describe) -> Result<Written, ObjectError> {
         let (name, told) = (key.to_owned(), told.clone());
-        self.blocking(key, move |shared| shared.put(&name, &body, &told))
-            .await
+        self.in_turn(key, body.len() as u64, move |shared| {
+            shared.put(&name, &body, &told)
+        })
+        .await
     }
 
     async fn begin(
