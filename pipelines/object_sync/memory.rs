@@ -7,7 +7,7 @@ use highwater::run::Config;
 use highwater::store::Store;
 use highwater::store::objects::{BLOCK_BYTES, Buffers, Objects};
 use highwater::store::pace::{Bounds, Pace};
-use highwater_operators::ingest::objects::recorded_schema;
+use highwater_operators::ingest::objects::{LISTED_BYTES, recorded_schema};
 use highwater_operators::sink::lake::FileFormat;
 use highwater_operators::sink::objects::Lane;
 
@@ -26,6 +26,10 @@ const LARGEST_PART_BYTES: u64 = 32 << 20;
 /// limit was measured: copies under a limit of 128 MiB peaked 37 MiB below it.
 const SPARED: u64 = 8 * MIB;
 
+/// Records that wait for the disk, however much memory there is: what a killed run has to
+/// find again.
+const MOST_UNSAVED: usize = 4096;
+
 /// The shares of a run.
 pub(super) struct Memory {
     /// Pays for differences on their way to the copier.
@@ -41,6 +45,14 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// How many records may wait: they hold a quarter of what pays for differences.
+    pub(super) fn most_unsaved(&self) -> usize {
+        let records = self.listing.total_bytes() / 4 / LISTED_BYTES;
+        usize::try_from(records)
+            .unwrap_or(usize::MAX)
+            .clamp(1, MOST_UNSAVED)
+    }
+
     /// Says how many requests are on their way.
     pub(super) fn in_use(&self) -> impl Fn() -> u32 + Send + Sync + 'static {
         let (small, large) = (self.small.clone(), self.large.clone());

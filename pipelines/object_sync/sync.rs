@@ -12,7 +12,7 @@ use highwater::telemetry::objects::ObjectTally;
 use highwater_operators::ingest::objects::{
     CompareObjects, Extras, KeyFilter, RecordClock, Recording, RequestsOf, Rules, find_ranges,
 };
-use highwater_operators::sink::objects::CopyObjects;
+use highwater_operators::sink::objects::{CopyObjects, Saving};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -74,6 +74,12 @@ fn threads(context: &RunContext) -> Result<Option<Runtime>, Failure> {
     runtime.map(Some).map_err(failed)
 }
 
+/// Where both places are asked, from the first request on: who opens a connection reads
+/// from it for as long as it lasts, for whomever.
+fn runtime(threads: Option<&Runtime>, context: &RunContext) -> Handle {
+    threads.map_or(&context.runtime, Runtime::handle).clone()
+}
+
 impl Drop for SyncRun<'_> {
     fn drop(&mut self) {
         if let Some(threads) = self.threads.take() {
@@ -91,8 +97,9 @@ impl<'a> SyncRun<'a> {
     pub(super) fn open(config: &'a Config, context: &'a RunContext) -> Result<Self, Failure> {
         let objects = config.objects.clone().unwrap_or_default();
         let sides = Sides::open(config, &objects, context)?;
+        let threads = threads(context)?;
         show_opening(context);
-        context.runtime.block_on(sides.check())?;
+        runtime(threads.as_ref(), context).block_on(sides.check())?;
         if sides.packed.is_some() && context.crew.place().processes > 1 {
             let what = "a packed table is written by one process";
             return Err(Failure::usage(what).hint("leave out --hosts and --processes"));
@@ -113,14 +120,13 @@ impl<'a> SyncRun<'a> {
             tally,
             retries,
             hedges,
-            threads: threads(context)?,
+            threads,
         })
     }
 
-    /// Where comparisons and copies run.
+    /// Where both places are asked.
     fn runtime(&self) -> Handle {
-        let own = self.threads.as_ref().map(Runtime::handle);
-        own.unwrap_or(&self.context.runtime).clone()
+        runtime(self.threads.as_ref(), self.context)
     }
 
     /// Runs to the end. What objects have failed of is in the report.
@@ -257,16 +263,18 @@ impl<'a> SyncRun<'a> {
     /// What all processes do.
     fn order(&self, doing: Doing, record: Option<&Shared<Record>>) -> Result<FlowOrder, Failure> {
         let workers = self.context.crew.place().peers();
-        let runtime = &self.context.runtime;
         let ranges = find_ranges(
             self.sides.source.as_ref(),
             &self.retries,
             workers * RANGES_OF_A_WORKER,
         );
-        let ranges = runtime.block_on(ranges)?;
+        let ranges = self.runtime().block_on(ranges)?;
         tracing::debug!(ranges = ranges.len(), "cut the keys");
         let files = match record {
-            Some(record) => runtime.block_on(async { record.lock().await.files().await })?,
+            Some(record) => {
+                let files = async { record.lock().await.files().await };
+                self.context.runtime.block_on(files)?
+            }
             None => None,
         };
         if files.is_none() && self.objects.against == Against::Ledger && doing == Doing::Compare {
@@ -352,9 +360,12 @@ impl<'a> SyncRun<'a> {
             large_from_bytes: memory.large_from_bytes,
             carry: carry(&self.objects),
             by_store: self.objects.server_side_copy,
-            durable: self.objects.durable,
-            tick: TICK,
-            clock,
+            saving: Saving {
+                durable: self.objects.durable,
+                tick: TICK,
+                most_unsaved: memory.most_unsaved(),
+                clock,
+            },
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
             write_retries: self.retries.of_another_place(),

@@ -40,7 +40,7 @@ pub use batch::{changes_schema, listed_of};
 pub use decide::Rules;
 pub use extras::{ExtraKeys, Extras};
 pub use filter::KeyFilter;
-pub use operator::{CompareObjects, Recording, RequestsOf, compare_objects};
+pub use operator::{CompareObjects, LISTED_BYTES, Recording, RequestsOf, compare_objects};
 pub use packed::{PackPlan, PackRanges, PackedObjects, packed_schema};
 pub use ranges::find_ranges;
 pub use recorded::{MergedRecord, Record, RecordClock, recorded_schema};

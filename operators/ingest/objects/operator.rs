@@ -37,9 +37,9 @@ use super::{Extras, KeyFilter, Rules};
 /// Objects of a batch: few enough that the first one goes out soon.
 const BATCH_OBJECTS: usize = 256;
 
-/// What a batch costs until the last of its objects is copied, in bytes: columns,
-/// and then an entry for each object. An estimate.
-const BATCH_BYTES: u64 = 128 << 10;
+/// What an object costs until its copy is recorded, in bytes: its share of columns, then
+/// an entry of its own, then a record. An estimate.
+pub const LISTED_BYTES: u64 = 512;
 
 /// Batches that wait between the comparison and its operator.
 const MAILBOX_BATCHES: usize = 4;
@@ -270,7 +270,8 @@ impl Outlet<'_> {
             return true;
         }
         let objects = std::mem::take(&mut self.objects);
-        let permit = self.plan.budget.take(BATCH_BYTES).await;
+        let bytes = LISTED_BYTES * objects.len() as u64;
+        let permit = self.plan.budget.take(bytes).await;
         let rows = match changes_of(&objects) {
             Ok(rows) => rows,
             // Four columns of a few hundred rows: it does not happen.

@@ -30,6 +30,20 @@ pub struct Lane {
     pub write: Pace,
 }
 
+/// How what was written is made durable and recorded.
+#[derive(Debug, Clone, Copy)]
+pub struct Saving {
+    /// Whether it is safe from a power cut before it is recorded.
+    pub durable: bool,
+    /// How often it is recorded.
+    pub tick: Duration,
+    /// So many records are not left until the tick ends: until they are on their way, they
+    /// hold memory that pays for what is found.
+    pub most_unsaved: usize,
+    /// What records are stamped with; `None`: nothing is recorded.
+    pub clock: Option<RecordClock>,
+}
+
 /// What [`copy_objects`](super::copy_objects) needs to know; shared by all workers
 /// of a process.
 #[derive(Clone)]
@@ -48,12 +62,8 @@ pub struct CopyObjects {
     pub carry: Carry,
     /// Whether the store may copy by itself where it can.
     pub by_store: bool,
-    /// Whether what was written is safe from a power cut before it is recorded.
-    pub durable: bool,
-    /// How often what was written is recorded.
-    pub tick: Duration,
-    /// What records are stamped with; `None`: nothing is recorded.
-    pub clock: Option<RecordClock>,
+    /// How what was written is recorded.
+    pub saving: Saving,
     /// Where everything is counted.
     pub tally: Arc<ObjectTally>,
     /// How requests to the source are repeated.

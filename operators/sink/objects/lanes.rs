@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use highwater::budget::Permit;
 use highwater::flow::Sender;
 use highwater::store::objects::Listed;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::copier::{CopyObjects, Outcome};
 use super::operator::{Mail, Unsaved};
+use super::share::Share;
 
 /// Large objects that are copied side by side; their parts share the lane.
 const LARGE_AT_ONCE: usize = 4;
-
-/// Stands for the batch that an object came in: when the last one is copied and on its
-/// way into the record, the batch is paid for no more.
-pub(super) type Share = Arc<Permit>;
 
 /// An object that waits for its turn.
 pub(super) struct Entry {

@@ -12,6 +12,7 @@
 //! | `small` | an object copied as a whole, or by the store itself |
 //! | `large` | an object copied in parts |
 //! | `lanes` | which object waits where |
+//! | `share` | what pays for the objects of a batch |
 //! | `operator` | [`copy_objects`] |
 
 mod copier;
@@ -19,9 +20,10 @@ mod lanes;
 mod large;
 mod operator;
 mod read;
+mod share;
 mod small;
 
-pub use copier::{CopyObjects, Lane};
+pub use copier::{CopyObjects, Lane, Saving};
 pub use operator::{Copied, copy_objects};
 pub(crate) use read::Body;
 pub use read::BodyReader;

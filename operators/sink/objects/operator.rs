@@ -4,7 +4,6 @@
 //! within one tick is made durable and then recorded at its end, in whichever tick it
 //! was found. One large object that takes an hour holds nothing back but itself.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use highwater::batch::Batch;
@@ -22,7 +21,8 @@ use timely::progress::Antichain;
 use tokio::sync::mpsc;
 
 use super::copier::CopyObjects;
-use super::lanes::{Entry, Share, copy_all};
+use super::lanes::{Entry, copy_all};
+use super::share::Share;
 use crate::ingest::objects::{Record, listed_of};
 
 /// Outcomes that wait for the operator.
@@ -30,10 +30,6 @@ const MAILBOX_OUTCOMES: usize = 1024;
 
 /// Rows of a batch of the record.
 const BATCH_ROWS: usize = 4096;
-
-/// So many records are not left until the tick ends: until they are on their way, the
-/// batches that their objects came in are paid for.
-const MOST_UNSAVED: usize = 4096;
 
 /// Records of copies on their way to the sink that keeps them.
 pub type Copied<'scope> = Batches<'scope>;
@@ -139,7 +135,8 @@ pub fn copy_objects<'scope>(
                 match (mail, &mut here.saving) {
                     (Mail::Done(copied), _) => {
                         left -= 1;
-                        here.unsaved.extend(copied.filter(|_| plan.clock.is_some()));
+                        here.unsaved
+                            .extend(copied.filter(|_| plan.saving.clock.is_some()));
                     }
                     (Mail::Safe(safe), saving) => {
                         let Some((capability, saved)) = saving.take() else {
@@ -159,7 +156,7 @@ pub fn copy_objects<'scope>(
             let now = Instant::now();
             // What comes next may wait until what was copied is paid for no more.
             let is_idle = left == 0 && now >= next_look;
-            let is_much = here.unsaved.len() >= MOST_UNSAVED;
+            let is_much = here.unsaved.len() >= plan.saving.most_unsaved;
             if here.tick(plan.epoch(began.elapsed()), is_idle || is_much, is_over) {
                 plan.runtime.spawn(save(plan.clone(), mail.clone()));
             }
@@ -168,8 +165,8 @@ pub fn copy_objects<'scope>(
                 written = None;
                 to_copier = None;
             } else if now >= next_look {
-                again.activate_after(plan.tick / 4);
-                next_look = now + plan.tick / 4;
+                again.activate_after(plan.saving.tick / 4);
+                next_look = now + plan.saving.tick / 4;
             }
         }
     });
@@ -178,7 +175,7 @@ pub fn copy_objects<'scope>(
 
 /// Waits for the disk, where that is wanted.
 async fn save(plan: CopyObjects, mail: Sender<Mail>) {
-    let safe = match plan.durable {
+    let safe = match plan.saving.durable {
         true => plan.target.make_durable().await,
         false => Ok(()),
     };
@@ -189,12 +186,10 @@ async fn save(plan: CopyObjects, mail: Sender<Mail>) {
 /// Hands the objects of a batch to the copier; how many they are.
 fn hand_over(batch: Batch, to_copier: Option<&mpsc::UnboundedSender<Entry>>) -> usize {
     let objects = listed_of(&batch.rows);
-    let (count, share) = (objects.len(), Arc::new(batch.permit));
-    for object in objects {
-        let entry = Entry {
-            object,
-            share: Arc::clone(&share),
-        };
+    let count = objects.len();
+    let shares = Share::of_each(batch.permit, count);
+    for (object, share) in objects.into_iter().zip(shares) {
+        let entry = Entry { object, share };
         if let Some(to_copier) = to_copier {
             // The copier lives as long as this sender.
             let _ = to_copier.send(entry);
@@ -206,7 +201,7 @@ fn hand_over(batch: Batch, to_copier: Option<&mpsc::UnboundedSender<Entry>>) -> 
 impl CopyObjects {
     /// The tick after so much time.
     fn epoch(&self, elapsed: std::time::Duration) -> Epoch {
-        let ticks = elapsed.as_millis() / self.tick.as_millis().max(1);
+        let ticks = elapsed.as_millis() / self.saving.tick.as_millis().max(1);
         Epoch::try_from(ticks).unwrap_or(Epoch::MAX)
     }
 
@@ -214,7 +209,7 @@ impl CopyObjects {
     fn rows(&self, saved: Vec<Unsaved>) -> Result<Vec<Batch>, Failure> {
         let mut records: Vec<Record> = saved.into_iter().map(|saved| saved.record).collect();
         records.sort_unstable();
-        let now = self.clock.unwrap_or_default().now_us();
+        let now = self.saving.clock.unwrap_or_default().now_us();
         let groups = records.chunks(BATCH_ROWS);
         let batches = groups.map(|rows| {
             let rows = Record::rows(rows.to_vec(), now, false);
