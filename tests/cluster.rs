@@ -239,10 +239,12 @@ fn a_process_is_killed() {
         }
         println!("kill {kill}: process {victim}");
         team.take(victim).kill();
-        for outcome in team.wait_within(NOTICED) {
-            // The victim may have done its part already, or the others not yet
-            // have met.
-            let met = !outcome.stderr.contains("the run is not complete");
+        let outcomes = team.wait_within(NOTICED);
+        // The victim may have done its part already, or the others not yet have met: then
+        // who waits longest is left by the one that has said so.
+        let unmet = |outcome: &Outcome| outcome.stderr.contains("the run is not complete");
+        let met = !outcomes.iter().any(unmet);
+        for outcome in outcomes {
             if outcome.code != Some(0) && met {
                 assert_eq!(outcome.code, Some(4), "{outcome}");
                 assert!(

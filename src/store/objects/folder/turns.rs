@@ -122,6 +122,7 @@ impl Drop for Thread {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::sync::Barrier;
+    use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
     use futures::future::join_all;
@@ -176,31 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_ends_leaves_no_thread_that_never_comes() {
+    fn a_runtime_that_has_ended_leaves_no_thread_that_never_comes() {
         let turns = Turns::default();
-        let ending = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(1)
-            .build()
-            .unwrap();
-        let (begin, begun) = std::sync::mpsc::channel();
-        let (go_on, gone_on) = std::sync::mpsc::channel();
-        ending.spawn_blocking(move || {
-            begin.send(()).unwrap();
-            gone_on.recv()
-        });
-        begun.recv().unwrap();
-        let never = {
-            let _within = ending.enter();
-            let mut never = Box::pin(turns.run(|| ()));
-            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            assert!(never.as_mut().poll(&mut context).is_pending());
-            never
-        };
-        ending.shutdown_background();
-        go_on.send(()).unwrap();
-        let other = tokio::runtime::Runtime::new().unwrap();
-        assert_eq!(other.block_on(never), None);
+        let runtime = || tokio::runtime::Runtime::new().unwrap();
+        let (ended, other) = (runtime(), runtime());
+        let late = ended.handle().clone();
+        ended.shutdown_background();
+        let mut never = Box::pin(turns.run(|| ()));
+        {
+            let _within = late.enter();
+            let mut context = Context::from_waker(Waker::noop());
+            let polled = never.as_mut().poll(&mut context);
+            assert!(matches!(polled, Poll::Ready(None)), "{polled:?}");
+        }
         assert_eq!(other.block_on(turns.run(|| 7)), Some(7));
     }
 }
