@@ -14,6 +14,7 @@ mod remove;
 mod shown;
 mod sides;
 mod sync;
+mod threads;
 mod together;
 
 use std::process::ExitCode;

@@ -26,7 +26,7 @@ const LARGEST_PART_BYTES: u64 = 32 << 20;
 /// limit was measured: copies under a limit of 128 MiB peaked 37 MiB below it.
 const SPARED: u64 = 8 * MIB;
 
-/// Records that wait for the disk, however much memory there is: what a killed run has to
+/// Records of a worker that wait for the disk, however much memory there is: what a killed run has to
 /// find again.
 const MOST_UNSAVED: usize = 4096;
 
@@ -40,19 +40,13 @@ pub(super) struct Memory {
     pub(super) large: Lane,
     /// Objects of this size or more are copied in parts, in bytes.
     pub(super) large_from_bytes: u64,
+    /// Records of a worker that wait for the disk at most.
+    pub(super) most_unsaved: usize,
     /// How files of the record are encoded.
     pub(super) format: FileFormat,
 }
 
 impl Memory {
-    /// How many records may wait: they hold a quarter of what pays for differences.
-    pub(super) fn most_unsaved(&self) -> usize {
-        let records = self.listing.total_bytes() / 4 / LISTED_BYTES;
-        usize::try_from(records)
-            .unwrap_or(usize::MAX)
-            .clamp(1, MOST_UNSAVED)
-    }
-
     /// Says how many requests are on their way.
     pub(super) fn in_use(&self) -> impl Fn() -> u32 + Send + Sync + 'static {
         let (small, large) = (self.small.clone(), self.large.clone());
@@ -89,6 +83,7 @@ impl Memory {
             large: lane(large, Buffers::of(part_bytes(large, target)), 4, 64),
             // Several must fit, or they would pass one at a time.
             large_from_bytes: wanted.min(small / 4).max(1),
+            most_unsaved: most_unsaved(listing, workers),
             format: FileFormat::within(
                 MIB / workers,
                 recorded_schema().fields().len() as u64,
@@ -97,6 +92,14 @@ impl Memory {
             ),
         }
     }
+}
+
+/// How many records of a worker may wait: those of all hold a quarter of what pays for
+/// differences.
+fn most_unsaved(listing_bytes: u64, workers: u64) -> usize {
+    let records = listing_bytes / 4 / LISTED_BYTES / workers;
+    let records = usize::try_from(records).unwrap_or(usize::MAX);
+    records.clamp(1, MOST_UNSAVED)
 }
 
 /// How large parts are: so large that the lane holds some, as the target wants them, and
@@ -116,4 +119,20 @@ fn pace(start: u32, most: u32) -> Pace {
         least: 1,
         most,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_that_wait_leave_memory_for_what_is_found() {
+        for listing in [5 * MIB / 2, 8 * MIB, 64 * MIB] {
+            for workers in [1, 4, 16, 64] {
+                let waiting = most_unsaved(listing, workers) as u64 * workers * LISTED_BYTES;
+                assert!(waiting <= listing / 4, "{listing} by {workers}");
+            }
+        }
+        assert_eq!(most_unsaved(64 * MIB, 1), MOST_UNSAVED);
+    }
 }

@@ -14,7 +14,6 @@ use highwater_operators::ingest::objects::{
 };
 use highwater_operators::sink::objects::{CopyObjects, Saving};
 use serde::{Deserialize, Serialize};
-use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::flow::{Flow, TICK, sink};
 use super::memory::Memory;
@@ -23,6 +22,7 @@ use super::record::{Keeper, Record};
 use super::remove::Removal;
 use super::shown::{show, show_opening};
 use super::sides::{Packed, Sides, carry};
+use super::threads::Threads;
 use super::together::{FlowOrder, FlowReply, Order};
 
 /// Ranges that each worker gets, at least, where there are so many folders.
@@ -30,9 +30,6 @@ const RANGES_OF_A_WORKER: usize = 32;
 
 /// Ranges that a worker compares at once.
 const RANGES_AT_ONCE: usize = 4;
-
-/// Threads for copies beyond these gain little, and each has memory of its own.
-const MOST_THREADS: usize = 4;
 
 /// What is done with differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,39 +51,7 @@ pub(super) struct SyncRun<'a> {
     tally: Arc<ObjectTally>,
     retries: Retries,
     hedges: Option<Hedges>,
-    threads: Option<Runtime>,
-}
-
-/// Where copies run if the run has fewer workers than the machine has cores: hashing
-/// alone keeps a core busy, and workers cost more memory than threads.
-fn threads(context: &RunContext) -> Result<Option<Runtime>, Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let wanted = cores.min(MOST_THREADS);
-    if wanted <= context.workers() {
-        return Ok(None);
-    }
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(wanted)
-        .thread_name("copy")
-        .enable_all()
-        .build();
-    let failed = |error: std::io::Error| Failure::failed("cannot start threads").caused_by(&error);
-    runtime.map(Some).map_err(failed)
-}
-
-/// Where both places are asked, from the first request on: who opens a connection reads
-/// from it for as long as it lasts, for whomever.
-fn runtime(threads: Option<&Runtime>, context: &RunContext) -> Handle {
-    threads.map_or(&context.runtime, Runtime::handle).clone()
-}
-
-impl Drop for SyncRun<'_> {
-    fn drop(&mut self) {
-        if let Some(threads) = self.threads.take() {
-            // Nothing is left to do: a task that hangs must not keep the process.
-            threads.shutdown_background();
-        }
-    }
+    threads: Threads,
 }
 
 impl<'a> SyncRun<'a> {
@@ -97,9 +62,9 @@ impl<'a> SyncRun<'a> {
     pub(super) fn open(config: &'a Config, context: &'a RunContext) -> Result<Self, Failure> {
         let objects = config.objects.clone().unwrap_or_default();
         let sides = Sides::open(config, &objects, context)?;
-        let threads = threads(context)?;
+        let threads = Threads::start(context)?;
         show_opening(context);
-        runtime(threads.as_ref(), context).block_on(sides.check())?;
+        threads.handle().block_on(sides.check())?;
         if sides.packed.is_some() && context.crew.place().processes > 1 {
             let what = "a packed table is written by one process";
             return Err(Failure::usage(what).hint("leave out --hosts and --processes"));
@@ -122,11 +87,6 @@ impl<'a> SyncRun<'a> {
             hedges,
             threads,
         })
-    }
-
-    /// Where both places are asked.
-    fn runtime(&self) -> Handle {
-        runtime(self.threads.as_ref(), self.context)
     }
 
     /// Runs to the end. What objects have failed of is in the report.
@@ -268,7 +228,7 @@ impl<'a> SyncRun<'a> {
             &self.retries,
             workers * RANGES_OF_A_WORKER,
         );
-        let ranges = self.runtime().block_on(ranges)?;
+        let ranges = self.threads.handle().block_on(ranges)?;
         tracing::debug!(ranges = ranges.len(), "cut the keys");
         let files = match record {
             Some(record) => {
@@ -322,7 +282,7 @@ impl<'a> SyncRun<'a> {
             at_once: RANGES_AT_ONCE,
             tick: TICK,
             process: self.context.crew.place().process,
-            runtime: self.runtime(),
+            runtime: self.threads.handle().clone(),
         };
         let clock = order.recorded.then(|| order.clock());
         let copy = (order.doing == Doing::Copy).then(|| self.copy(memory, clock));
@@ -363,14 +323,14 @@ impl<'a> SyncRun<'a> {
             saving: Saving {
                 durable: self.objects.durable,
                 tick: TICK,
-                most_unsaved: memory.most_unsaved(),
+                most_unsaved: memory.most_unsaved,
                 clock,
             },
             tally: Arc::clone(&self.tally),
             retries: self.retries.clone(),
             write_retries: self.retries.of_another_place(),
             hedges: self.hedges.clone(),
-            runtime: self.runtime(),
+            runtime: self.threads.handle().clone(),
         }
     }
 

@@ -37,9 +37,18 @@ use super::{Extras, KeyFilter, Rules};
 /// Objects of a batch: few enough that the first one goes out soon.
 const BATCH_OBJECTS: usize = 256;
 
-/// What an object costs until its copy is recorded, in bytes: its share of columns, then
-/// an entry of its own, then a record. An estimate.
+/// What an object costs until its copy is recorded, beside its key and its tag, in bytes:
+/// its share of columns, then an entry of its own, then a record. An estimate.
 pub const LISTED_BYTES: u64 = 512;
+
+/// What these cost; while they go from one form into the next there are two of each text.
+fn cost_bytes(objects: &[Listed]) -> u64 {
+    let texts = |object: &Listed| object.key.len() + object.etag.as_ref().map_or(0, String::len);
+    let each = objects
+        .iter()
+        .map(|object| LISTED_BYTES + 2 * texts(object) as u64);
+    each.sum()
+}
 
 /// Batches that wait between the comparison and its operator.
 const MAILBOX_BATCHES: usize = 4;
@@ -270,8 +279,7 @@ impl Outlet<'_> {
             return true;
         }
         let objects = std::mem::take(&mut self.objects);
-        let bytes = LISTED_BYTES * objects.len() as u64;
-        let permit = self.plan.budget.take(bytes).await;
+        let permit = self.plan.budget.take(cost_bytes(&objects)).await;
         let rows = match changes_of(&objects) {
             Ok(rows) => rows,
             // Four columns of a few hundred rows: it does not happen.

@@ -4,14 +4,18 @@
 //! make files in one folder wait for each other. So a thread that is done takes what comes
 //! next, and another one is woken only when there is more than two jobs for each: one or two
 //! where the system's cache takes everything, half of what is asked for at once where a disk
-//! is slow.
+//! is slow, and one more for whoever waits for a tenth of a second.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+
+/// Who has waited for so long does not wait behind what hangs.
+const LONG: Duration = Duration::from_millis(100);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -45,16 +49,32 @@ impl Turns {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let (told, done) = oneshot::channel();
+        let (told, mut done) = oneshot::channel();
         let job = Box::new(move || {
-            // Nobody may be waiting any more.
-            let _ = told.send(work());
+            // What nobody waits for any more must not be done: a disk that hung may come
+            // back when others have gone on.
+            if !told.is_closed() {
+                let _ = told.send(work());
+            }
         });
         if self.queue().push(job) {
-            let thread = Thread(Some(self.clone()));
-            tokio::task::spawn_blocking(move || thread.work());
+            self.wake_one();
         }
-        done.await.ok()
+        match tokio::time::timeout(LONG, &mut done).await {
+            Ok(done) => done.ok(),
+            Err(_) => {
+                if self.queue().is_held_up() {
+                    self.wake_one();
+                }
+                done.await.ok()
+            }
+        }
+    }
+
+    /// A thread that is already counted.
+    fn wake_one(&self) {
+        let thread = Thread(Some(self.clone()));
+        tokio::task::spawn_blocking(move || thread.work());
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -68,6 +88,13 @@ impl Queue {
         self.waiting.push_back(job);
         self.unfinished += 1;
         let more = self.unfinished > 2 * self.threads;
+        self.threads += usize::from(more);
+        more
+    }
+
+    /// Whether one more thread is to come because those that are there are stuck.
+    fn is_held_up(&mut self) -> bool {
+        let more = !self.waiting.is_empty();
         self.threads += usize::from(more);
         more
     }
@@ -121,30 +148,66 @@ impl Drop for Thread {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Barrier;
-    use std::task::{Context, Poll, Waker};
-    use std::time::Duration;
-
     use futures::future::join_all;
+    use std::sync::Condvar;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
+    /// Opens when so many have come to it, and stays open; whether they have in time.
+    #[derive(Default)]
+    struct Latch(Mutex<usize>, Condvar);
+
+    impl Latch {
+        fn wait_for(&self, many: usize) -> bool {
+            let mut come = self.0.lock().unwrap();
+            *come += 1;
+            self.1.notify_all();
+            let left = self
+                .1
+                .wait_timeout_while(come, PATIENCE, |come| *come < many);
+            !left.unwrap().1.timed_out()
+        }
+    }
+
     #[tokio::test]
     async fn where_jobs_take_long_half_of_them_are_done_at_once() {
-        let turns = Turns::default();
+        let (turns, latch) = (Turns::default(), Arc::new(Latch::default()));
         // With fewer threads nobody would get past this.
-        let half = Arc::new(Barrier::new(8));
-        let jobs = (0..16).map(|number| {
-            let half = Arc::clone(&half);
-            turns.run(move || {
-                half.wait();
-                number
-            })
+        let jobs = (0..16).map(|_| {
+            let latch = Arc::clone(&latch);
+            turns.run(move || latch.wait_for(8))
         });
-        let done = tokio::time::timeout(PATIENCE, join_all(jobs)).await;
-        assert_eq!(done.unwrap(), (0..16).map(Some).collect::<Vec<_>>());
+        assert_eq!(join_all(jobs).await, [Some(true); 16]);
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_holds_nobody_up() {
+        let (turns, latch) = (Turns::default(), Arc::new(Latch::default()));
+        let hanging = Arc::clone(&latch);
+        // The second would be its only thread's next.
+        let hangs = turns.run(move || hanging.wait_for(2));
+        let comes = turns.run(move || latch.wait_for(2));
+        assert_eq!(futures::join!(hangs, comes), (Some(true), Some(true)));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_not_done() {
+        let (turns, latch) = (Turns::default(), Arc::new(Latch::default()));
+        let (first, done) = (Arc::clone(&latch), Arc::new(AtomicBool::new(false)));
+        let mut first = Box::pin(turns.run(move || first.wait_for(2)));
+        let seen = Arc::clone(&done);
+        let mut given_up = Box::pin(turns.run(move || seen.store(true, Ordering::Release)));
+        assert!(futures::poll!(&mut first).is_pending());
+        assert!(futures::poll!(&mut given_up).is_pending());
+        drop(given_up);
+        latch.wait_for(2);
+        assert_eq!(first.await, Some(true));
+        assert_eq!(turns.run(|| 7).await, Some(7));
+        assert!(!done.load(Ordering::Acquire));
     }
 
     #[tokio::test]
