@@ -185,10 +185,18 @@ fn join(
     Ok((crew, heard))
 }
 
+/// Threads for what blocks and is soon over, as tokio has them by default.
+const BLOCKING: usize = 512;
+
+/// Threads that each worker may hold for long beside these: a listing of a folder waits in
+/// its thread until its keys are wanted.
+const BLOCKING_OF_A_WORKER: usize = 16;
+
 fn runtime(workers: usize) -> Result<Runtime, Failure> {
     let next = std::sync::atomic::AtomicUsize::new(0);
     Builder::new_multi_thread()
         .worker_threads(workers)
+        .max_blocking_threads(BLOCKING + BLOCKING_OF_A_WORKER * workers)
         .thread_name_fn(move || {
             format!(
                 "io-{}",

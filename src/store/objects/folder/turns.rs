@@ -176,12 +176,16 @@ mod tests {
     #[tokio::test]
     async fn where_jobs_take_long_half_of_them_are_done_at_once() {
         let (turns, latch) = (Turns::default(), Arc::new(Latch::default()));
-        // With fewer threads nobody would get past this.
+        // Nobody gets past this before they are counted.
         let jobs = (0..16).map(|_| {
             let latch = Arc::clone(&latch);
-            turns.run(move || latch.wait_for(8))
+            turns.run(move || latch.wait_for(9))
         });
-        assert_eq!(join_all(jobs).await, [Some(true); 16]);
+        let mut jobs = join_all(jobs);
+        assert!(futures::poll!(&mut jobs).is_pending());
+        assert_eq!(turns.queue().threads, 8);
+        assert!(latch.wait_for(9));
+        assert_eq!(jobs.await, [Some(true); 16]);
     }
 
     #[tokio::test]
